@@ -1,0 +1,168 @@
+"""Runs one command to its end or its time limit, without the event loop ever waiting for it.
+
+The program is started from a thread (exec waits for the disk that it is on) and its end is awaited
+on a pidfd, not at the end of its output: a start command leaves a server behind that
+holds its output open. That output is drained for as long as somebody writes, so that nobody
+blocks on a full pipe, and only its tail is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+OUTPUT_KEPT = 2048
+READ_SIZE = 64 << 10
+KILLED_WAIT_S = 1.0
+
+_starter = ThreadPoolExecutor(max_workers=4, thread_name_prefix="exec")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """How a command ended. `code` is None when it was killed at its time limit.
+
+    `problem` is why it could not be started; empty if it was.
+    """
+
+    code: int | None
+    output: str
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """It ran and said yes."""
+        return self.code == 0
+
+
+async def run(argv: Sequence[str], timeout_ms: int) -> Finished:
+    """Runs `argv` without a shell, in a process group of its own, killed whole at the time limit.
+
+    The time limit begins with the call. Cancelling kills the group too.
+    """
+    loop = asyncio.get_running_loop()
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(writer, True)  # the command's end: it knows nothing of EAGAIN
+    tail = _Tail(loop, reader)
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            process = await _start(argv, writer)
+            return await _wait(process, tail)
+    except TimeoutError:
+        return Finished(code=None, output=tail.text())
+    except OSError as error:
+        return Finished(code=None, output="", problem=error.strerror or str(error))
+
+
+async def _start(argv: Sequence[str], writer: int) -> subprocess.Popen[bytes]:
+    """Starts the command and closes our copy of `writer`, whatever happens meanwhile."""
+
+    def start() -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=writer,
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            os.close(writer)
+
+    starting = asyncio.get_running_loop().run_in_executor(_starter, start)
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # exec is still under way (a hung disk): whatever comes of it is killed when it comes.
+        starting.add_done_callback(_kill_late)
+        raise
+
+
+def _kill_late(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        process = starting.result()
+        _kill_group(process)
+        _collect_later(process)
+
+
+async def _wait(process: subprocess.Popen[bytes], tail: _Tail) -> Finished:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    pidfd = os.pidfd_open(process.pid)
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    except asyncio.CancelledError:
+        _kill_group(process)
+        await _collect(process, ended)
+        raise
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    return Finished(code=process.wait(), output=tail.text())
+
+
+async def _collect(process: subprocess.Popen[bytes], ended: asyncio.Event) -> None:
+    """Waits a moment for a killed process, so that it is dead when we say so."""
+    try:
+        async with asyncio.timeout(KILLED_WAIT_S):
+            await ended.wait()
+    except TimeoutError:
+        _collect_later(process)
+    else:
+        process.wait()
+
+
+def _collect_later(process: subprocess.Popen[bytes]) -> None:
+    """For a process in an uninterruptible wait: neither the loop nor our own end wait for it."""
+    threading.Thread(target=process.wait, name=f"collect {process.pid}", daemon=True).start()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class _Tail:
+    """The end of what a command and its children print; reads until the last of them is gone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+        self._loop = loop
+        self._descriptor = descriptor
+        self._kept = b""
+        self._cut = False
+        self._open = True
+        loop.add_reader(descriptor, self._read)
+
+    def _read(self) -> bool:
+        """Takes one portion; False when there is none at present."""
+        try:
+            data = os.read(self._descriptor, READ_SIZE)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._open = False
+            return False
+        together = self._kept + data
+        self._cut = self._cut or len(together) > OUTPUT_KEPT
+        self._kept = together[-OUTPUT_KEPT:]
+        return True
+
+    def text(self) -> str:
+        """What was printed last, on one line."""
+        # What is in the pipe now; bounded, because a child may print without end.
+        for _ in range(16):
+            if not self._open or not self._read():
+                break
+        text = " | ".join(self._kept.decode(errors="backslashreplace").splitlines()).strip()
+        return f"...{text}" if self._cut else text

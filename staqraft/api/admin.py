@@ -1,0 +1,245 @@
+"""The admin service: what administrators ask, checked, and done here or by the active."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from staqraft import model
+from staqraft.api.failures import told
+from staqraft.api.forward import Forward
+from staqraft.api.node import Node, SwitchOverWish
+from staqraft.config.schema import Config
+from staqraft.errors import BarrierTimeout, NotActive, StaqraftError
+from staqraft.model import GroupId, NodeId
+from staqraft.wire import tls
+from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, types_pb2
+
+FORWARDED_KEY = "staqraft-forwarded-by"
+
+BARRIER_DEFAULT_MS = 10_000
+SWITCH_OVER_DEFAULT_MS = 60_000
+LONGEST_MS = 3_600_000
+REACH_MS = 2_000  # for a connection to the active
+ANSWER_RESERVE_MS = 500  # for the daemon to say itself what went wrong, before we say "time-out"
+
+
+class BadRequest(StaqraftError):
+    """The request makes no sense; the message says what would."""
+
+    exit_code = 2
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
+    """Serves AdminService over a `Node`. Who may call is decided before (api.authorisation)."""
+
+    def __init__(
+        self,
+        config: Config,
+        node: Node,
+        forward: Forward,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`monotonic` is a clock in seconds, for the times that are reported."""
+        self._config = config
+        self._node = node
+        self._forward = forward
+        self._monotonic = monotonic
+
+    async def GetStatus(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.GetStatusRequest, context: tls.Context
+    ) -> admin_pb2.GetStatusResponse:
+        """The cluster as this node sees it."""
+        del request
+        async with told(context):
+            return await self._node.status()
+        raise AssertionError("abort() returned")
+
+    async def Barrier(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.BarrierRequest, context: tls.Context
+    ) -> admin_pb2.BarrierResponse:
+        """Reached here when this node is the active, else by the active."""
+        started = self._monotonic()
+        async with told(context):
+            group = self._group(request.group)
+            replicas = len(self._config.replicas)
+            if request.min_replicas > replicas:
+                raise BadRequest(
+                    f"a barrier on {request.min_replicas} replicas cannot be reached: the cluster"
+                    f" has {replicas}"
+                )
+            timeout_ms = _timeout(request.timeout_ms, BARRIER_DEFAULT_MS)
+            active = self._active(group, context)
+            if active != self._config.node:
+                return await self._forward_barrier(active, group, request, timeout_ms)
+            try:
+                async with asyncio.timeout((timeout_ms + ANSWER_RESERVE_MS) / 1000):
+                    reached = await self._node.barrier(
+                        group, timeout_ms=timeout_ms, min_replicas=max(1, request.min_replicas)
+                    )
+            except TimeoutError as error:
+                raise BarrierTimeout(
+                    f"no barrier of group {group} in {timeout_ms} ms: what was written before is"
+                    " not known to be durable on every in-sync replica. 'staqctl status' says what"
+                    " is missing"
+                ) from error
+            return admin_pb2.BarrierResponse(
+                position=types_pb2.Position(epoch=reached.position.epoch, seq=reached.position.seq),
+                replicas=sorted(reached.replicas),
+                degraded=reached.degraded,
+                elapsed_us=round((self._monotonic() - started) * 1_000_000),
+            )
+        raise AssertionError("abort() returned")
+
+    async def SwitchOver(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.SwitchOverRequest, context: tls.Context
+    ) -> AsyncIterator[admin_pb2.SwitchOverResponse]:
+        """Done here when this node is the active, else by the active, also when the caller goes."""
+        started = self._monotonic()
+        async with told(context):
+            group = self._group(request.group)
+            active = self._active(group, context)
+            wish = SwitchOverWish(
+                group=group,
+                target=self._target(request.target, active),
+                reason=request.reason,
+                requested_by=self._who(request.requested_by, context),
+                timeout_ms=_timeout(request.timeout_ms, SWITCH_OVER_DEFAULT_MS),
+            )
+            if wish.target == active:
+                yield admin_pb2.SwitchOverResponse(
+                    step=f"{active} is the active of group {group} already: nothing to do",
+                    done=True,
+                    succeeded=True,
+                    epoch=self._node.group(group).epoch,
+                )
+                return
+            if active != self._config.node:
+                async for response in self._forward_switch_over(active, wish):
+                    yield response
+                return
+            async for step in self._node.switch_over(wish):
+                yield admin_pb2.SwitchOverResponse(
+                    step=step.step,
+                    done=step.done,
+                    succeeded=step.succeeded,
+                    epoch=step.epoch,
+                    elapsed_ms=round((self._monotonic() - started) * 1000),
+                )
+
+    async def ListEvents(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.ListEventsRequest, context: tls.Context
+    ) -> AsyncIterator[admin_pb2.ListEventsResponse]:
+        """The history as applied on this node."""
+        async with told(context):
+            async for event in self._node.events(request.after, follow=request.follow):
+                yield _event(event)
+
+    async def _forward_barrier(
+        self, active: NodeId, group: GroupId, request: admin_pb2.BarrierRequest, timeout_ms: int
+    ) -> admin_pb2.BarrierResponse:
+        deadline = self._monotonic() + timeout_ms / 1000
+        async with self._forward(active, min(REACH_MS, timeout_ms)) as channel:
+            left_ms = max(1, round((deadline - self._monotonic()) * 1000))
+            stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+            response: admin_pb2.BarrierResponse = await stub.Barrier(
+                admin_pb2.BarrierRequest(
+                    group=group, timeout_ms=left_ms, min_replicas=request.min_replicas
+                ),
+                timeout=(left_ms + 2 * ANSWER_RESERVE_MS) / 1000,
+                metadata=((FORWARDED_KEY, self._config.node),),
+            )
+            return response
+
+    async def _forward_switch_over(
+        self, active: NodeId, wish: SwitchOverWish
+    ) -> AsyncIterator[admin_pb2.SwitchOverResponse]:
+        async with self._forward(active, min(REACH_MS, wish.timeout_ms)) as channel:
+            stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+            responses = stub.SwitchOver(
+                admin_pb2.SwitchOverRequest(
+                    group=wish.group,
+                    target=wish.target,
+                    reason=wish.reason,
+                    timeout_ms=wish.timeout_ms,
+                    requested_by=wish.requested_by,
+                ),
+                timeout=(wish.timeout_ms + 2 * ANSWER_RESERVE_MS) / 1000,
+                metadata=((FORWARDED_KEY, self._config.node),),
+            )
+            async for response in responses:
+                yield response
+
+    def _group(self, name: str) -> GroupId:
+        groups = sorted(self._config.groups)
+        if not name and len(groups) == 1:
+            return groups[0]
+        if GroupId(name) in self._config.groups:
+            return GroupId(name)
+        known = ", ".join(groups)
+        raise BadRequest(
+            f"there is no group {name!r}: it is one of {known}"
+            if name
+            else f"the cluster has several groups, so one must be named: {known}"
+        )
+
+    def _target(self, name: str, active: NodeId) -> NodeId:
+        replicas = self._config.replicas
+        others = [r for r in replicas if r != active]
+        if not name and len(others) == 1:
+            return others[0]
+        if NodeId(name) in replicas:
+            return NodeId(name)
+        if NodeId(name) in self._config.nodes:
+            raise BadRequest(f"{name} is a witness: it holds no data and is never active")
+        raise BadRequest(
+            f"there is no replica {name!r}: it is one of {', '.join(replicas)}"
+            if name
+            else f"the cluster has several other replicas, so name one: {', '.join(others)}"
+        )
+
+    def _active(self, group: GroupId, context: tls.Context) -> NodeId:
+        """Who is asked: the active as far as this node knows."""
+        record = self._node.group(group)
+        me = self._config.node
+        if record.active is None or record.released:
+            raise NotActive(
+                f"nobody is active in group {group} at present, as {me} sees it: 'staqctl status'"
+                " says why; try again when somebody is"
+            )
+        metadata = dict(context.invocation_metadata() or ())
+        if record.active != me and FORWARDED_KEY in metadata:
+            raise NotActive(
+                f"{metadata[FORWARDED_KEY]!s} takes {me} for the active of group {group}, but to"
+                f" {me} it is {record.active}: a takeover is under way, try again"
+            )
+        return record.active
+
+    def _who(self, claimed: str, context: tls.Context) -> str:
+        """For the history. A certificate counts more than a claim; root and nodes are believed."""
+        identity = tls.peer_identity(context)
+        if identity is not None and identity.admin is not None:
+            return f"administrator {identity.admin}"
+        return claimed or f"root on {self._config.node}"
+
+
+def _timeout(asked_ms: int, default_ms: int) -> int:
+    if asked_ms > LONGEST_MS:
+        raise BadRequest(f"a time-out of {asked_ms} ms is too long: an hour is the limit")
+    return asked_ms or default_ms
+
+
+def _event(event: model.ClusterEvent) -> admin_pb2.ListEventsResponse:
+    return admin_pb2.ListEventsResponse(
+        index=event.index,
+        wall_ms=event.wall_ms,
+        group=event.group or "",
+        node=event.node,
+        kind=event.kind,
+        text=event.text,
+        epoch=event.epoch,
+        position=types_pb2.Position(epoch=event.position.epoch, seq=event.position.seq),
+    )

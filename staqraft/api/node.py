@@ -1,0 +1,61 @@
+"""What the admin service needs of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from staqraft.model import NO_EPOCH, ClusterEvent, Epoch, GroupId, GroupRecord, NodeId, Position
+from staqraft.wire.v1 import admin_pb2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarrierReached:
+    """Everything up to `position` is durable on `replicas`; `degraded`: that is the active alone."""
+
+    position: Position
+    replicas: frozenset[NodeId]
+    degraded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchOverWish:
+    """An operator's wish, complete and checked: `target` is a replica and not the active."""
+
+    group: GroupId
+    target: NodeId
+    reason: str
+    requested_by: str
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchOverStep:
+    """A sentence on the way; the last one is `done`, with its outcome and epoch."""
+
+    step: str
+    done: bool = False
+    succeeded: bool = False
+    epoch: Epoch = NO_EPOCH
+
+
+class Node(Protocol):
+    """The daemon, as the admin service sees it. Errors are StaqraftErrors in plain words."""
+
+    async def status(self) -> admin_pb2.GetStatusResponse:
+        """The cluster as this node sees it. Answers in a second, whoever else does not."""
+
+    def group(self, group: GroupId) -> GroupRecord:
+        """The group's record as applied on this node; used to find the active, decides nothing."""
+
+    async def barrier(
+        self, group: GroupId, *, timeout_ms: int, min_replicas: int
+    ) -> BarrierReached:
+        """On the active. BarrierTimeout when it is not reached; NotActive when it no longer is."""
+
+    def switch_over(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        """On the active. Goes on to its end when the iterator is abandoned. NotActive as above."""
+
+    def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
+        """The history behind index `after`, oldest first; with `follow` for ever."""

@@ -1,0 +1,433 @@
+"""Records into trees: what the active has, the standby gets, exactly and in order.
+
+See the package's docstring for the rules; here is only their execution.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from staqraft.apply import metadata as meta
+from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
+from staqraft.apply.safety import TreeRoot, check_path, sync_filesystem
+from staqraft.apply.unsettled import Unsettled
+from staqraft.apply.writer import Place, TreeWriter
+from staqraft.errors import ApplyError
+from staqraft.index import UNRECORDED, Entry, Index, MissingParent
+from staqraft.journal.record import (
+    Chunk,
+    Delta,
+    HardLinkTo,
+    Inline,
+    MovedFrom,
+    ObjectType,
+    Record,
+    Remove,
+    Staged,
+    Upsert,
+)
+from staqraft.model import Position
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_STAGES = b"stage-"
+FETCHED_STAGES = b"fetch-"
+_PAUSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
+
+class CannotWrite(ApplyError):
+    """The volume refuses writes (full, read-only, broken): nothing is lost, apply again later."""
+
+    retryable = True
+
+
+class Applier:
+    """Applies records to the trees of a group. One thread at a time.
+
+    `healed` counts objects that were not as the records expected and were put right.
+    """
+
+    def __init__(self, roots: Mapping[str, TreeRoot], index: Index) -> None:
+        self.index = index
+        self.roots = roots
+        self.healed = 0
+        self.changes: Counter[str] = Counter()
+        self.unsettled = Unsettled.load(index)
+        self._writers = {name: TreeWriter(root) for name, root in roots.items()}
+        self._touched: set[tuple[str, bytes]] = set()
+        self._written: set[str] = set()
+        self._stages: dict[tuple[str, bytes], bytes] = {}
+
+    # --- one record --------------------------------------------------------------------------
+
+    def apply(self, record: Record, *, fetched: bool = False) -> None:
+        """Applies one record. Raises CannotWrite (try again), PathEscape and ApplyError (give up).
+
+        `fetched`: it tells an object's state on the active now, not a place in its history.
+        """
+        check_path(record.path)
+        if record.tree not in self.roots:
+            raise ApplyError(
+                f"a record speaks of tree {record.tree!r}, which this node's configuration does "
+                "not have: make the trees equal on both replicas"
+            )
+        self._written.add(record.tree)
+        try:
+            self._apply(record, fetched=fetched)
+        except OSError as error:
+            self._failed(record, error)
+        except MissingParent:
+            self.unsettled.add(record)
+
+    def _apply(self, record: Record, *, fetched: bool) -> None:
+        stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
+        past = not fetched and not isinstance(record.change, Chunk) and self._is_past(record)
+        match record.change:
+            case Chunk() as chunk:
+                self._chunk(record, chunk, stages)
+                return
+            case Remove():
+                if not past:
+                    self._remove(record)
+                    self.unsettled.discard_below(record.tree, record.path)
+                    self._count(record, "remove")
+            case Upsert() as upsert:
+                if past:
+                    self._pass_over(record, upsert, stages)
+                elif self._upsert(record, upsert, stages):
+                    self.unsettled.discard(record.tree, record.path)
+                    self._count(record, "upsert")
+                else:
+                    self.unsettled.add(record)
+
+    def _is_past(self, record: Record) -> bool:
+        """Whether the object was fetched whole in a later state than this record's."""
+        entry = self.index.get(record.tree, record.path)
+        return entry is not None and entry.origin >= record.position
+
+    def _upsert(self, record: Record, upsert: Upsert, stages: bytes) -> bool:
+        """True when the object now is what the record says; False when that is not sure."""
+        wanted = upsert.metadata
+        content = upsert.content
+        match content:
+            case None:
+                return self._metadata_only(record, upsert)
+            case MovedFrom(path=source):
+                return self._move(record, upsert, source)
+            case HardLinkTo(path=other):
+                return self._link(record, upsert, other)
+            case Delta():
+                return self._delta(record, upsert, content)
+            case Inline() | Staged():
+                pass
+        at = self._make_room(record)
+        writer = self._writers[record.tree]
+        match content:
+            case Inline(data=data):
+                writer.replace_with_file(at, data, wanted)
+            case Staged(stage=stage):
+                name = stages + b"%d" % stage
+                if not writer.replace_with_stage(at, name, wanted):
+                    return False
+                self._stages.pop((record.tree, record.path), None)
+        self._put(record, upsert, at)
+        return True
+
+    def _metadata_only(self, record: Record, upsert: Upsert) -> bool:
+        """Not a file: the whole object. A file: what it holds must be there already."""
+        at = self._place(record.tree, record.path)
+        wanted = upsert.metadata
+        found = look(*at)
+        entry = self.index.get(record.tree, record.path)
+        if wanted.type is ObjectType.FILE:
+            if found is None or type_of(found) is not ObjectType.FILE or not _known(entry, found):
+                return False
+            assert entry is not None
+            if entry.digest != upsert.digest:
+                return False
+            meta.write_at(*at, wanted)
+        elif found is not None and _same_node(at, found, upsert):
+            meta.write_at(*at, wanted)
+        else:
+            at = self._make_room(record, keep_files=wanted.type is not ObjectType.DIRECTORY)
+            self._writers[record.tree].replace_with_node(at, wanted)
+        self._put(record, upsert, at)
+        return True
+
+    def _delta(self, record: Record, upsert: Upsert, delta: Delta) -> bool:
+        """Pieces onto a base that may not be right are written too: see the package's docstring."""
+        at = self._place(record.tree, record.path)
+        found = look(*at)
+        entry = self.index.get(record.tree, record.path)
+        if found is None or type_of(found) is not ObjectType.FILE or not _same(entry, found):
+            return False
+        assert entry is not None
+        sure = (
+            _known(entry, found)
+            and entry.digest == delta.base
+            and not self.unsettled.has(record.tree, record.path)
+        )
+        self._writers[record.tree].write_pieces(at, upsert.metadata.size, delta.extents)
+        meta.write_at(*at, upsert.metadata)
+        self._put(record, upsert, at)
+        return sure
+
+    def _move(self, record: Record, upsert: Upsert, source: bytes) -> bool:
+        check_path(source)
+        tree, writer = record.tree, self._writers[record.tree]
+        known = self.index.get(tree, source)
+        if known is None:
+            return False
+        target = self._place(tree, record.path)
+        from_place = self._place_or_none(tree, source)
+        there = look(*from_place) if from_place else None
+        here = look(*target)
+        moved = True
+        if there is not None and _same(known, there) and from_place is not None:
+            is_directory = known.metadata.type is ObjectType.DIRECTORY
+            target = self._make_room(record, keep_files=not is_directory)
+            writer.move(from_place, target)
+        elif not (here is not None and _same(known, here)):
+            if here is not None:
+                self._make_room(record, keep_files=False)
+            moved = writer.unpark(known.identity.ino, target)
+        root = self.roots[tree]
+        root.forget(source)
+        root.forget(record.path)
+        self.index.move(tree, source, record.path)
+        self.unsettled.move(tree, source, record.path)
+        self._touched.add((tree, source.rpartition(b"/")[0]))
+        if not moved:
+            return False
+        target = self._place(tree, record.path)
+        now = look(*target)
+        sure = now is not None and (
+            known.metadata.type is not ObjectType.FILE
+            or (known.digest == upsert.digest and (_known(known, there or now)))
+        )
+        if now is None or type_of(now) is not upsert.metadata.type:
+            return False
+        meta.write_at(*target, upsert.metadata)
+        self._put(record, upsert, target)
+        return sure
+
+    def _link(self, record: Record, upsert: Upsert, other: bytes) -> bool:
+        check_path(other)
+        source = self._place_or_none(record.tree, other)
+        there = look(*source) if source else None
+        if source is None or there is None or type_of(there) is not upsert.metadata.type:
+            return False
+        entry = self.index.get(record.tree, other)
+        at = self._place(record.tree, record.path)
+        here = look(*at)
+        if here is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+            at = self._make_room(record, keep_files=True)
+            source = self._place(record.tree, other)
+            self._writers[record.tree].replace_with_link(at, source)
+        meta.write_at(*at, upsert.metadata)
+        self._put(record, upsert, at)
+        return (
+            entry is not None
+            and entry.digest == upsert.digest
+            and not self.unsettled.has(record.tree, other)
+        )
+
+    def _remove(self, record: Record) -> None:
+        if not record.path:
+            raise ApplyError(
+                f"a record removes the root of tree {record.tree}: refused, a root is never removed"
+            )
+        at = self._place_or_none(record.tree, record.path)
+        if at is not None:
+            self._clear(record.tree, record.path, at)
+        self.index.remove(record.tree, record.path)
+        self._touched.add((record.tree, record.path.rpartition(b"/")[0]))
+
+    def _chunk(self, record: Record, chunk: Chunk, stages: bytes) -> None:
+        name = stages + b"%d" % chunk.stage
+        key = (record.tree, record.path)
+        before = self._stages.get(key)
+        if before is not None and before != name:
+            self._writers[record.tree].drop_stage(before)
+        self._stages[key] = name
+        self._writers[record.tree].stage_piece(name, chunk.offset, chunk.data)
+
+    def _pass_over(self, record: Record, upsert: Upsert, stages: bytes) -> None:
+        """The object is newer than this record, but what the record leaves behind goes."""
+        match upsert.content:
+            case MovedFrom(path=source):
+                check_path(source)
+                self._apply(replace(record, path=source, change=Remove()), fetched=False)
+            case Staged(stage=stage):
+                self._writers[record.tree].drop_stage(stages + b"%d" % stage)
+
+    # --- batches -----------------------------------------------------------------------------
+
+    def settle(self) -> list[Record]:
+        """After a run of records: looks again at what was not sure; returns what is still wrong."""
+        wrong: list[Record] = []
+        for record in self.unsettled.records():
+            if self._is_as_expected(record):
+                self.unsettled.discard(record.tree, record.path)
+            else:
+                wrong.append(record)
+        for writer in self._writers.values():
+            self.healed += writer.clear_parked()
+        return wrong
+
+    def commit(self, position: Position) -> None:
+        """Makes everything applied so far durable, as of `position`."""
+        self.restore_directory_times()
+        self.unsettled.save(self.index)
+        devices: dict[int, int] = {}
+        for name in self._written:
+            number = self.roots[name].fd
+            devices.setdefault(os.fstat(number).st_dev, number)
+        for number in devices.values():
+            sync_filesystem(number)
+        self.index.commit(position)
+        self._written.clear()
+        for root in self.roots.values():
+            root.release()
+
+    def restore_directory_times(self) -> None:
+        """Directories whose entries changed get the times back that the records gave them."""
+        for tree, path in self._touched:
+            entry = self.index.get(tree, path)
+            if entry is None or entry.metadata.type is not ObjectType.DIRECTORY:
+                continue
+            try:
+                number = self.roots[tree].directory(path)
+                os.utime(number, ns=(entry.metadata.mtime_ns, entry.metadata.mtime_ns))
+            except FileNotFoundError:
+                continue  # it is among the unsettled
+        self._touched.clear()
+        for tree in self._written:
+            # Equal on both replicas, so that trees also compare equal to those who look at all.
+            os.utime(self.roots[tree].staging(), ns=(0, 0))
+
+    def forget_unfinished(self) -> None:
+        """After a reconcile: nothing before it matters any more."""
+        self.unsettled.clear()
+        self._stages.clear()
+        for writer in self._writers.values():
+            writer.clear_stages()
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _place(self, tree: str, path: bytes) -> Place:
+        return self.roots[tree].parent(path)
+
+    def _place_or_none(self, tree: str, path: bytes) -> Place | None:
+        try:
+            return self.roots[tree].parent(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _make_room(self, record: Record, *, keep_files: bool = True) -> Place:
+        """The place of the record's object, free of what a rename could not replace."""
+        at = self._place(record.tree, record.path)
+        found = look(*at)
+        if found is None:
+            return at
+        entry = self.index.get(record.tree, record.path)
+        if keep_files and type_of(found) is not ObjectType.DIRECTORY and _same(entry, found):
+            return at
+        self._clear(record.tree, record.path, at)
+        return at
+
+    def _clear(self, tree: str, path: bytes, at: Place) -> None:
+        """Removes what stands at the place, or parks it if it is not what the index knows."""
+        found = look(*at)
+        if found is None:
+            return
+        self.roots[tree].forget(path)
+        if _same(self.index.get(tree, path), found):
+            self._writers[tree].remove(at)
+        else:
+            self._writers[tree].park(at, found.st_ino)
+
+    def _put(self, record: Record, upsert: Upsert, at: Place) -> None:
+        found = os.stat(at[1], dir_fd=at[0], follow_symlinks=False)
+        self.index.put(
+            record.tree,
+            Entry(
+                path=record.path,
+                metadata=upsert.metadata,
+                digest=upsert.digest,
+                identity=identity_of(found),
+                origin=record.position,
+            ),
+        )
+        if record.path:
+            self._touched.add((record.tree, record.path.rpartition(b"/")[0]))
+        if upsert.metadata.type is ObjectType.DIRECTORY:
+            self._touched.add((record.tree, record.path))
+
+    def _is_as_expected(self, record: Record) -> bool:
+        upsert = record.change
+        if not isinstance(upsert, Upsert):
+            self._remove(record)
+            return True
+        at = self._place_or_none(record.tree, record.path)
+        found = look(*at) if at else None
+        if at is None or found is None or type_of(found) is not upsert.metadata.type:
+            return False
+        if upsert.metadata.type is ObjectType.FILE and (
+            found.st_size != upsert.metadata.size or digest_at(*at) != upsert.digest
+        ):
+            return False
+        if metadata_at(*at, found) != upsert.metadata:
+            meta.write_at(*at, upsert.metadata)
+        try:
+            self._put(record, upsert, at)
+        except MissingParent:
+            return False
+        return True
+
+    def _failed(self, record: Record, error: OSError) -> None:
+        where = f"tree {record.tree}, {record.path!r}"
+        if error.errno in _PAUSES:
+            raise CannotWrite(
+                f"{where}: {error.strerror}; applying pauses and tries again by itself: free space "
+                f"or repair the volume of {self.roots[record.tree].path}"
+            ) from error
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            logger.warning("%s: %s; the object will be fetched anew", where, error)
+        self.unsettled.add(record)
+
+    def _count(self, record: Record, kind: str) -> None:
+        self.changes[record.mail.value if record.mail else kind] += 1
+
+
+def _same(entry: Entry | None, found: os.stat_result) -> bool:
+    """Whether the object found is the very one that the index knows, changed or not."""
+    return (
+        entry is not None
+        and entry.identity.ino == found.st_ino
+        and (entry.metadata.type is type_of(found))
+    )
+
+
+def _known(entry: Entry | None, found: os.stat_result) -> bool:
+    """Whether it is, and was not changed since."""
+    if entry is None or entry.origin == UNRECORDED or not _same(entry, found):
+        return False
+    return entry.identity.ctime_ns == found.st_ctime_ns or (
+        entry.metadata.size == found.st_size and entry.metadata.mtime_ns == found.st_mtime_ns
+    )
+
+
+def _same_node(at: Place, found: os.stat_result, upsert: Upsert) -> bool:
+    """Whether metadata alone can turn what was found into what is wanted (never for files)."""
+    wanted = upsert.metadata
+    if type_of(found) is not wanted.type:
+        return False
+    if wanted.type is ObjectType.SYMLINK:
+        return os.readlink(at[1], dir_fd=at[0]) == wanted.symlink_target
+    return wanted.rdev in {0, found.st_rdev}

@@ -1,0 +1,300 @@
+"""The standby compares its trees with the active's and takes over what differs.
+
+First copy, catch-up after a trimmed journal, and rejoin after a failover are this one procedure.
+It can be interrupted anywhere and begun again: what is equal already compares equal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Protocol, TypeVar
+
+from staqraft.apply.applier import Applier
+from staqraft.apply.compare import Difference, compare
+from staqraft.apply.localscan import Excluded, scan_tree
+from staqraft.apply.quarantine import Quarantine
+from staqraft.errors import ReplicationError
+from staqraft.index import Entry, Listed, SharedHistory, TreeSummary
+from staqraft.journal.record import Chunk, ObjectType, Record, Remove, Upsert
+from staqraft.model import Epoch, Position
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_DIRECTORIES_A_CALL: Final = 64
+_OBJECTS_A_CALL: Final = 256
+_BYTES_A_CALL: Final = 32 << 20
+_CALLS_AT_ONCE: Final = 3
+_COMMIT_EVERY_MS: Final = 2000
+_ROUNDS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A comparison is open on the active: live changes follow `position`."""
+
+    position: Position
+    trees: dict[str, TreeSummary]
+
+
+class RunOnDisk(Protocol):
+    """Runs a function in the thread that owns applier and index."""
+
+    async def __call__(self, work: Callable[[], _T]) -> _T:
+        """What the function returns, or raises."""
+
+
+class ActiveTrees(Protocol):
+    """The active's trees, as its TreeService shows them. All raise ReplicationError."""
+
+    async def begin(self) -> Opening:
+        """Everything that was written on the active before is in what the other calls return."""
+
+    def list_directories(
+        self, tree: str, paths: Sequence[bytes]
+    ) -> AsyncIterator[tuple[bytes, list[Listed] | None]]:
+        """The entries of directories, None for one that is not there."""
+
+    def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
+        """Whole objects as they are now: Chunks and an Upsert, or a Remove, for each path."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a reconcile is. Counts are objects; `total` grows while more is found."""
+
+    done: int = 0
+    total: int = 0
+    bytes: int = 0
+    quarantined: int = 0
+
+
+class Reconciler:
+    """One reconcile; progress can be read at any time."""
+
+    def __init__(
+        self,
+        *,
+        applier: Applier,
+        active: ActiveTrees,
+        quarantine: Quarantine,
+        shared: SharedHistory,
+        excluded: dict[str, Excluded],
+        run_on_disk: RunOnDisk,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.progress = Progress()
+        self._applier = applier
+        self._index = applier.index
+        self._active = active
+        self._quarantine = quarantine
+        self._shared = shared
+        self._excluded = excluded
+        self._run = run_on_disk
+        self._clock_ms = clock_ms
+        self._committed_ms = clock_ms()
+        self._position = Position()
+
+    async def run(self) -> Position:
+        """Returns the position from which the journal is to be followed.
+
+        Raises ReplicationError when the active cannot be asked, CannotWrite and RootMissing when
+        this node's trees cannot be written; calling again later goes on where this ended.
+        """
+        await self._run(self._applier.forget_unfinished)
+        for tree in self._applier.roots:
+            await self._run(partial(self._scan, tree))
+        opening = await self._active.begin()
+        self._position = opening.position
+        for tree, theirs in opening.trees.items():
+            if tree not in self._applier.roots:
+                raise ReplicationError(
+                    f"the active replicates tree {tree!r}, which this node's configuration does "
+                    "not have: make the configurations equal"
+                )
+            self.progress.total += theirs.objects
+        for tree, theirs in opening.trees.items():
+            await self._tree(tree, theirs)
+        await self._settle()
+        await self._run(self._finish)
+        self.progress.total = self.progress.done = max(self.progress.total, self.progress.done)
+        return self._position
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def _scan(self, tree: str) -> None:
+        root = self._applier.roots[tree]
+        root.require_present()
+        root.require_staging()
+        changed = scan_tree(root, self._index, self._excluded[tree], lambda _count: None)
+        root.release()
+        self._applier.commit(self._index.position)
+        logger.info("tree %s: scanned, %d objects were not as the index had them", tree, changed)
+
+    async def _tree(self, tree: str, theirs: TreeSummary) -> None:
+        mine = await self._run(partial(self._index.root, tree))
+        if mine.digest == theirs.digest and theirs.digest:
+            self.progress.done += theirs.objects
+            return
+        await self._fetch(tree, [b""])
+        level: list[bytes] = [b""]
+        gate = asyncio.Semaphore(_CALLS_AT_ONCE)
+
+        async def batch(paths: list[bytes]) -> list[bytes]:
+            async with gate:
+                return await self._directories(tree, paths)
+
+        while level:
+            parts = [
+                level[at : at + _DIRECTORIES_A_CALL]
+                for at in range(0, len(level), _DIRECTORIES_A_CALL)
+            ]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(batch(part)) for part in parts]
+            level = [path for task in tasks for path in task.result()]
+
+    async def _directories(self, tree: str, paths: list[bytes]) -> list[bytes]:
+        """Makes directories equal, but for what is below their directories; returns those."""
+        descend: list[bytes] = []
+        fetch: list[tuple[bytes, int]] = []
+        async for path, theirs in self._active.list_directories(tree, paths):
+            if theirs is None:
+                continue  # it went away meanwhile; a record tells of it
+            found = await self._run(partial(self._clean, tree, path, theirs))
+            prefix = path + b"/" if path else b""
+            fetch += [(prefix + listed.name, listed.size) for listed in found.fetch]
+            descend += [prefix + name for name in found.descend]
+            self.progress.done += len(theirs) - len(found.fetch)
+        for part in _portions(fetch):
+            await self._fetch(tree, part)
+        return descend
+
+    def _clean(self, tree: str, path: bytes, theirs: list[Listed]) -> Difference:
+        """Compares a directory and removes what only this node has, own versions to quarantine."""
+        mine = self._index.listing(tree, path) or []
+        found = compare(mine, theirs)
+        self._applier.roots[tree].require_present()
+        for name in found.remove:
+            child = path + b"/" + name if path else name
+            self._keep_below(tree, child, "the active does not have it")
+            self._applier.apply(
+                Record(tree=tree, path=child, change=Remove(), position=self._position),
+                fetched=True,
+            )
+        return found
+
+    async def _fetch(self, tree: str, paths: Sequence[bytes]) -> None:
+        async for records in self._active.fetch(tree, paths):
+            await self._run(partial(self._take_over, records))
+        await self._run(self._commit_now_and_then)
+
+    def _take_over(self, records: list[Record]) -> None:
+        for record in records:
+            match record.change:
+                case Upsert() as upsert:
+                    self._keep_if_own(record, upsert)
+                    self.progress.done += 1
+                    self.progress.bytes += upsert.metadata.size
+                case Remove():
+                    self._keep_below(record.tree, record.path, "the active removed it")
+                    self.progress.done += 1
+                case Chunk():
+                    pass
+            self._applier.apply(replace(record, position=self._position), fetched=True)
+
+    async def _settle(self) -> None:
+        """Fetches again what could not be put right at once (links before their files, say)."""
+        wrong = await self._run(self._applier.settle)
+        if not wrong:
+            return
+        for _ in range(_ROUNDS):
+            for tree in self._applier.roots:
+                paths = [record.path for record in wrong if record.tree == tree]
+                for part in _portions([(path, 0) for path in paths]):
+                    await self._fetch(tree, part)
+            wrong = await self._run(self._applier.settle)
+            if not wrong:
+                return
+        raise ReplicationError(
+            f"{len(wrong)} objects could not be made equal to the active's, the first is "
+            f"{wrong[0].path!r} in tree {wrong[0].tree}; the comparison is repeated"
+        )
+
+    def _finish(self) -> None:
+        for tree in self._applier.roots:
+            self._index.adopt(tree, self._shared, self._position)
+        self._applier.forget_unfinished()
+        self._applier.commit(self._position)
+        self._quarantine.close_batch()
+
+    def _commit_now_and_then(self) -> None:
+        now = self._clock_ms()
+        if now - self._committed_ms >= _COMMIT_EVERY_MS:
+            self._applier.commit(self._index.position)
+            self._committed_ms = now
+
+    # --- this node's own versions --------------------------------------------------------------
+
+    def _is_own(self, entry: Entry) -> bool:
+        return not self._shared.has(entry.origin)
+
+    def _keep_if_own(self, record: Record, upsert: Upsert) -> None:
+        entry = self._index.get(record.tree, record.path)
+        if entry is None:
+            return
+        if entry.metadata.type is ObjectType.DIRECTORY:
+            if upsert.metadata.type is not ObjectType.DIRECTORY:
+                self._keep_below(record.tree, record.path, "the active has something else here")
+        elif self._is_own(entry) and not _same_content(entry, upsert):
+            self._keep(entry, record.tree, "the active has another version")
+
+    def _keep_below(self, tree: str, path: bytes, reason: str) -> None:
+        entry = self._index.get(tree, path)
+        if entry is None:
+            return
+        below = list(self._index.subtree(tree, path))
+        for own in (entry, *below):
+            if own.metadata.type is not ObjectType.DIRECTORY and self._is_own(own):
+                self._keep(own, tree, reason)
+
+    def _keep(self, entry: Entry, tree: str, reason: str) -> None:
+        kept = self._quarantine.keep(
+            self._applier.roots[tree], entry.path, reason=reason, epoch=Epoch(entry.origin.epoch)
+        )
+        if kept is not None:
+            self.progress.quarantined += 1
+            logger.warning(
+                "tree %s: this node's own version of %r is kept in quarantine (%s): %s",
+                tree,
+                entry.path,
+                reason,
+                kept.kept_at,
+            )
+
+
+def _same_content(entry: Entry, upsert: Upsert) -> bool:
+    theirs = upsert.metadata
+    mine = entry.metadata
+    return (
+        mine.type is theirs.type
+        and entry.digest == upsert.digest
+        and mine.symlink_target == theirs.symlink_target
+        and mine.rdev == theirs.rdev
+    )
+
+
+def _portions(objects: list[tuple[bytes, int]]) -> list[list[bytes]]:
+    """Paths in portions that are bounded in number and bytes."""
+    portions: list[list[bytes]] = []
+    size = _BYTES_A_CALL
+    for path, object_size in objects:
+        if size >= _BYTES_A_CALL or len(portions[-1]) >= _OBJECTS_A_CALL:
+            portions.append([])
+            size = 0
+        portions[-1].append(path)
+        size += object_size
+    return portions

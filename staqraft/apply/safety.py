@@ -1,0 +1,201 @@
+"""Staying inside a tree: every path of a record is resolved beneath the tree's root, by the kernel.
+
+`openat2` with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS refuses `..`, absolute paths and symbolic
+links in the middle in one call, without a window between check and use. Where it is missing
+(kernels before 5.6, seccomp filters that do not know it) each component is opened with O_NOFOLLOW,
+which is as strict and slower. The last component is never opened through: all calls name it
+relative to its directory and do not follow links.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from staqraft.errors import ApplyError, PathEscape
+from staqraft.index import STAGING_NAME
+
+_SYS_OPENAT2: Final = 437  # the same on all architectures
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_NO_SYMLINKS: Final = 0x04
+_RESOLVE_BENEATH: Final = 0x08
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CACHED: Final = 256
+
+
+class RootMissing(ApplyError):
+    """A tree's root is gone, not mounted or replaced: nothing is written, nothing is removed."""
+
+    retryable = True
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def check_path(path: bytes) -> None:
+    """Raises PathEscape for a path that no replica of ours ever writes into a record."""
+    if not path:
+        return
+    if b"\0" in path:
+        raise PathEscape(f"path {path!r} contains a zero byte: refused")
+    parts = path.split(b"/")
+    if any(part in (b"", b".", b"..") for part in parts):
+        raise PathEscape(f"path {path!r} is absolute or has an empty, '.' or '..' part: refused")
+    if parts[0] == STAGING_NAME:
+        raise PathEscape(f"path {path!r} is inside StaqRaft's own directory: refused")
+
+
+def open_beneath(root: int, path: bytes) -> int:
+    """Opens the directory `path` beneath `root`; PathEscape if a symbolic link is in the way."""
+    how = _OpenHow(_DIRECTORY, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
+    number = _libc.syscall(_SYS_OPENAT2, root, path or b".", ctypes.byref(how), ctypes.sizeof(how))
+    if number >= 0:
+        return int(number)
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EPERM):
+        return walk_beneath(root, path)
+    if code in (errno.ELOOP, errno.EXDEV):
+        raise PathEscape(f"{path!r} leads through a symbolic link or out of its tree: refused")
+    raise OSError(code, os.strerror(code), os.fsdecode(path))
+
+
+def walk_beneath(root: int, path: bytes) -> int:
+    """The same without openat2, one component after the other."""
+    here = os.open(b".", _DIRECTORY, dir_fd=root)
+    for part in path.split(b"/") if path else ():
+        try:
+            below = os.open(part, _DIRECTORY, dir_fd=here)
+        except OSError as error:
+            if error.errno == errno.ENOTDIR and _is_link(here, part):
+                raise PathEscape(f"{path!r} leads through a symbolic link: refused") from error
+            raise
+        finally:
+            os.close(here)
+        here = below
+    return here
+
+
+def _is_link(directory: int, name: bytes) -> bool:
+    try:
+        os.readlink(name, dir_fd=directory)
+    except OSError:
+        return False
+    return True
+
+
+class TreeRoot:
+    """A tree's root directory, kept open, and the way to everything below it.
+
+    Directories are kept open for a batch (`release` ends it), so that a burst in one directory
+    resolves its path once. One thread at a time.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+        self._cache: dict[bytes, int] = {}
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _missing(name, path, error.strerror or str(error)) from error
+        self._identity = _identity(os.fstat(self.fd))
+
+    def require_present(self) -> None:
+        """Raises RootMissing if what the path leads to now is not what was opened."""
+        try:
+            found = _identity(self.path.stat())
+        except OSError as error:
+            raise _missing(self.name, self.path, error.strerror or str(error)) from error
+        if found != self._identity:
+            raise _missing(self.name, self.path, "another directory or filesystem is there now")
+
+    def require_staging(self) -> None:
+        """Raises RootMissing if the root lacks the directory that marks it as this tree's root."""
+        try:
+            os.stat(STAGING_NAME, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError as error:
+            marker = self.path / os.fsdecode(STAGING_NAME)
+            raise _missing(
+                self.name,
+                self.path,
+                f"{marker} is gone, so this may be an empty mount point; if the directory was "
+                f"emptied or replaced on purpose, say so with: mkdir '{marker}'",
+            ) from error
+
+    def make_staging(self) -> None:
+        """Makes the staging directory, without a trace in the root's own times."""
+        before = os.fstat(self.fd)
+        try:
+            os.mkdir(STAGING_NAME, 0o700, dir_fd=self.fd)
+        except FileExistsError:
+            return
+        os.utime(STAGING_NAME, ns=(0, 0), dir_fd=self.fd)
+        os.utime(self.fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def directory(self, path: bytes) -> int:
+        """The open directory at a path; valid until `release` or `forget`."""
+        found = self._cache.get(path)
+        if found is None:
+            if len(self._cache) >= _CACHED:
+                self.release()
+            found = self._cache[path] = open_beneath(self.fd, path)
+        return found
+
+    def parent(self, path: bytes) -> tuple[int, bytes]:
+        """The open directory in which a path's last component stands, and that component."""
+        check_path(path)
+        directory, _, name = path.rpartition(b"/")
+        if not directory:
+            return self.fd, name or b"."
+        return self.directory(directory), name
+
+    def staging(self) -> int:
+        """The open staging directory."""
+        return self.directory(STAGING_NAME)
+
+    def forget(self, path: bytes) -> None:
+        """A directory was moved or removed: paths at and below it lead elsewhere now."""
+        below = path + b"/"
+        for known in [p for p in self._cache if p == path or p.startswith(below)]:
+            os.close(self._cache.pop(known))
+
+    def release(self) -> None:
+        """Closes the directories that were kept open for a batch."""
+        for number in self._cache.values():
+            os.close(number)
+        self._cache.clear()
+
+    def close(self) -> None:
+        """Closes everything."""
+        self.release()
+        os.close(self.fd)
+
+
+def sync_filesystem(directory: int) -> None:
+    """syncfs: everything written to the filesystem of this open directory is on its disk."""
+    if _libc.syncfs(directory) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"syncfs: {os.strerror(code)}")
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _missing(name: str, path: Path, why: str) -> RootMissing:
+    return RootMissing(
+        f"tree {name}: {path} is not the tree's root ({why}). Nothing is written or removed there "
+        "until it is mounted or restored"
+    )

@@ -1,0 +1,222 @@
+"""The file system calls of applying, for one tree: make, replace, link, move, remove, park.
+
+New content is built in the staging directory and renamed into place, so that a reader on the
+standby, and a standby that dies, sees the old object or the new one. Everything is named relative
+to directories that `TreeRoot` opened beneath the tree.
+
+Parking: after a crash, records are applied again to a tree that already holds their future. An
+object that is in the way and is not the one that the index knows may be such a future (something
+that a later record moved here): it is not destroyed but parked in staging under its inode number,
+where that later record finds it. `clear_parked` ends it when the records have caught up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import stat
+from typing import Final
+
+from staqraft.apply import metadata as meta
+from staqraft.apply.observe import look
+from staqraft.apply.safety import TreeRoot
+from staqraft.journal.record import Metadata, ObjectType
+
+_NEW: Final = b"new-"
+_PARKED: Final = b"parked-"
+_HOLE: Final = 4096  # runs of zeros that fill whole blocks of this size are not written
+_ZEROS: Final = bytes(_HOLE)
+_CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NODE_BITS: Final = {
+    ObjectType.FIFO: stat.S_IFIFO,
+    ObjectType.SOCKET: stat.S_IFSOCK,
+    ObjectType.CHARACTER_DEVICE: stat.S_IFCHR,
+    ObjectType.BLOCK_DEVICE: stat.S_IFBLK,
+}
+
+Place = tuple[int, bytes]  # an open directory and a name in it
+
+
+class TreeWriter:
+    """Writes below one tree's root."""
+
+    def __init__(self, root: TreeRoot) -> None:
+        self.root = root
+        self._numbers = itertools.count(1)
+        self._drop(_NEW)
+
+    # --- making ------------------------------------------------------------------------------
+
+    def replace_with_file(self, at: Place, data: bytes, wanted: Metadata) -> None:
+        """A regular file with this content and metadata stands at the place."""
+        staging, name = self.root.staging(), self._name()
+        number = os.open(name, _CREATE, 0o600, dir_fd=staging)
+        try:
+            write_content(number, data)
+            meta.write_to_new_file(number, wanted)
+        except BaseException:
+            os.unlink(name, dir_fd=staging)
+            raise
+        finally:
+            os.close(number)
+        self._rename((staging, name), at)
+
+    def replace_with_stage(self, at: Place, stage: bytes, wanted: Metadata) -> bool:
+        """The staged file becomes the object at the place; False if there is no such stage."""
+        staging = self.root.staging()
+        try:
+            number = os.open(stage, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging)
+        except FileNotFoundError:
+            return False
+        try:
+            os.ftruncate(number, wanted.size)
+            meta.write_to_new_file(number, wanted)
+        finally:
+            os.close(number)
+        self._rename((staging, stage), at)
+        return True
+
+    def replace_with_node(self, at: Place, wanted: Metadata) -> None:
+        """A directory, symbolic link, FIFO, socket or device stands at the place."""
+        if wanted.type is ObjectType.DIRECTORY:
+            os.mkdir(at[1], 0o700, dir_fd=at[0])
+            meta.write_at(*at, wanted)
+            return
+        staging, name = self.root.staging(), self._name()
+        if wanted.type is ObjectType.SYMLINK:
+            os.symlink(wanted.symlink_target, name, dir_fd=staging)
+        else:
+            mode = _NODE_BITS[wanted.type] | 0o600
+            os.mknod(name, mode, wanted.rdev, dir_fd=staging)
+        meta.write_at(staging, name, wanted)
+        self._rename((staging, name), at)
+
+    def replace_with_link(self, at: Place, other: Place) -> None:
+        """Another name of the object at `other` stands at the place."""
+        staging, name = self.root.staging(), self._name()
+        os.link(other[1], name, src_dir_fd=other[0], dst_dir_fd=staging, follow_symlinks=False)
+        self._rename((staging, name), at)
+
+    def write_pieces(self, at: Place, size: int, pieces: tuple[tuple[int, bytes], ...]) -> None:
+        """Changes pieces of a regular file in place, after giving it its size."""
+        number = os.open(
+            at[1], os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at[0]
+        )
+        try:
+            os.ftruncate(number, size)
+            for offset, data in pieces:
+                _pwrite_all(number, data, offset)
+        finally:
+            os.close(number)
+
+    def stage_piece(self, stage: bytes, offset: int, data: bytes) -> None:
+        """Keeps a piece of a large file aside."""
+        flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        number = os.open(stage, flags, 0o600, dir_fd=self.root.staging())
+        try:
+            _pwrite_all(number, data, offset)
+        finally:
+            os.close(number)
+
+    def drop_stage(self, stage: bytes) -> None:
+        """The stage is not wanted any more."""
+        self._unlink_staged(stage)
+
+    # --- moving and removing -----------------------------------------------------------------
+
+    def move(self, source: Place, target: Place) -> None:
+        """Renames; what stands at the target and is not a directory is replaced."""
+        one, other = look(*source), look(*target)
+        if one and other and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
+            os.unlink(source[1], dir_fd=source[0])  # rename(2) leaves both names of one inode
+            return
+        self._rename(source, target)
+
+    def remove(self, at: Place) -> None:
+        """Removes an object with everything below it."""
+        found = look(*at)
+        if found is None:
+            return
+        if stat.S_ISDIR(found.st_mode):
+            shutil.rmtree(os.fsdecode(at[1]), dir_fd=at[0])
+        else:
+            os.unlink(at[1], dir_fd=at[0])
+
+    def park(self, at: Place, inode: int) -> None:
+        """Moves an object that the index does not know out of the way."""
+        name = _PARKED + b"%d" % inode
+        self.remove((self.root.staging(), name))
+        os.rename(at[1], name, src_dir_fd=at[0], dst_dir_fd=self.root.staging())
+
+    def unpark(self, inode: int, target: Place) -> bool:
+        """Moves a parked object, or something inside one, to the target; False if not found."""
+        staging = self.root.staging()
+        name = _PARKED + b"%d" % inode
+        if look(staging, name) is not None:
+            self._rename((staging, name), target)
+            return True
+        for parked in self._staged(_PARKED):
+            for _, directories, files, here in os.fwalk(parked, dir_fd=staging):
+                for child in (*directories, *files):
+                    found = look(here, os.fsencode(child))
+                    if found is not None and found.st_ino == inode:
+                        self._rename((here, os.fsencode(child)), target)
+                        return True
+        return False
+
+    def clear_parked(self) -> int:
+        """Removes what is still parked; says how many objects that were."""
+        return self._drop(_PARKED)
+
+    def clear_stages(self) -> None:
+        """Removes all stages (after a reconcile nothing refers to them)."""
+        self._drop(b"")
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _name(self) -> bytes:
+        return _NEW + b"%d" % next(self._numbers)
+
+    def _rename(self, source: Place, target: Place) -> None:
+        os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
+
+    def _staged(self, prefix: bytes) -> list[bytes]:
+        with os.scandir(self.root.staging()) as found:
+            names = [os.fsencode(entry.name) for entry in found]
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def _unlink_staged(self, name: bytes) -> None:
+        try:
+            os.unlink(name, dir_fd=self.root.staging())
+        except FileNotFoundError:
+            return
+
+    def _drop(self, prefix: bytes) -> int:
+        names = self._staged(prefix)
+        for name in names:
+            self.remove((self.root.staging(), name))
+        return len(names)
+
+
+def write_content(number: int, data: bytes) -> None:
+    """Writes a whole file; aligned blocks of zeros become holes."""
+    if len(data) < 2 * _HOLE or data.find(_ZEROS) < 0:
+        _pwrite_all(number, data, 0)
+        return
+    os.ftruncate(number, len(data))
+    view = memoryview(data)
+    start = 0
+    for at in range(0, len(data), _HOLE):
+        if view[at : at + _HOLE] == _ZEROS:
+            _pwrite_all(number, view[start:at], start)
+            start = at + _HOLE
+    _pwrite_all(number, view[start:], start)
+
+
+def _pwrite_all(number: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(number, view, offset)
+        view = view[written:]
+        offset += written

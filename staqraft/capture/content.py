@@ -1,0 +1,107 @@
+"""Reading files: small ones whole and stable, large ones piece by piece with their holes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from staqraft.capture.objects import ObjectState, state_of_open
+from staqraft.index import content_digest
+from staqraft.journal.record import CHUNK_BYTES
+
+INLINE_BYTES: Final = 1 << 20
+_TRIES: Final = 3
+_SECTOR: Final = 512
+_SPARSE_SLACK: Final = 16 << 10  # what a filesystem may save without there being a hole to keep
+ZEROS: Final = bytes(CHUNK_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A small file's content with the state that it was read in."""
+
+    state: ObjectState
+    data: bytes
+    digest: bytes
+    stable: bool  # nothing changed while it was read
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of a file: bytes, or a hole of `length` (then `data` is empty)."""
+
+    offset: int
+    length: int
+    data: bytes
+
+
+def is_small(state: ObjectState) -> bool:
+    """Whether the content travels in one record. A sparse file does not, to keep its holes."""
+    size = state.metadata.size
+    return size <= INLINE_BYTES and not is_sparse(state)
+
+
+def is_sparse(state: ObjectState) -> bool:
+    """Whether a file has holes worth keeping."""
+    return state.blocks * _SECTOR + _SPARSE_SLACK < state.metadata.size
+
+
+def read_small(fd: int) -> Small | None:
+    """Reads a whole file until it holds still, at most three times; None if it became large."""
+    state = state_of_open(fd)
+    for attempt in range(_TRIES):
+        data = read_at(fd, 0, INLINE_BYTES + 1)
+        if len(data) > INLINE_BYTES:
+            return None
+        after = state_of_open(fd)
+        stable = after == state and len(data) == state.metadata.size
+        if stable or attempt == _TRIES - 1:
+            return Small(state, data, content_digest(data), stable)
+        state = after
+    raise AssertionError("the loop returns")
+
+
+def read_at(fd: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes from `offset`; fewer only at the end of the file."""
+    data = os.pread(fd, length, offset)
+    if len(data) in (0, length):
+        return data
+    parts = [data]
+    got = len(data)
+    while got < length and (data := os.pread(fd, length - got, offset + got)):
+        parts.append(data)
+        got += len(data)
+    return b"".join(parts)
+
+
+def pieces(fd: int, start: int, size: int) -> Iterator[Piece]:
+    """The content from `start` to `size` in runs of at most CHUNK_BYTES; ends early at its end."""
+    at = start
+    while at < size:
+        data_at, data_end = _next_data(fd, at, size)
+        while at < data_at:
+            length = min(CHUNK_BYTES, data_at - at)
+            yield Piece(at, length, b"")
+            at += length
+        while at < data_end:
+            data = read_at(fd, at, min(CHUNK_BYTES, data_end - at))
+            if not data:
+                return  # it was cut off while it was read
+            yield Piece(at, len(data), data)
+            at += len(data)
+
+
+def _next_data(fd: int, at: int, size: int) -> tuple[int, int]:
+    """Where the next data begins and ends; (size, size) when only a hole follows."""
+    try:
+        begin = os.lseek(fd, at, os.SEEK_DATA)
+        return min(begin, size), min(os.lseek(fd, begin, os.SEEK_HOLE), size)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return size, size
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return at, size  # a filesystem that does not tell: all of it is data
+        raise

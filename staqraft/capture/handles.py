@@ -1,0 +1,87 @@
+"""File handles: names for directories that survive renames (`name_to_handle_at(2)`).
+
+A key is `fsid (8) | handle_bytes (4) | handle_type (4) | handle`, which is byte for byte what
+follows the header of a fanotify information record, so that an event's directory is found in a
+dictionary without taking the record apart.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from typing import Final
+
+AT_EMPTY_PATH: Final = 0x1000
+MAX_HANDLE_BYTES: Final = 128
+KEY_PREFIX: Final = struct.Struct("=8sIi")
+_NOT_A_DIRECTORY: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class _FileHandle(ctypes.Structure):
+    _fields_ = (
+        ("handle_bytes", ctypes.c_uint),
+        ("handle_type", ctypes.c_int),
+        ("f_handle", ctypes.c_ubyte * MAX_HANDLE_BYTES),
+    )
+
+
+libc: Final = ctypes.CDLL(None, use_errno=True)
+libc.name_to_handle_at.argtypes = (
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.POINTER(_FileHandle),
+    ctypes.POINTER(ctypes.c_int),
+    ctypes.c_int,
+)
+libc.open_by_handle_at.argtypes = (ctypes.c_int, ctypes.POINTER(_FileHandle), ctypes.c_int)
+
+
+def raise_errno(doing: str) -> None:
+    """Raises the OSError of the libc call that just failed."""
+    number = ctypes.get_errno()
+    raise OSError(number, f"{doing}: {os.strerror(number)}")
+
+
+def filesystem_id(fd: int) -> bytes:
+    """The 8 bytes by which fanotify names the filesystem of an open file."""
+    return struct.pack("=Q", os.fstatvfs(fd).f_fsid)
+
+
+def key_of(fd: int, fsid: bytes) -> bytes:
+    """The key of an open file or directory."""
+    return _key(fd, b"", AT_EMPTY_PATH, fsid)
+
+
+def key_at(directory_fd: int, name: bytes, fsid: bytes) -> bytes:
+    """The key of what stands at `name`, not following a symlink."""
+    return _key(directory_fd, name, 0, fsid)
+
+
+def _key(fd: int, name: bytes, flags: int, fsid: bytes) -> bytes:
+    handle = _FileHandle(handle_bytes=MAX_HANDLE_BYTES)
+    mount = ctypes.c_int()
+    if libc.name_to_handle_at(fd, name, ctypes.byref(handle), ctypes.byref(mount), flags) != 0:
+        raise_errno("name_to_handle_at")
+    return KEY_PREFIX.pack(fsid, handle.handle_bytes, handle.handle_type) + bytes(
+        memoryview(handle.f_handle)[: handle.handle_bytes]
+    )
+
+
+def open_key(mount_fd: int, key: bytes) -> int | None:
+    """Opens a directory by its key; None if it is no more.
+
+    `mount_fd` is any open (not O_PATH) file on the filesystem. Needs CAP_DAC_READ_SEARCH.
+    """
+    _, size, kind = KEY_PREFIX.unpack_from(key)
+    handle = _FileHandle(handle_bytes=size, handle_type=kind)
+    ctypes.memmove(handle.f_handle, key[KEY_PREFIX.size :], size)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd: int = libc.open_by_handle_at(mount_fd, ctypes.byref(handle), flags)
+    if fd >= 0:
+        return fd
+    if ctypes.get_errno() in (errno.ESTALE, *_NOT_A_DIRECTORY):
+        return None
+    raise_errno("open_by_handle_at")
+    return None

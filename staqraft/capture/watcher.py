@@ -1,0 +1,306 @@
+"""The watcher: dirty places of a group's trees, resolved when they are taken.
+
+It owns the back end, the dirty set and the directory map. Chooses fanotify where the kernel, the
+filesystem and the privileges allow, else inotify, and says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from staqraft.capture import dirty
+from staqraft.capture.directories import Directory, DirectoryMap
+from staqraft.capture.dirty import DirtySet, Key
+from staqraft.capture.errors import CaptureError, WatchUnavailable
+from staqraft.capture.exclude import Excludes
+from staqraft.capture.fanotify_source import FanotifySource
+from staqraft.capture.inotify_source import InotifySource
+from staqraft.capture.source import Source
+from staqraft.capture.structure import Dirty, Moved, Structure
+from staqraft.config.schema import Tree
+
+_OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MAX_OPEN_DIRECTORIES: Final = 256
+MakeSource = Callable[[DirtySet, Callable[[Key], bool], Path], Source]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What to look at: directory moves first and in order, then places, in any order."""
+
+    moved: list[Moved] = field(default_factory=list)
+    dirty: list[Dirty] = field(default_factory=list)
+    lost: bool = False  # events were lost: compare every tree
+
+
+class Watcher:
+    """Used by one thread, except `barrier` and `wake`, which any thread may call."""
+
+    def __init__(
+        self,
+        trees: Sequence[Tree],
+        cookies: Sequence[Path],
+        now_ms: Callable[[], int],
+        *,
+        never: Sequence[Path] = (),
+        backends: Sequence[MakeSource] = (FanotifySource, InotifySource),
+    ) -> None:
+        _refuse_nested(trees)
+        self.trees = {tree.name: tree for tree in trees}
+        self.excludes = {tree.name: Excludes(tree) for tree in trees}
+        self.dirty = DirtySet(now_ms)
+        self.directories = DirectoryMap()
+        self._root_fds: dict[str, int] = {}
+        self._open: dict[Key, int] = {}
+        self._never = {_inode(path) for path in never if path.is_dir()}
+        self.backend, self.reason = "", ""
+        self._source = self._choose(cookies, backends)
+
+    # --- trees -----------------------------------------------------------------------------
+
+    def _choose(self, cookies: Sequence[Path], backends: Sequence[MakeSource]) -> Source:
+        reasons: list[str] = []
+        for make in backends:
+            for directory in cookies:
+                try:
+                    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    source = make(self.dirty, self.directories.by_key.__contains__, directory)
+                except (WatchUnavailable, OSError) as error:
+                    reasons.append(str(error))
+                    continue
+                self._source = source
+                try:
+                    for tree in self.trees.values():
+                        if tree.path.is_dir():
+                            self.add_tree(tree.name)
+                except WatchUnavailable as error:
+                    reasons.append(str(error))
+                    self._drop_trees()
+                    source.close()
+                    break
+                self.backend = source.backend
+                self.reason = "; ".join(dict.fromkeys(reasons)) if make is not backends[0] else ""
+                return source
+        raise CaptureError("the trees cannot be watched: " + "; ".join(dict.fromkeys(reasons)))
+
+    def add_tree(self, name: str) -> Directory:
+        """Watches a tree's root, anew if it was watched. The caller compares the tree afterwards.
+
+        Raises CaptureError if there is no such directory, or WatchUnavailable.
+        """
+        self._drop_tree(name)
+        tree = self.trees[name]
+        try:
+            fd = os.open(tree.path, _OPEN)
+        except OSError as error:
+            raise CaptureError(
+                f"the root of tree {name}, {tree.path}, cannot be opened ({error.strerror}):"
+                " mount or restore it; until then nothing of it is captured or removed"
+            ) from error
+        try:
+            key = self._source.add_root(name, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._root_fds[name] = fd
+        found = os.fstat(fd)
+        return self.directories.add_root(name, key, (found.st_dev, found.st_ino))
+
+    def root_problem(self, name: str) -> str:
+        """Why the tree's root is not the directory that is watched; "" if it is."""
+        root = self.directories.roots.get(name)
+        path = self.trees[name].path
+        try:
+            found = path.stat()
+        except OSError as error:
+            return (
+                f"the root of tree {name}, {path}, is missing ({error.strerror}): nothing is"
+                " removed from the standby; mount or restore it"
+            )
+        if root is None or (found.st_dev, found.st_ino) != root.inode:
+            return f"the root of tree {name}, {path}, is another directory than before"
+        return ""
+
+    def close(self) -> None:
+        """Stops watching."""
+        self.release()
+        self._source.close()
+        self._drop_trees()
+
+    @property
+    def problem(self) -> str:
+        """What cannot be watched, and what to do; "" if all is well."""
+        return self._source.problem
+
+    # --- dirty places ------------------------------------------------------------------------
+
+    def wait(self, timeout_ms: int) -> None:
+        """Returns when something is to be taken, when woken, or after `timeout_ms`."""
+        self.dirty.wait(timeout_ms)
+
+    def wake(self) -> None:
+        """Ends `wait`."""
+        self.dirty.wake()
+
+    def barrier(self, timeout_ms: int) -> None:
+        """Returns when everything that happened before the call is in the dirty set."""
+        self._source.barrier(timeout_ms)
+
+    def mark(self, directory: Directory, name: bytes, flags: int) -> None:
+        """Marks a place as the drain would."""
+        self.dirty.add(((directory.key, name, flags),))
+
+    def take(self, *, everything: bool = False) -> Batch:
+        """What is due, resolved; the directory map is brought up to date with it.
+
+        `everything` includes what is held back since more is likely to come.
+        """
+        batch = Batch(lost=self.dirty.take_overflow())
+        taken = self.dirty.take(everything=everything)
+        by_key = self.directories.by_key
+        places = [
+            Dirty(directory, place[1], mark.flags, mark.first_ms)
+            for place, mark in taken.items()
+            if (directory := by_key.get(place[0])) is not None
+        ]
+        structural = [p for p in places if p.name and self._is_structural(p)]
+        postponed: set[tuple[Key, bytes]] = set()
+        if structural:
+            structure = Structure(self.directories, self._source, self._look)
+            structure.settle(structural)
+            batch.moved, postponed = structure.moved, structure.postponed
+        for place in places:
+            key = place.directory.key
+            if (key, place.name) in postponed:
+                again = dirty.LAST_CALL if place.flags & dirty.AGAIN else dirty.AGAIN
+                self.dirty.cool((key, place.name), place.first_ms + 2 * dirty.HOLD_MS)
+                self.mark(place.directory, place.name, place.flags | again)
+            elif key in by_key:
+                batch.dirty.append(place)
+        return batch
+
+    def postpone(self, place: Dirty, until_ms: int) -> None:
+        """Puts a place back, not to be given out before `until_ms`."""
+        self.dirty.cool((place.directory.key, place.name), until_ms)
+        self.mark(place.directory, place.name, place.flags)
+
+    def key_at(self, directory: Directory, name: bytes) -> Key | None:
+        """The key of the directory that stands at a name now, excluded or not."""
+        fd = self.open(directory)
+        return None if fd is None else self._source.key_at(directory.tree, fd, name)
+
+    def attach(self, parent: Directory, name: bytes) -> Directory | None:
+        """Takes a new directory into the map: from now on its events count; list it after this.
+
+        None if it is not there, is already elsewhere in the map (its move is still to be told), or
+        is not ours to watch (another filesystem, our own state).
+        """
+        fd = self.open(parent)
+        key = None if fd is None else self._source.key_at(parent.tree, fd, name)
+        if fd is None or key is None:
+            return None
+        known = self.directories.by_key.get(key)
+        if known is not None:
+            return known if known.parent is parent and known.name == name else None
+        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        inode = (found.st_dev, found.st_ino)
+        if inode in self._never or found.st_dev != self.directories.roots[parent.tree].inode[0]:
+            self._source.forget(key)
+            return None
+        if (was := parent.child(name)) is not None:
+            self.detach(was)
+        return self.directories.attach(parent, name, key, inode)
+
+    def detach(self, directory: Directory) -> None:
+        """The directory is gone from the trees."""
+        for key in self.directories.detach(directory):
+            self._source.forget(key)
+
+    def is_foreign(self, directory: Directory, found: os.stat_result) -> bool:
+        """Whether a directory below this one is a mount point, or our own state."""
+        root = self.directories.roots[directory.tree]
+        return found.st_dev != root.inode[0] or (found.st_dev, found.st_ino) in self._never
+
+    def open(self, directory: Directory) -> int | None:
+        """A descriptor of exactly this directory, valid until `release`; None if it is gone."""
+        fd = self._open.get(directory.key)
+        if fd is not None:
+            return fd
+        if len(self._open) >= _MAX_OPEN_DIRECTORIES:
+            oldest = next(iter(self._open))
+            os.close(self._open.pop(oldest))
+        fd = self._source.open(directory)
+        if fd is not None:
+            self._open[directory.key] = fd
+        return fd
+
+    def release(self) -> None:
+        """Closes the descriptors that `open` gave out."""
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _is_structural(self, place: Dirty) -> bool:
+        return bool(place.flags & dirty.DIRECTORY) or place.directory.child(place.name) is not None
+
+    def _look(self, directory: Directory, name: bytes) -> Key | None:
+        if self.excludes[directory.tree].excludes(directory.below(name), is_directory=True):
+            return None
+        fd = self.open(directory)
+        if fd is None:
+            return None
+        try:
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise
+        if self.is_foreign(directory, found):
+            return None
+        return self._source.key_at(directory.tree, fd, name)
+
+    def _drop_tree(self, name: str) -> None:
+        root = self.directories.roots.pop(name, None)
+        if root is not None:
+            for directory in list(self.directories.walk(root)):
+                del self.directories.by_key[directory.key]
+                self._source.forget(directory.key)
+        if (fd := self._root_fds.pop(name, None)) is not None:
+            os.close(fd)
+
+    def _drop_trees(self) -> None:
+        for name in list(self._root_fds):
+            self._drop_tree(name)
+
+
+def cookie_directories(run_dir: Path, group: str, trees: Sequence[Tree]) -> list[Path]:
+    """Where a cookie may be made: best in the run directory, else beside or hidden in a tree."""
+    beside = [
+        tree.path.parent / f".staqraft-{group}-cookies"
+        for tree in trees
+        if tree.path.is_dir() and tree.path.stat().st_dev == tree.path.parent.stat().st_dev
+    ]
+    inside = [tree.path / ".staqraft-cookies" for tree in trees if tree.path.is_dir()]
+    return [run_dir / f"{group}.cookies", *beside[:1], *inside[:1]]
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _refuse_nested(trees: Sequence[Tree]) -> None:
+    for tree in trees:
+        for other in trees:
+            if tree is not other and other.path.is_relative_to(tree.path):
+                raise CaptureError(
+                    f"tree {other.name} ({other.path}) lies inside of tree {tree.name}"
+                    f" ({tree.path}): trees must be apart"
+                )

@@ -1,0 +1,1 @@
+"""Configuration: one YAML file, strict, every problem reported at once with its line."""

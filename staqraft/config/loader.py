@@ -1,0 +1,339 @@
+"""The YAML file as a `Config`: strict, and with every problem of the file in one answer.
+
+Reading goes in two steps. The sections are read one by one, wrong values replaced by stand-ins so
+that reading goes on; then `checks` relates what was read to each other and to this host, except
+where the values are already known to be wrong. A `Config` leaves here only without any problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from ipaddress import ip_interface
+from pathlib import Path
+
+from staqraft.config import checks, values
+from staqraft.config.document import Document, Section
+from staqraft.config.schema import (
+    Config,
+    Consensus,
+    Group,
+    Journal,
+    Lease,
+    Node,
+    Ports,
+    Replication,
+    Ring,
+    Service,
+    Tls,
+    Tree,
+    Vip,
+)
+from staqraft.errors import ConfigError
+from staqraft.logs import LEVELS
+from staqraft.model import GroupId, NodeId, NodeRole
+
+logger = logging.getLogger(__name__)
+
+ROLES = tuple(role.value for role in NodeRole)
+PROFILES = ("plain", "web", "maildir", "mbox")
+COMPRESSIONS = ("auto", "always", "never")
+MAX_DRIFT_PPM = 100_000
+
+# What may differ between the nodes; everything else is in the fingerprint.
+OWN_TO_EACH_NODE = (
+    "node",
+    "tls",
+    "state_dir",
+    "run_dir",
+    "admin_socket",
+    "log_level",
+    "source",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A usable configuration, and what is allowed but worth a second thought."""
+
+    config: Config
+    warnings: tuple[str, ...]
+
+
+def load(path: Path, node: NodeId | None = None) -> Config:
+    """The configuration in `path`, for this node; logs its warnings.
+
+    `node` wins over the file's own `node`. ConfigError has every problem as `file:line: message`.
+    """
+    loaded = read(path, node)
+    for warning in loaded.warnings:
+        logger.warning(warning)
+    return loaded.config
+
+
+def check(path: Path, node: NodeId | None = None) -> tuple[int, list[str]]:
+    """What `--check` says: the exit code (0, or 2 with problems) and the lines to print."""
+    try:
+        loaded = read(path, node)
+    except ConfigError as error:
+        return error.exit_code, error.problems
+    config = loaded.config
+    summary = (
+        f"{path}: good for node {config.node} of cluster {config.cluster}"
+        f" (fingerprint {fingerprint(config)}, to be the same on every node)"
+    )
+    return 0, [*loaded.warnings, summary]
+
+
+def read(path: Path, node: NodeId | None = None) -> Loaded:
+    """As `load`, with the warnings returned."""
+    document = Document(path)
+    config = _config(document, path, node)
+    warnings = checks.run(config, document)
+    problems = document.problems()
+    if problems:
+        raise ConfigError(problems)
+    return Loaded(config=config, warnings=tuple(warnings))
+
+
+def fingerprint(config: Config) -> str:
+    """16 hex digits over everything that must be equal on all nodes."""
+    shared = asdict(config)
+    for name in OWN_TO_EACH_NODE:
+        del shared[name]
+    text = json.dumps(shared, sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _config(document: Document, path: Path, node: NodeId | None) -> Config:
+    """What the file says; with problems noted in `document`, stand-ins are among it."""
+    with document.root() as root:
+        cluster = root.require("cluster", values.name, "", "give the cluster a name")
+        own = root.read("node", values.node_name, "")
+        if node is None and "node" not in root:
+            root.missing("node", "say which of the nodes this host is, here or with --node")
+        nodes = _nodes(root)
+        rings = {ring.name for member in nodes.values() for ring in member.rings}
+        groups = {
+            GroupId(name): _group(GroupId(name), section, rings)
+            for name, section in root.named("groups", values.name)
+        }
+        if not groups:
+            root.missing("groups", "name at least one group, for instance 'default'")
+        return Config(
+            cluster=cluster,
+            node=NodeId(own) if node is None else node,
+            nodes=nodes,
+            tls=_tls(root.section("tls")),
+            groups=groups,
+            ports=_ports(root.section("ports")),
+            consensus=_consensus(root.section("consensus")),
+            lease=_lease(root.section("lease")),
+            state_dir=root.read("state_dir", values.absolute_path, Path("/var/lib/staqraft")),
+            run_dir=root.read("run_dir", values.absolute_path, Path("/run/staqraft")),
+            admin_socket=root.read(
+                "admin_socket", values.absolute_path, Path("/run/staqraft/admin.sock")
+            ),
+            log_level=root.read("log_level", values.one_of(LEVELS), "info"),
+            source=path,
+        )
+
+
+def _nodes(root: Section) -> dict[NodeId, Node]:
+    nodes = {}
+    for name, section in root.named("nodes", values.node_name):
+        with section:
+            role = section.require(
+                "role", values.one_of(ROLES), ROLES[0], "write 'replica' or 'witness'"
+            )
+            rings = section.pairs("rings", values.name, values.address)
+            if not rings:
+                section.missing("rings", "give at least one, for instance 'service: 192.0.2.1'")
+        nodes[NodeId(name)] = Node(
+            id=NodeId(name),
+            role=NodeRole(role),
+            rings=tuple(Ring(name=ring, address=address) for ring, address in rings),
+        )
+    if not nodes:
+        root.missing("nodes", "list the two replicas and the witness")
+    return nodes
+
+
+def _tls(section: Section) -> Tls:
+    with section:
+        return Tls(
+            ca=section.require(
+                "ca", values.absolute_path, Path("/"), "name the file ca.pem of 'staqctl certs'"
+            ),
+            certificate=section.require(
+                "certificate", values.absolute_path, Path("/"), "name this node's .pem file"
+            ),
+            key=section.require(
+                "key", values.absolute_path, Path("/"), "name this node's .key file"
+            ),
+        )
+
+
+def _ports(section: Section) -> Ports:
+    default = Ports()
+    with section:
+        return Ports(
+            control=section.read("control", values.port, default.control),
+            data=section.read("data", values.port, default.data),
+            metrics=section.read("metrics", values.port, default.metrics),
+        )
+
+
+def _consensus(section: Section) -> Consensus:
+    default = Consensus()
+    with section:
+        return Consensus(
+            election_min_ms=section.read(
+                "election_min", values.duration_ms, default.election_min_ms
+            ),
+            election_max_ms=section.read(
+                "election_max", values.duration_ms, default.election_max_ms
+            ),
+            heartbeat_ms=section.read("heartbeat", values.duration_ms, default.heartbeat_ms),
+            tick_ms=section.read("tick", values.duration_ms, default.tick_ms),
+            propose_timeout_ms=section.read(
+                "propose_timeout", values.duration_ms, default.propose_timeout_ms
+            ),
+        )
+
+
+def _lease(section: Section) -> Lease:
+    default = Lease()
+    with section:
+        return Lease(
+            ttl_ms=section.read("ttl", values.duration_ms, default.ttl_ms),
+            renew_ms=section.read("renew", values.duration_ms, default.renew_ms),
+            margin_ms=section.read("margin", values.duration_ms, default.margin_ms),
+            drift_ppm=section.read(
+                "drift_ppm", values.integer(0, MAX_DRIFT_PPM), default.drift_ppm
+            ),
+        )
+
+
+def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
+    with section:
+        trees = tuple(_tree(name, tree) for name, tree in section.named("trees", values.name))
+        if not trees:
+            section.missing("trees", "name at least one directory to replicate")
+        return Group(
+            id=group,
+            initial_active=NodeId(
+                section.require(
+                    "initial_active",
+                    values.node_name,
+                    "",
+                    "name the replica that holds the data when the cluster first starts",
+                )
+            ),
+            trees=trees,
+            vips=tuple(_vip(vip) for vip in section.listed("vips")),
+            services=tuple(
+                _service(name, service) for name, service in section.named("services", values.word)
+            ),
+            barrier_syncfs=section.read("barrier_syncfs", values.boolean, default=True),
+            journal=_journal(section.section("journal")),
+            replication=_replication(section.section("replication"), rings),
+        )
+
+
+def _tree(name: str, section: Section) -> Tree:
+    with section:
+        return Tree(
+            name=name,
+            path=section.require(
+                "path", values.absolute_path, Path("/"), "name the directory to replicate"
+            ),
+            profile=section.read("profile", values.one_of(PROFILES), "plain"),
+            exclude=section.values("exclude", values.word),
+        )
+
+
+def _vip(section: Section) -> Vip:
+    with section:
+        return Vip(
+            address=section.require(
+                "address",
+                values.vip_address,
+                ip_interface("0.0.0.0/32"),
+                "write for instance 192.0.2.10/24",
+            ),
+            interface=section.require(
+                "interface", values.network_interface, "", "'ip link' shows what there is"
+            ),
+        )
+
+
+def _service(name: str, section: Section) -> Service:
+    """A service from its `unit`, or from commands of its own."""
+    with section:
+        unit = section.read("unit", values.word, "")
+        if "unit" in section:
+            default = _systemd(name, unit)
+        else:
+            default = Service(name=name, start=(), stop=())
+        service = Service(
+            name=name,
+            start=section.values("start", values.word, default.start),
+            stop=section.values("stop", values.word, default.stop),
+            check=section.values("check", values.word, default.check),
+            start_timeout_ms=section.read(
+                "start_timeout", values.duration_ms, default.start_timeout_ms
+            ),
+            stop_timeout_ms=section.read(
+                "stop_timeout", values.duration_ms, default.stop_timeout_ms
+            ),
+            check_interval_ms=section.read(
+                "check_interval", values.duration_ms, default.check_interval_ms
+            ),
+        )
+        advice = "give 'unit: NAME.service', or 'start' and 'stop' as lists of words"
+        for command in ("start", "stop"):
+            if not getattr(service, command):
+                section.missing(command, advice)
+    return service
+
+
+def _systemd(name: str, unit: str) -> Service:
+    return Service(
+        name=name,
+        start=("systemctl", "start", unit),
+        stop=("systemctl", "stop", unit),
+        check=("systemctl", "is-active", "--quiet", unit),
+    )
+
+
+def _journal(section: Section) -> Journal:
+    default = Journal()
+    with section:
+        return Journal(
+            segment_bytes=section.read("segment", values.size_bytes, default.segment_bytes),
+            max_bytes=section.read("max", values.size_bytes, default.max_bytes),
+            max_age_ms=section.read("max_age", values.duration_ms, default.max_age_ms),
+        )
+
+
+def _replication(section: Section, rings: set[str]) -> Replication:
+    default = Replication()
+    with section:
+        return Replication(
+            compression=section.read(
+                "compression", values.one_of(COMPRESSIONS), default.compression
+            ),
+            window_bytes=section.read("window", values.size_bytes, default.window_bytes),
+            dead_peer_ms=section.read("dead_peer", values.duration_ms, default.dead_peer_ms),
+            in_sync_timeout_ms=section.read(
+                "in_sync_timeout", values.duration_ms, default.in_sync_timeout_ms
+            ),
+            prefer_rings=section.values(
+                "prefer_rings",
+                values.name,
+                tuple(ring for ring in default.prefer_rings if ring in rings),
+            ),
+        )

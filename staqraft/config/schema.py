@@ -1,0 +1,182 @@
+"""The configuration as frozen values. `loader` makes them from YAML, `checks` relates them.
+
+All durations are milliseconds, all sizes bytes. A value that stands here has passed every check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
+
+from staqraft.model import GroupId, NodeId, NodeRole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ring:
+    """An address of a node on one of its networks, in order of preference for control traffic."""
+
+    name: str  # "service", "sync", ...
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A member of the cluster."""
+
+    id: NodeId
+    role: NodeRole
+    rings: tuple[Ring, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """TCP ports, equal on all nodes. Group i (sorted by name) uses data + 2i and data + 2i + 1."""
+
+    control: int = 7400  # Raft, fencing, admin over mTLS
+    data: int = 7410  # stream process, then trees process
+    metrics: int = 9417  # Prometheus, plain HTTP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """PEM files of this node."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consensus:
+    """Raft timing."""
+
+    election_min_ms: int = 300
+    election_max_ms: int = 600
+    heartbeat_ms: int = 95
+    tick_ms: int = 15
+    propose_timeout_ms: int = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The lease and what enforces it."""
+
+    ttl_ms: int = 3000
+    renew_ms: int = 300
+    margin_ms: int = 100
+    drift_ppm: int = 1000  # how much faster or slower a host's clock may run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A directory whose content is replicated."""
+
+    name: str
+    path: Path
+    profile: str = "plain"  # plain, web, maildir, mbox
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vip:
+    """A virtual address that the active holds."""
+
+    address: IPv4Interface | IPv6Interface
+    interface: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service that runs on the active only, in the configured order."""
+
+    name: str
+    start: tuple[str, ...]  # argv, no shell
+    stop: tuple[str, ...]
+    check: tuple[str, ...] = ()  # argv; exit 0: running. Empty: started means running.
+    start_timeout_ms: int = 30_000
+    stop_timeout_ms: int = 30_000
+    check_interval_ms: int = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Bounds of a group's journal on disk."""
+
+    segment_bytes: int = 64 << 20
+    max_bytes: int = 4 << 30
+    max_age_ms: int = 7 * 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replication:
+    """The stream between the replicas."""
+
+    compression: str = "auto"  # auto, always, never
+    window_bytes: int = 16 << 20
+    dead_peer_ms: int = 1000
+    in_sync_timeout_ms: int = 3000  # a standby that has not acknowledged for so long leaves the set
+    prefer_rings: tuple[str, ...] = ("sync",)  # the other rings follow in the node's order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The unit of failover."""
+
+    id: GroupId
+    initial_active: NodeId
+    trees: tuple[Tree, ...]
+    vips: tuple[Vip, ...] = ()
+    services: tuple[Service, ...] = ()
+    barrier_syncfs: bool = True
+    journal: Journal = field(default_factory=Journal)
+    replication: Replication = field(default_factory=Replication)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One node's configuration. Nodes differ only in `node`, `tls`, paths and log level."""
+
+    cluster: str
+    node: NodeId
+    nodes: dict[NodeId, Node]
+    tls: Tls
+    groups: dict[GroupId, Group]
+    ports: Ports = field(default_factory=Ports)
+    consensus: Consensus = field(default_factory=Consensus)
+    lease: Lease = field(default_factory=Lease)
+    state_dir: Path = Path("/var/lib/staqraft")
+    run_dir: Path = Path("/run/staqraft")
+    admin_socket: Path = Path("/run/staqraft/admin.sock")
+    log_level: str = "info"
+    source: Path = Path("/etc/staqraft/staqraft.yaml")  # the file that this came from
+
+    @property
+    def me(self) -> Node:
+        """The node whose configuration this is."""
+        return self.nodes[self.node]
+
+    @property
+    def replicas(self) -> tuple[NodeId, ...]:
+        """The replicas, sorted by name."""
+        return tuple(sorted(n.id for n in self.nodes.values() if n.role is NodeRole.REPLICA))
+
+    def group_number(self, group: GroupId) -> int:
+        """The group's place in the sorted list of groups; its ports follow from it."""
+        return sorted(self.groups).index(group)
+
+    def stream_port(self, group: GroupId) -> int:
+        """Where the group's stream process listens for the peer."""
+        return self.ports.data + 2 * self.group_number(group)
+
+    def trees_port(self, group: GroupId) -> int:
+        """Where the group's trees process listens for the peer."""
+        return self.stream_port(group) + 1
+
+    def group_dir(self, group: GroupId) -> Path:
+        """Where the group's journal, index and quarantine are kept."""
+        return self.state_dir / "groups" / group
+
+    def worker_socket(self, group: GroupId, process: str) -> Path:
+        """The unix socket of a data worker's process: `trees` or `stream`."""
+        return self.run_dir / f"{group}.{process}.sock"

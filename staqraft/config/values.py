@@ -1,0 +1,147 @@
+"""Single values of the configuration from their text: what is accepted, and what to write instead.
+
+Each function returns the value or raises ValueError with a sentence that begins where the value's
+name and text end: "is not a duration: write ...".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from pathlib import Path, PurePosixPath
+
+from staqraft.names import NAME_RULE, is_name, is_node_name
+
+MAX_PORT = 65_535
+MAX_INTERFACE = 15  # IFNAMSIZ - 1
+
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_QUANTITY = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?([A-Za-z]+)", re.ASCII)
+_INTEGER = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+def duration_ms(text: str) -> int:
+    """`300ms`, `3s`, `1.5s`, `2m`, `1h`, `7d`: milliseconds, at least one."""
+    value = _quantity(text, _MILLISECONDS)
+    if value is None:
+        raise ValueError("is not a duration: write for instance 300ms, 3s, 2m, 1h or 7d")
+    return value
+
+
+def size_bytes(text: str) -> int:
+    """`4096B`, `64KiB`, `64MiB`, `4GiB`: bytes, at least one."""
+    value = _quantity(text, _BYTES)
+    if value is None:
+        raise ValueError("is not a size: write for instance 512KiB, 64MiB or 4GiB")
+    return value
+
+
+def _quantity(text: str, units: dict[str, int]) -> int | None:
+    match = _QUANTITY.fullmatch(text)
+    if match is None or match[3] not in units:
+        return None
+    thousandths = int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0"))
+    value, rest = divmod(thousandths * units[match[3]], 1000)
+    return value if value > 0 and rest == 0 else None
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+            raise ValueError(f"is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+port = integer(1, MAX_PORT)
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`."""
+    match text:
+        case "true":
+            return True
+        case "false":
+            return False
+        case _:
+            raise ValueError("is neither true nor false")
+
+
+def one_of(words: Collection[str]) -> Callable[[str], str]:
+    """One of these words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def name(text: str) -> str:
+    """A name; see `staqraft.names`."""
+    if not is_name(text):
+        raise ValueError(f"is not a usable name: it is to be {NAME_RULE}")
+    return text
+
+
+def node_name(text: str) -> str:
+    """A node's name; see `staqraft.names`."""
+    if not is_node_name(text):
+        raise ValueError(f"is not a usable node name: it is to be {NAME_RULE}, not 'ca' or 'admin'")
+    return text
+
+
+def absolute_path(text: str) -> Path:
+    """An absolute path without `.` and `..`."""
+    path = PurePosixPath(text)
+    if not path.is_absolute() or ".." in path.parts or not text.isprintable():
+        raise ValueError("is not an absolute path without '..': write for instance /srv/www")
+    return Path(*path.parts)
+
+
+def address(text: str) -> str:
+    """An IP address that a host can have."""
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        raise ValueError(
+            "is not an IP address (names are not used, so that DNS cannot stop the cluster)"
+        ) from None
+    if ip.is_unspecified or ip.is_multicast:
+        raise ValueError("is not an address of one host")
+    return str(ip)
+
+
+def vip_address(text: str) -> IPv4Interface | IPv6Interface:
+    """An address with the prefix length of its network."""
+    try:
+        interface = ip_interface(text)
+    except ValueError:
+        raise ValueError(
+            "is not an address with a prefix: write for instance 192.0.2.10/24"
+        ) from None
+    if "/" not in text:
+        raise ValueError("has no prefix length: write for instance 192.0.2.10/24")
+    if interface.ip.is_unspecified or interface.ip.is_multicast:
+        raise ValueError("is not an address of one host")
+    return interface
+
+
+def network_interface(text: str) -> str:
+    """The name of a network interface."""
+    if not 0 < len(text) <= MAX_INTERFACE or "/" in text or not text.isprintable() or " " in text:
+        raise ValueError("is not the name of a network interface: 'ip link' shows them")
+    return text
+
+
+def word(text: str) -> str:
+    """Any text that is not empty and has no control characters."""
+    if not text or not text.isprintable():
+        raise ValueError("is empty or has control characters")
+    return text

@@ -1,0 +1,324 @@
+"""Commands, log entries and snapshots as protobuf, and back.
+
+Whatever comes in from a peer or a disk is checked here (and in `message_codec`) once, completely;
+what passes has the right types and is within bounds, so that nothing behind has to doubt it.
+Anything else is `BadMessage`. No pickle is made or loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from staqraft.consensus import state_codec
+from staqraft.consensus.errors import BadMessage
+from staqraft.consensus.state_codec import RUNGS_BACK, RUNGS_OUT, position, wire_position
+from staqraft.model import (
+    Acquire,
+    Announce,
+    CancelSwitchover,
+    ClusterRecord,
+    Command,
+    Epoch,
+    Fenced,
+    ForceActive,
+    GroupId,
+    NodeId,
+    NoteEvent,
+    OpenEpoch,
+    ReadBarrier,
+    Release,
+    Renew,
+    RequestSwitchover,
+    SetInSync,
+    SetMaintenance,
+)
+from staqraft.wire.v1 import raft_pb2 as pb
+
+FORMAT: Final = 1
+ID_BYTES: Final = 12
+MAX_COMMAND_BYTES: Final = 64 << 10
+
+MAX_COUNTER: Final = 1 << 62  # terms and indexes; SQLite's integers have a sign
+
+KIND_REGULAR: Final = b"\x00"
+KIND_NO_OP: Final = b"\x01"
+
+_Wire = TypeVar("_Wire", bound=Message)
+
+Entry = tuple[bytes, int, int]  # the library's: command, index, term
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The record, and the two log entries at which it was taken."""
+
+    last: Entry
+    previous: Entry
+    record: ClusterRecord
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def encode_proposal(identity: bytes, command: Command) -> bytes:
+    """`command` as it stands in the log, under `identity` of `ID_BYTES` bytes.
+
+    BadMessage for a command that is too large or has values out of range.
+    """
+    wire = pb.Proposal(format=FORMAT, id=identity, node=command.node)
+    try:
+        wire.wall_ms = command.wall_ms
+        _fill(wire, command)
+        data = wire.SerializeToString(deterministic=True)
+    except (ValueError, TypeError) as error:
+        raise BadMessage(f"{type(command).__name__} cannot be proposed: {error}") from error
+    if len(data) > MAX_COMMAND_BYTES:
+        raise BadMessage(
+            f"{type(command).__name__} has {len(data)} bytes; {MAX_COMMAND_BYTES} are allowed"
+        )
+    return data
+
+
+def decode_proposal(data: bytes) -> tuple[bytes, Command]:
+    """Identity and command. BadMessage for anything that `encode_proposal` does not make."""
+    if len(data) > MAX_COMMAND_BYTES:
+        raise BadMessage(f"a command of {len(data)} bytes; {MAX_COMMAND_BYTES} are allowed")
+    wire = _parse(pb.Proposal(), data)
+    if wire.format != FORMAT:
+        raise BadMessage(
+            f"a command of format {wire.format}, this software knows {FORMAT}: upgrade this node"
+        )
+    if len(wire.id) != ID_BYTES or not wire.node:
+        raise BadMessage("a command without a proper identity")
+    kind = wire.WhichOneof("command")
+    if kind is None:
+        raise BadMessage("a command of a kind that this software does not know")
+    base: dict[str, Any] = {"node": NodeId(wire.node), "wall_ms": wire.wall_ms}
+    return wire.id, _READERS[kind](getattr(wire, kind), base)
+
+
+def _fill(wire: pb.Proposal, command: Command) -> None:
+    """Puts the command into the oneof; each case is the mirror of a reader below."""
+    match command:
+        case Renew(group=group, epoch=epoch, renewal=renewal, position=at):
+            wire.renew.CopyFrom(
+                pb.Renew(group=group, epoch=epoch, renewal=renewal, position=wire_position(at))
+            )
+        case Acquire(group=group, base_epoch=epoch, base_renewal=renewal, reason=reason):
+            wire.acquire.CopyFrom(
+                pb.Acquire(group=group, base_epoch=epoch, base_renewal=renewal, reason=reason)
+            )
+        case OpenEpoch(group=group, epoch=epoch, start_seq=seq):
+            wire.open_epoch.CopyFrom(pb.OpenEpoch(group=group, epoch=epoch, start_seq=seq))
+        case Release(group=group, epoch=epoch, position=at, reason=reason):
+            wire.release.CopyFrom(
+                pb.Release(group=group, epoch=epoch, position=wire_position(at), reason=reason)
+            )
+        case SetInSync():
+            wire.set_in_sync.CopyFrom(
+                pb.SetInSync(
+                    group=command.group,
+                    epoch=command.epoch,
+                    expected=sorted(command.expected),
+                    members=sorted(command.members),
+                    reason=command.reason,
+                )
+            )
+        case Fenced(group=group, epoch=epoch, loser=loser, rung=rung):
+            wire.fenced.CopyFrom(
+                pb.Fenced(group=group, epoch=epoch, loser=loser, rung=RUNGS_OUT[rung])
+            )
+        case _:
+            _fill_operators(wire, command)
+
+
+def _fill_operators(wire: pb.Proposal, command: Command) -> None:
+    match command:
+        case RequestSwitchover(group=group, target=target, requested_by=who, reason=reason):
+            wire.request_switchover.CopyFrom(
+                pb.RequestSwitchover(group=group, target=target, requested_by=who, reason=reason)
+            )
+        case CancelSwitchover(group=group, reason=reason):
+            wire.cancel_switchover.CopyFrom(pb.CancelSwitchover(group=group, reason=reason))
+        case SetMaintenance(group=group, enabled=enabled, requested_by=who):
+            wire.set_maintenance.CopyFrom(
+                pb.SetMaintenance(group=group, enabled=enabled, requested_by=who)
+            )
+        case ForceActive():
+            wire.force_active.CopyFrom(
+                pb.ForceActive(
+                    group=command.group,
+                    base_epoch=command.base_epoch,
+                    base_renewal=command.base_renewal,
+                    target=command.target,
+                    requested_by=command.requested_by,
+                    reason=command.reason,
+                )
+            )
+        case NoteEvent():
+            wire.note_event.CopyFrom(
+                pb.NoteEvent(
+                    group=command.group,
+                    kind=command.kind,
+                    text=command.text,
+                    epoch=command.epoch,
+                    position=wire_position(command.position),
+                )
+            )
+        case Announce(version=version, config_fingerprint=fingerprint):
+            wire.announce.CopyFrom(pb.Announce(version=version, config_fingerprint=fingerprint))
+        case ReadBarrier():
+            wire.read_barrier.CopyFrom(pb.ReadBarrier())
+        case _:
+            raise TypeError(f"{type(command).__name__} is not a command")
+
+
+def _read_fenced(m: pb.Fenced, base: dict[str, Any]) -> Fenced:
+    rung = RUNGS_BACK.get(m.rung)
+    if rung is None:
+        raise BadMessage("a fencing without a known way of fencing")
+    return Fenced(
+        **base, group=GroupId(m.group), epoch=Epoch(m.epoch), loser=NodeId(m.loser), rung=rung
+    )
+
+
+_READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
+    "renew": lambda m, base: Renew(
+        **base,
+        group=GroupId(m.group),
+        epoch=Epoch(m.epoch),
+        renewal=m.renewal,
+        position=position(m.position),
+    ),
+    "acquire": lambda m, base: Acquire(
+        **base,
+        group=GroupId(m.group),
+        base_epoch=Epoch(m.base_epoch),
+        base_renewal=m.base_renewal,
+        reason=m.reason,
+    ),
+    "open_epoch": lambda m, base: OpenEpoch(
+        **base, group=GroupId(m.group), epoch=Epoch(m.epoch), start_seq=m.start_seq
+    ),
+    "release": lambda m, base: Release(
+        **base,
+        group=GroupId(m.group),
+        epoch=Epoch(m.epoch),
+        position=position(m.position),
+        reason=m.reason,
+    ),
+    "set_in_sync": lambda m, base: SetInSync(
+        **base,
+        group=GroupId(m.group),
+        epoch=Epoch(m.epoch),
+        expected=frozenset(map(NodeId, m.expected)),
+        members=frozenset(map(NodeId, m.members)),
+        reason=m.reason,
+    ),
+    "fenced": _read_fenced,
+    "request_switchover": lambda m, base: RequestSwitchover(
+        **base,
+        group=GroupId(m.group),
+        target=NodeId(m.target),
+        requested_by=m.requested_by,
+        reason=m.reason,
+    ),
+    "cancel_switchover": lambda m, base: CancelSwitchover(
+        **base, group=GroupId(m.group), reason=m.reason
+    ),
+    "set_maintenance": lambda m, base: SetMaintenance(
+        **base, group=GroupId(m.group), enabled=m.enabled, requested_by=m.requested_by
+    ),
+    "force_active": lambda m, base: ForceActive(
+        **base,
+        group=GroupId(m.group),
+        base_epoch=Epoch(m.base_epoch),
+        base_renewal=m.base_renewal,
+        target=NodeId(m.target),
+        requested_by=m.requested_by,
+        reason=m.reason,
+    ),
+    "note_event": lambda m, base: NoteEvent(
+        **base,
+        group=GroupId(m.group) if m.HasField("group") else None,
+        kind=m.kind,
+        text=m.text,
+        epoch=Epoch(m.epoch),
+        position=position(m.position),
+    ),
+    "announce": lambda m, base: Announce(
+        **base, version=m.version, config_fingerprint=m.config_fingerprint
+    ),
+    "read_barrier": lambda _m, base: ReadBarrier(**base),
+}
+
+
+# --- the snapshot -------------------------------------------------------------------------------
+
+
+def encode_snapshot(cluster: str, snapshot: Snapshot) -> bytes:
+    """The content of a snapshot file."""
+    return pb.Snapshot(
+        format=FORMAT,
+        cluster=cluster,
+        last=entry_to_wire(snapshot.last),
+        previous=entry_to_wire(snapshot.previous),
+        state=state_codec.encode(snapshot.record),
+    ).SerializeToString(deterministic=True)
+
+
+def decode_snapshot(cluster: str, data: bytes) -> Snapshot:
+    """BadMessage for another cluster's, another format's, and what contradicts itself."""
+    wire = _parse(pb.Snapshot(), data)
+    if wire.format != FORMAT:
+        raise BadMessage(f"a snapshot of format {wire.format}, this software knows {FORMAT}")
+    if wire.cluster != cluster:
+        raise BadMessage(f"a snapshot of cluster {wire.cluster!r}, not of {cluster!r}")
+    last, previous = entry_from_wire(wire.last), entry_from_wire(wire.previous)
+    if previous[1] + 1 != last[1] or previous[2] > last[2]:
+        raise BadMessage(f"a snapshot whose entries {previous[1]} and {last[1]} do not follow")
+    record = state_codec.decode(wire.state)
+    if record.log_index > last[1]:
+        raise BadMessage(f"a snapshot at {last[1]} with a state of {record.log_index}")
+    return Snapshot(last=last, previous=previous, record=record)
+
+
+# --- log entries --------------------------------------------------------------------------------
+
+
+def check_entry_command(command: bytes) -> None:
+    """BadMessage unless an entry with this content may stand in a log: ours, or a leader's no-op.
+
+    The library's own commands for changing members and versions are neither: the members are
+    configuration, and their content is pickle.
+    """
+    if command[:1] == KIND_REGULAR:
+        decode_proposal(command[1:])
+    elif command != KIND_NO_OP:
+        raise BadMessage(f"an entry of kind {command[:1]!r}")
+
+
+def entry_from_wire(wire: pb.LogEntry) -> Entry:
+    """The entry as the Raft library has it. BadMessage for what may not stand in a log."""
+    check_entry_command(wire.command)
+    if not 0 < wire.index <= MAX_COUNTER or wire.term > MAX_COUNTER:
+        raise BadMessage(f"an entry at index {wire.index} of term {wire.term}")
+    return wire.command, wire.index, wire.term
+
+
+def entry_to_wire(entry: Entry) -> pb.LogEntry:
+    """The entry as a message."""
+    command, index, term = entry
+    return pb.LogEntry(command=command, index=index, term=term)
+
+
+def _parse(wire: _Wire, data: bytes) -> _Wire:
+    try:
+        wire.ParseFromString(data)
+    except DecodeError as error:
+        raise BadMessage(f"{type(wire).__name__}: {error}") from error
+    return wire

@@ -1,0 +1,215 @@
+"""Raft's messages as protobuf, and back.
+
+The Raft library and our guards around it speak in dictionaries; `RaftMessage` is one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from staqraft.consensus.codec import (
+    KIND_REGULAR,
+    MAX_COUNTER,
+    Entry,
+    decode_proposal,
+    entry_from_wire,
+    entry_to_wire,
+)
+from staqraft.consensus.errors import BadMessage
+from staqraft.wire.v1 import raft_pb2 as pb
+
+RaftMessage = dict[str, Any]
+
+MAX_CHUNK_BYTES: Final = 1 << 20
+_COUNTERS: Final = (
+    "term",
+    "last_log_index",
+    "last_log_term",
+    "commit_index",
+    "next_node_idx",
+    "log_idx",
+    "log_term",
+)
+
+
+def message_to_wire(message: RaftMessage) -> pb.Envelope:
+    """A message dictionary in its envelope. BadMessage for one that is not to be sent."""
+    try:
+        return _WRITERS[message["type"]](message)
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadMessage(f"the Raft library made a message that is not known: {error!r}") from error
+
+
+def message_from_wire(wire: pb.Envelope) -> RaftMessage:
+    """The message dictionary. BadMessage for anything that is not a message of Raft."""
+    kind = wire.WhichOneof("message")
+    reader = _READERS.get(kind or "")
+    if reader is None:
+        raise BadMessage(f"a Raft message of unknown kind {kind!r}")
+    message = reader(getattr(wire, str(kind)))
+    for name in _COUNTERS:
+        if message.get(name, 0) > MAX_COUNTER:
+            raise BadMessage(f"a Raft message whose {name} is {message[name]}")
+    return message
+
+
+def _append_entries_to_wire(message: RaftMessage) -> pb.Envelope:
+    wire = pb.AppendEntries(term=message["term"], commit_index=message["commit_index"])
+    if "serialized" in message:
+        data, first, last = message["serialized"]
+        wire.snapshot.CopyFrom(pb.SnapshotChunk(data=data, first=first, last=last))
+    elif "transmission" in message:
+        # It splits, as pickle, entries larger than a batch. Commands are bounded far below that.
+        raise ValueError("a split entry")
+    else:
+        wire.entries.CopyFrom(
+            pb.LogEntries(
+                previous_index=message["prevLogIdx"],
+                previous_term=message["prevLogTerm"],
+                entries=map(entry_to_wire, message["entries"]),
+            )
+        )
+    return pb.Envelope(append_entries=wire)
+
+
+def _append_entries_from_wire(m: pb.AppendEntries) -> RaftMessage:
+    message: RaftMessage = {
+        "type": "append_entries",
+        "term": m.term,
+        "commit_index": m.commit_index,
+    }
+    match m.WhichOneof("body"):
+        case "entries":
+            known = m.entries.HasField("previous_index") and m.entries.HasField("previous_term")
+            message["prevLogIdx"] = m.entries.previous_index if known else None
+            message["prevLogTerm"] = m.entries.previous_term if known else None
+            message["entries"] = _following_entries(m, known=known)
+        case "snapshot":
+            chunk = m.snapshot
+            if len(chunk.data) > MAX_CHUNK_BYTES:
+                raise BadMessage(f"a piece of a snapshot with {len(chunk.data)} bytes")
+            message["serialized"] = (chunk.data, chunk.first, chunk.last)
+        case _:
+            raise BadMessage("AppendEntries with neither entries nor a snapshot")
+    return message
+
+
+def _following_entries(m: pb.AppendEntries, *, known: bool) -> list[Entry]:
+    """The entries, each next to the one before, with terms that do not fall, and readable."""
+    index, term = m.entries.previous_index, m.entries.previous_term
+    entries: list[Entry] = []
+    for wire in m.entries.entries:
+        entry = entry_from_wire(wire)
+        if not known or entry[1] != index + 1 or not term <= entry[2] <= m.term:
+            raise BadMessage(
+                f"entry {entry[1]} of term {entry[2]} does not follow {index} of {term}"
+            )
+        _, index, term = entry
+        entries.append(entry)
+    return entries
+
+
+def _apply_command_to_wire(message: RaftMessage) -> pb.Envelope:
+    return pb.Envelope(
+        apply_command=pb.ApplyCommand(
+            command=message["command"], request_id=message.get("request_id")
+        )
+    )
+
+
+def _apply_command_from_wire(m: pb.ApplyCommand) -> RaftMessage:
+    if m.command[:1] != KIND_REGULAR:
+        raise BadMessage(f"a forwarded command of kind {m.command[:1]!r}")
+    decode_proposal(m.command[1:])
+    message: RaftMessage = {"type": "apply_command", "command": m.command}
+    if m.HasField("request_id"):
+        message["request_id"] = m.request_id
+    return message
+
+
+def _response_to_wire(message: RaftMessage) -> pb.Envelope:
+    return pb.Envelope(
+        apply_command_response=pb.ApplyCommandResponse(
+            request_id=message["request_id"],
+            error=message.get("error"),
+            log_index=message.get("log_idx"),
+            log_term=message.get("log_term"),
+        )
+    )
+
+
+def _response_from_wire(m: pb.ApplyCommandResponse) -> RaftMessage:
+    message: RaftMessage = {"type": "apply_command_response", "request_id": m.request_id}
+    if m.HasField("error"):
+        message["error"] = m.error
+    elif m.HasField("log_index") and m.HasField("log_term"):
+        message["log_idx"], message["log_term"] = m.log_index, m.log_term
+    else:
+        raise BadMessage("an answer to a forwarded command that says nothing")
+    return message
+
+
+_WRITERS: Final[dict[str, Callable[[RaftMessage], pb.Envelope]]] = {
+    "request_vote": lambda m: pb.Envelope(
+        request_vote=pb.RequestVote(
+            term=m["term"],
+            last_log_index=m["last_log_index"],
+            last_log_term=m["last_log_term"],
+            transfer=m.get("transfer", False),
+        )
+    ),
+    "response_vote": lambda m: pb.Envelope(response_vote=pb.ResponseVote(term=m["term"])),
+    "pre_vote_request": lambda m: pb.Envelope(
+        pre_vote_request=pb.PreVoteRequest(
+            term=m["term"], last_log_index=m["last_log_index"], last_log_term=m["last_log_term"]
+        )
+    ),
+    "pre_vote_granted": lambda m: pb.Envelope(pre_vote_granted=pb.PreVoteGranted(term=m["term"])),
+    "term_notice": lambda m: pb.Envelope(term_notice=pb.TermNotice(term=m["term"])),
+    "timeout_now": lambda m: pb.Envelope(timeout_now=pb.TimeoutNow(term=m["term"])),
+    "append_entries": _append_entries_to_wire,
+    "next_node_idx": lambda m: pb.Envelope(
+        next_node_index=pb.NextNodeIndex(
+            next_node_index=m["next_node_idx"],
+            reset=m["reset"],
+            success=m["success"],
+            term=m["term"],
+        )
+    ),
+    "apply_command": _apply_command_to_wire,
+    "apply_command_response": _response_to_wire,
+}
+
+
+def _standing(kind: str) -> Callable[[Any], RaftMessage]:
+    return lambda m: {
+        "type": kind,
+        "term": m.term,
+        "last_log_index": m.last_log_index,
+        "last_log_term": m.last_log_term,
+    }
+
+
+def _only_term(kind: str) -> Callable[[Any], RaftMessage]:
+    return lambda m: {"type": kind, "term": m.term}
+
+
+_READERS: Final[dict[str, Callable[[Any], RaftMessage]]] = {
+    "request_vote": lambda m: {**_standing("request_vote")(m), "transfer": m.transfer},
+    "response_vote": _only_term("response_vote"),
+    "pre_vote_request": _standing("pre_vote_request"),
+    "pre_vote_granted": _only_term("pre_vote_granted"),
+    "term_notice": _only_term("term_notice"),
+    "timeout_now": _only_term("timeout_now"),
+    "append_entries": _append_entries_from_wire,
+    "next_node_index": lambda m: {
+        "type": "next_node_idx",
+        "next_node_idx": m.next_node_index,
+        "reset": m.reset,
+        "success": m.success,
+        "term": m.term,
+    },
+    "apply_command": _apply_command_from_wire,
+    "apply_command_response": _response_from_wire,
+}

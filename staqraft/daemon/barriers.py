@@ -1,0 +1,106 @@
+"""Barriers: when this returns, what was written before the call survives the loss of a host.
+
+The order of the checks is what makes a barrier honest. The position is taken first; then every
+replica that is in sync *or about to be* acknowledges it; then that set is looked at again, since a
+standby may have begun to join meanwhile; and at last Raft is asked whether this node's record is
+current, so that a partitioned active, which cannot know that it was replaced, does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from staqraft.daemon.loop import GroupLoop
+from staqraft.decision.phases import CAPTURED
+from staqraft.errors import BarrierTimeout, NotActive
+from staqraft.model import Epoch, NodeId, Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """A barrier that was reached. `degraded`: this node alone is in sync."""
+
+    position: Position
+    replicas: tuple[NodeId, ...]
+    degraded: bool
+    elapsed_us: int
+
+
+async def barrier(
+    loop: GroupLoop, timeout_ms: int, min_replicas: int, *, now_ns: Callable[[], int]
+) -> Reached:
+    """Wait until everything written before the call is durable on every in-sync replica.
+
+    Raises:
+        NotActive: this node is not the group's active, or stopped being it meanwhile.
+        BarrierTimeout: not within `timeout_ms`, or on fewer than `min_replicas` replicas.
+    """
+    started = now_ns()
+    epoch = _active_epoch(loop)
+    data = loop.hands.data
+    position: Position | None = None
+    confirmed: frozenset[NodeId] = frozenset()
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            position = await data.capture_barrier(timeout_ms / 1000)
+            while missing := loop.barrier_peers() - confirmed:
+                confirmed |= await _first_acknowledgement(loop, missing, position, timeout_ms)
+            await loop.hands.raft.barrier(timeout_ms)
+    except TimeoutError as error:
+        waiting = ", ".join(sorted(loop.barrier_peers() - confirmed)) or "the Raft majority"
+        raise BarrierTimeout(
+            f"position {position or 'not known yet'} of group {loop.group} is not known to be "
+            f"durable after {timeout_ms} ms: still waiting for {waiting}. Nothing is lost; "
+            "see 'staqctl status' for what is wrong there, then try again"
+        ) from error
+    if _active_epoch(loop) != epoch:
+        raise NotActive(f"the epoch changed from {epoch} while the barrier waited: ask again")
+    me = loop.state.settings.node
+    replicas = tuple(sorted({me} | (loop.state.record.in_sync & confirmed)))
+    if len(replicas) < min_replicas:
+        raise BarrierTimeout(
+            f"position {position} is durable on {', '.join(replicas)} only, and {min_replicas} "
+            "replicas were asked for: bring the standby back in sync, or ask for fewer"
+        )
+    return Reached(
+        position=position,
+        replicas=replicas,
+        degraded=len(replicas) == 1,
+        elapsed_us=(now_ns() - started) // 1000,
+    )
+
+
+def _active_epoch(loop: GroupLoop) -> Epoch:
+    state = loop.state
+    if state.phase not in CAPTURED or not state.mine:
+        active = state.record.active
+        who = f"{active} is" if active and active != state.settings.node else "nobody is at present"
+        raise NotActive(
+            f"{state.settings.node} is not active in group {loop.group} "
+            f"(it is {state.phase.value}); {who}: ask there"
+        )
+    return state.record.epoch
+
+
+async def _first_acknowledgement(
+    loop: GroupLoop, missing: frozenset[NodeId], position: Position, timeout_ms: int
+) -> frozenset[NodeId]:
+    """Who of `missing` has acknowledged; empty when who must acknowledge changed first."""
+    waits = {
+        asyncio.create_task(
+            loop.hands.data.wait_acknowledged(peer, position, timeout_ms / 1000), name=peer
+        )
+        for peer in missing
+    }
+    changed = asyncio.create_task(loop.changed())
+    try:
+        done, _ = await asyncio.wait({*waits, changed}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done & waits:
+            task.result()
+        return frozenset(NodeId(task.get_name()) for task in done & waits)
+    finally:
+        for task in (*waits, changed):
+            task.cancel()
+        await asyncio.gather(*waits, changed, return_exceptions=True)

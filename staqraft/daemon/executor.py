@@ -1,0 +1,263 @@
+"""Carries the decision core's commands out and answers each with one event.
+
+Commands run in lanes: what belongs together (addresses, services, roles of the data worker) runs
+one after the other in the order given; different lanes do not wait for each other, so a service
+that takes its time to stop never delays the removal of an address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+from staqraft.actions.announce import Announcer
+from staqraft.actions.fence import FenceClient
+from staqraft.actions.services import ServiceHealth, ServiceManager, State
+from staqraft.actions.vip import VipHolder
+from staqraft.consensus.group import Group as RaftGroup
+from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.workers import DataWorker
+from staqraft.decision import commands as do
+from staqraft.decision import events as on
+from staqraft.errors import ConsensusError, OutcomeUnknown, StaqraftError
+from staqraft.model import ORIGIN, Accepted, GroupId, NodeId, Position, Refused
+
+logger = logging.getLogger(__name__)
+
+_FENCE_MS = 2_000
+_FLUSH_S = 10.0
+_BARRIER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """What the executor works with."""
+
+    raft: RaftGroup
+    data: DataWorker
+    vips: VipHolder
+    announcer: Announcer
+    services: ServiceManager
+    fence: FenceClient
+
+
+class Executor:
+    """Carries out commands of one group; `post` takes the answers."""
+
+    def __init__(
+        self,
+        group: GroupId,
+        node: NodeId,
+        hands: Hands,
+        *,
+        now_ms: Callable[[], int],
+        post: Callable[[on.Event], None],
+        service_changed: Callable[[ServiceHealth], None],
+    ) -> None:
+        self._group = group
+        self._node = node
+        self._hands = hands
+        self._now_ms = now_ms
+        self._post = post
+        self._service_changed = service_changed
+        self._lanes: dict[str, asyncio.Queue[Coroutine[Any, Any, None]]] = {
+            lane: asyncio.Queue() for lane in ("data", "vips", "services")
+        }
+        self._loose: asyncio.TaskGroup | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._fence_answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
+        self.vip_problem = ""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._loose = tasks
+            for queue in self._lanes.values():
+                tasks.create_task(self._work(queue))
+
+    async def _work(self, queue: asyncio.Queue[Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await (await queue.get())
+
+    def carry_out(self, command: do.Command) -> None:
+        """Take a command; returns at once."""
+        hands = self._hands
+        match command:
+            case do.Propose():
+                self._spawn(self._propose(command))
+            case do.FenceLoser():
+                self._spawn(self._fence(command))
+            case do.Flush():
+                self._spawn(self._answered(command.token, self._flush(command)))
+            case do.JoinBarrier():
+                barrier = hands.data.capture_barrier(_BARRIER_S)
+                self._spawn(self._answered(command.token, barrier))
+            case do.FinishData():
+                self._lane("data", self._answered(command.token, hands.data.finish(command.epoch)))
+            case do.StartCapture():
+                self._lane("data", self._start_capture(command))
+            case do.FollowActive():
+                self._lane("data", self._follow(command))
+            case do.StartServices():
+                self._lane("services", self._answered(command.token, self._start_services()))
+            case do.StopServices():
+                self._lane("services", self._answered(command.token, self._stop_services()))
+            case do.TakeVips():
+                self._lane("vips", self._answered(command.token, self._take(command.deadline_ms)))
+            case do.HoldVips():
+                self._lane("vips", self._hold(command))
+            case do.DropVips():
+                self._lane("vips", self._answered(command.token, self._drop()))
+            case do.AnswerFence():
+                self._answer_fence(command)
+            case _:
+                assert_never(command)
+
+    def _lane(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._lanes[name].put_nowait(work)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loose is not None, "the executor does not run"
+        self._loose.create_task(work)
+
+    async def _answered(self, token: int, work: Awaitable[Position | None]) -> None:
+        """Do the work and answer the token, whatever comes of it."""
+        try:
+            position = await work
+        except StaqraftError as error:
+            logger.warning("group %s: %s", self._group, error)
+            self._post(on.ActionFailed(now_ms=self._now_ms(), token=token, detail=str(error)))
+        else:
+            answer = on.ActionDone(now_ms=self._now_ms(), token=token, position=position or ORIGIN)
+            self._post(answer)
+
+    # --- Raft -------------------------------------------------------------------------------------
+
+    async def _propose(self, command: do.Propose) -> None:
+        proposal = replace(command.proposal, wall_ms=wall_ms())
+        try:
+            outcome = await self._hands.raft.propose(proposal)
+        except (OutcomeUnknown, ConsensusError) as error:
+            self._post(
+                on.ProposalUnknown(now_ms=self._now_ms(), token=command.token, detail=str(error))
+            )
+            return
+        match outcome:
+            case Accepted():
+                event: on.Event = on.ProposalAccepted(now_ms=self._now_ms(), token=command.token)
+            case Refused():
+                name = type(proposal).__name__
+                logger.info("group %s: %s refused: %s", self._group, name, outcome.reason)
+                event = on.ProposalRefused(
+                    now_ms=self._now_ms(), token=command.token, reason=outcome.reason
+                )
+            case _:
+                assert_never(outcome)
+        self._post(event)
+
+    # --- fencing ----------------------------------------------------------------------------------
+
+    async def _fence(self, command: do.FenceLoser) -> None:
+        answer = await self._hands.fence.fence(self._group, command.epoch, command.loser, _FENCE_MS)
+        now_ms = self._now_ms()
+        if answer.let_go:
+            self._post(on.ActionDone(now_ms=now_ms, token=command.token))
+        else:
+            self._post(on.ActionFailed(now_ms=now_ms, token=command.token, detail=answer.detail))
+
+    def expect_fence_answer(self, token: int) -> asyncio.Future[tuple[bool, str]]:
+        """The answer that the core will give to the `FenceRequested` with this token."""
+        future: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        self._fence_answers[token] = future
+        future.add_done_callback(lambda _: self._fence_answers.pop(token, None))
+        return future
+
+    def _answer_fence(self, command: do.AnswerFence) -> None:
+        future = self._fence_answers.get(command.token)
+        if future is not None and not future.done():
+            future.set_result((command.let_go, command.detail))
+
+    # --- data -------------------------------------------------------------------------------------
+
+    async def _start_capture(self, command: do.StartCapture) -> None:
+        hands = self._hands
+        try:
+            continued = await hands.data.start_capture(
+                command.epoch, command.epoch_starts, self._node
+            )
+        except StaqraftError as error:
+            detail = str(error)
+            self._post(on.ActionFailed(now_ms=self._now_ms(), token=command.token, detail=detail))
+            return
+        event = on.ActionDone if continued else on.EpochNotContinuable
+        self._post(event(now_ms=self._now_ms(), token=command.token))
+
+    async def _follow(self, command: do.FollowActive) -> None:
+        try:
+            await self._hands.data.follow(command.epoch, command.active, command.epoch_starts)
+        except StaqraftError as error:
+            # The wanted role is kept and told again when a process was restarted; asked again too.
+            logger.warning("group %s: cannot follow %s yet: %s", self._group, command.active, error)
+
+    async def _flush(self, command: do.Flush) -> Position:
+        position = await self._hands.data.capture_barrier(_FLUSH_S)
+        await self._hands.data.wait_acknowledged(command.target, position, _FLUSH_S)
+        return position
+
+    # --- services ---------------------------------------------------------------------------------
+
+    async def _start_services(self) -> None:
+        await self._unwatch()
+        try:
+            await self._hands.services.start_all()
+        finally:
+            watch = self._hands.services.watch(self._service_changed)
+            self._watch = asyncio.create_task(watch)
+
+    async def _stop_services(self) -> None:
+        await self._unwatch()
+        await self._hands.services.stop_all()
+
+    async def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+
+    def services_running(self) -> bool:
+        """No service of this group is known to be down."""
+        return all(h.state is not State.FAILED for h in self._hands.services.health)
+
+    # --- addresses --------------------------------------------------------------------------------
+
+    async def _take(self, deadline_ms: int) -> None:
+        held = await self._hands.vips.hold(deadline_ms)
+        self.vip_problem = ""
+        self._hands.announcer.announce(held.added)
+
+    async def _hold(self, command: do.HoldVips) -> None:
+        try:
+            if command.only_if_held and not all((await self._hands.vips.held()).values()):
+                return
+            held = await self._hands.vips.hold(command.deadline_ms)
+        except StaqraftError as error:
+            if str(error) != self.vip_problem:
+                logger.error("group %s: %s", self._group, error)
+            self.vip_problem = str(error)
+            return
+        self.vip_problem = ""
+        if held.added:
+            logger.warning(
+                "group %s: the kernel had taken addresses away; back and announced: %s",
+                self._group,
+                ", ".join(str(vip.address) for vip in held.added),
+            )
+            self._hands.announcer.announce(held.added)
+
+    async def _drop(self) -> None:
+        await self._hands.announcer.stop()
+        await self._hands.vips.drop()
+        self.vip_problem = ""

@@ -1,0 +1,191 @@
+"""One group on one replica: events in, one decision at a time, commands out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from staqraft.actions.services import ServiceHealth, State
+from staqraft.daemon.executor import Executor, Hands
+from staqraft.daemon.watch import DataWatch
+from staqraft.decision import events as on
+from staqraft.decision.insync import barrier_peers
+from staqraft.decision.lease import Timing
+from staqraft.decision.phases import HOLDING, SENTENCES, Phase
+from staqraft.decision.state import GroupState, Settings
+from staqraft.decision.step import step
+from staqraft.config.schema import Config
+from staqraft.errors import ConsensusError
+from staqraft.model import ClusterRecord, Epoch, GroupId, GroupRecord, NodeId
+
+logger = logging.getLogger(__name__)
+
+_TICK_MS = 50
+_LET_GO_MS = 250
+_RETRY_MS = 200
+_COOLDOWN_MS = 10_000
+_BEGIN_BARRIER_MS = 1_000
+_FENCE_ANSWER_S = 10.0  # how long a fence caller's request is worked on
+
+
+def settings_of(config: Config, group: GroupId) -> Settings:
+    """What the configuration says to the decision core."""
+    return Settings(
+        node=config.node,
+        group=group,
+        replicas=config.replicas,
+        initial_active=config.groups[group].initial_active,
+        timing=Timing(
+            ttl_ms=config.lease.ttl_ms,
+            renew_ms=config.lease.renew_ms,
+            margin_ms=config.lease.margin_ms,
+            drift_ppm=config.lease.drift_ppm,
+            let_go_ms=min(_LET_GO_MS, config.lease.ttl_ms // 4),
+            in_sync_timeout_ms=config.groups[group].replication.in_sync_timeout_ms,
+            retry_ms=_RETRY_MS,
+            cooldown_ms=_COOLDOWN_MS,
+        ),
+    )
+
+
+class GroupLoop:
+    """Runs the decision core of one group. `state` may be read at any time, from the loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        group: GroupId,
+        hands: Hands,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.group = group
+        self.hands = hands
+        self.state = GroupState(settings=settings_of(config, group))
+        self._now_ms = now_ms
+        self._queue: asyncio.Queue[on.Event] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._fence_token = 0
+        self._last_record: GroupRecord | None = None
+        self.executor = Executor(
+            group,
+            config.node,
+            hands,
+            now_ms=now_ms,
+            post=self._queue.put_nowait,
+            service_changed=self._service_changed,
+        )
+        self.watch = DataWatch(hands.data, post=self._queue.put_nowait, now_ms=now_ms)
+
+    async def run(self) -> None:
+        """Decide and act until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.executor.run())
+            tasks.create_task(self.watch.run())
+            tasks.create_task(self._tick())
+            tasks.create_task(self._begin())
+            while True:
+                self._take(await self._queue.get())
+
+    async def _begin(self) -> None:
+        """The first record comes after a read barrier: it is not older than our start."""
+        said = False
+        while True:
+            try:
+                await self.hands.raft.barrier(_BEGIN_BARRIER_MS)
+            except ConsensusError as error:
+                if not said:
+                    logger.warning("group %s waits for the Raft majority: %s", self.group, error)
+                said = True
+                await asyncio.sleep(_RETRY_MS / 1000)
+            else:
+                break
+        self.hands.raft.subscribe(self._on_raft)
+        self._on_raft(self.hands.raft.state)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_MS / 1000)
+            self._queue.put_nowait(on.Tick(now_ms=self._now_ms()))
+
+    def _on_raft(self, cluster: ClusterRecord) -> None:
+        record = cluster.groups.get(self.group, GroupRecord())
+        if record != self._last_record:
+            self._last_record = record
+            self._queue.put_nowait(on.RecordObserved(now_ms=self._now_ms(), record=record))
+
+    def _take(self, event: on.Event) -> None:
+        before = self.state
+        # Stamped anew: this process may have been stopped while the event waited.
+        self.state, commands = step(before, replace(event, now_ms=self._now_ms()))
+        if self.state.phase is not before.phase:
+            self._log_phase(before.phase)
+        for command in commands:
+            self.executor.carry_out(command)
+        if self.state is not before:
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def _log_phase(self, before: Phase) -> None:
+        state = self.state
+        logger.info(
+            "group %s: %s -> %s in epoch %d: %s %s%s",
+            self.group,
+            before.value,
+            state.phase.value,
+            state.record.epoch,
+            state.settings.node,
+            SENTENCES[state.phase],
+            f" ({state.reason})" if state.reason else "",
+        )
+
+    def _service_changed(self, health: ServiceHealth) -> None:
+        level = logging.ERROR if health.state is State.FAILED else logging.INFO
+        logger.log(
+            level,
+            "group %s: service %s is %s%s",
+            self.group,
+            health.name,
+            health.state.value,
+            f": {health.detail}" if health.detail else "",
+        )
+
+    # --- asked from outside -----------------------------------------------------------------------
+
+    def barrier_peers(self) -> frozenset[NodeId]:
+        """The replicas, besides this one, that a barrier must wait for now."""
+        return barrier_peers(self.state)
+
+    async def changed(self) -> None:
+        """Return when the state changed after the call."""
+        await self._changed.wait()
+
+    async def let_go(self, epoch: Epoch) -> tuple[bool, str]:
+        """Another node acquired `epoch`: let go of every older one; (False, why) if it cannot."""
+        self._fence_token -= 1  # negative: never mixed up with the core's own tokens
+        answer = self.executor.expect_fence_answer(self._fence_token)
+        self._queue.put_nowait(
+            on.FenceRequested(now_ms=self._now_ms(), epoch=epoch, token=self._fence_token)
+        )
+        try:
+            async with asyncio.timeout(_FENCE_ANSWER_S):
+                return await answer
+        except TimeoutError:
+            phase = SENTENCES[self.state.phase]
+            return False, f"{self.state.settings.node} has not let go yet: it {phase}"
+
+    async def hand_over_before_stop(self, timeout_ms: int) -> None:
+        """The daemon is to stop: hand over if a standby is in sync, and return when that is over."""
+        self._queue.put_nowait(on.ShutdownRequested(now_ms=self._now_ms()))
+        deadline = self._now_ms() + timeout_ms
+        while self._now_ms() < deadline:
+            await asyncio.sleep(_TICK_MS / 1000)
+            if self.state.phase not in HOLDING:
+                return
+            if self.state.phase is Phase.ACTIVE and not self._somebody_to_hand_to():
+                return
+
+    def _somebody_to_hand_to(self) -> bool:
+        return bool(self.state.record.in_sync - {self.state.settings.node})

@@ -1,0 +1,81 @@
+"""Reads the status of the data worker and tells the core what of it matters to a decision."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from staqraft.daemon.workers import DataWorker, WorkerStatus
+from staqraft.decision import events as on
+from staqraft.model import ORIGIN, Epoch, NodeId, Position
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+_PERIOD_S = 0.25
+_FOLLOWING = frozenset({pb.SESSION_STATE_STREAMING, pb.SESSION_STATE_CATCHING_UP})
+
+
+def blockers_of(status: WorkerStatus) -> tuple[str, ...]:
+    """Why the data of this node forbids a takeover, a sentence each."""
+    found: list[str] = []
+    if status.trees is None:
+        found.append("the trees process does not answer: see the log of staqraftd")
+    elif status.trees.needs_reconcile:
+        found.append(f"the trees must be compared first: {status.trees.needs_reconcile}")
+    if status.stream is None:
+        found.append("the stream process does not answer: see the log of staqraftd")
+    return tuple(found)
+
+
+def last_position(status: WorkerStatus) -> Position:
+    """Newest record in this node's journal, as far as is known."""
+    places = [
+        Position(Epoch(part.last.epoch), part.last.seq)
+        for part in (status.trees, status.stream)
+        if part is not None
+    ]
+    return max(places, default=ORIGIN)
+
+
+class DataWatch:
+    """Polls the data worker; `latest` is what it said last."""
+
+    def __init__(
+        self,
+        data: DataWorker,
+        *,
+        post: Callable[[on.Event], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._data = data
+        self._post = post
+        self._now_ms = now_ms
+        self.latest = WorkerStatus()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            self.latest = await self._data.status()
+            now_ms = self._now_ms()
+            self._post(
+                on.DataReported(
+                    now_ms=now_ms,
+                    blockers=blockers_of(self.latest),
+                    last=last_position(self.latest),
+                )
+            )
+            stream = self.latest.stream
+            if stream is not None and stream.role == pb.WORKER_ROLE_ACTIVE:
+                for peer in stream.peers:
+                    self._post(
+                        on.PeerReported(
+                            now_ms=now_ms,
+                            peer=NodeId(peer.node),
+                            streaming=peer.state in _FOLLOWING,
+                            durable=Position(Epoch(peer.durable.epoch), peer.durable.seq),
+                            silent_ms=peer.heard_ms_ago,
+                        )
+                    )
+            await asyncio.sleep(_PERIOD_S)

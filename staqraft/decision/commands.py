@@ -1,0 +1,138 @@
+"""What a group's decision core wants done (PURE).
+
+The executor carries commands out in the order given. A command with a token is answered by exactly
+one event with that token, within the executor's time limit; one without is not answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from staqraft.model import Command as Proposal
+from staqraft.model import Epoch, EpochStart, NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Propose:
+    """Propose to Raft. The executor puts in the wall clock."""
+
+    token: int
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceLoser:
+    """Ask the loser, over every ring and through the other members, to let go of older epochs."""
+
+    token: int
+    loser: NodeId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishData:
+    """Stop receiving, apply everything received. Answered with the last applied position."""
+
+    token: int
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCapture:
+    """Capture changes and send them, in this epoch."""
+
+    token: int
+    epoch: Epoch
+    epoch_starts: tuple[EpochStart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowActive:
+    """Receive and apply what `active` sends; None: nobody is active, so do neither."""
+
+    epoch: Epoch
+    active: NodeId | None
+    epoch_starts: tuple[EpochStart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartServices:
+    """Start the services in order, each confirmed by its check."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopServices:
+    """Stop the services in reverse order."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeVips:
+    """Add the virtual addresses until `deadline_ms` at the latest, and announce them."""
+
+    token: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldVips:
+    """A renewal was committed: let the kernel keep the addresses until `deadline_ms` at the latest.
+
+    An address that the kernel has taken away meanwhile is added and announced again, unless
+    `only_if_held`.
+    """
+
+    deadline_ms: int
+    only_if_held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropVips:
+    """Remove the virtual addresses and verify by the kernel's word that they are gone."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush:
+    """Everything written before now is to be durable at `target`. Answered with its position."""
+
+    token: int
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinBarrier:
+    """Take a capture barrier for a standby that wants to join the in-sync set."""
+
+    token: int
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFence:
+    """Answer a `FenceRequested`."""
+
+    token: int
+    let_go: bool
+    detail: str
+
+
+Command = (
+    Propose
+    | FenceLoser
+    | FinishData
+    | StartCapture
+    | FollowActive
+    | StartServices
+    | StopServices
+    | TakeVips
+    | HoldVips
+    | DropVips
+    | Flush
+    | JoinBarrier
+    | AnswerFence
+)

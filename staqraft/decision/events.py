@@ -1,0 +1,124 @@
+"""What a group's decision core is told (PURE). Every event carries the instant of the decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from staqraft.model import ORIGIN, Epoch, GroupRecord, NodeId, Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    now_ms: int  # CLOCK_BOOTTIME of this host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick(_Event):
+    """Time passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordObserved(_Event):
+    """Raft applied something; this is the group's record now.
+
+    The first one must come after a read barrier, so that it is not older than our own start.
+    """
+
+    record: GroupRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalAccepted(_Event):
+    """The proposal took effect, or had already."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRefused(_Event):
+    """The proposal was applied and changed nothing."""
+
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalUnknown(_Event):
+    """The proposal may or may not take effect: no leader, a new leader, or a time-out."""
+
+    token: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionDone(_Event):
+    """A command with this token succeeded. FinishData, Flush and JoinBarrier set `position`."""
+
+    token: int
+    position: Position = ORIGIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionFailed(_Event):
+    """A command with this token failed or timed out."""
+
+    token: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochNotContinuable(_Event):
+    """StartCapture: the journal lost its tail in a power cut, so this epoch cannot go on."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReported(_Event):
+    """How this node's data worker is. `blockers` are sentences; any of them forbids a takeover."""
+
+    blockers: tuple[str, ...]
+    last: Position = ORIGIN  # newest record in the journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerReported(_Event):
+    """How the stream to a standby is, by this node's stream process.
+
+    `streaming`: records flow and the standby's trees follow ours (no reconcile is running).
+    `silent_ms`: since the standby was last heard.
+    """
+
+    peer: NodeId
+    streaming: bool
+    durable: Position
+    silent_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceRequested(_Event):
+    """Another node acquired `epoch` and asks this one to let go of every older one."""
+
+    epoch: Epoch
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownRequested(_Event):
+    """The daemon is to stop: hand over first if a standby is in sync."""
+
+
+Event = (
+    Tick
+    | RecordObserved
+    | ProposalAccepted
+    | ProposalRefused
+    | ProposalUnknown
+    | ActionDone
+    | ActionFailed
+    | EpochNotContinuable
+    | DataReported
+    | PeerReported
+    | FenceRequested
+    | ShutdownRequested
+)

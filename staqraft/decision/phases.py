@@ -1,0 +1,79 @@
+"""The phases of a group on one replica, each with the sentence that `staqctl status` shows (PURE)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Phase(Enum):
+    """Where a replica is on its way to being active, or away from it."""
+
+    STARTUP = "startup"
+    RESUMING = "resuming"
+    STANDBY = "standby"
+    ACQUIRING = "acquiring"
+    FENCING = "fencing"
+    FINISHING = "finishing"
+    OPENING = "opening"
+    CAPTURING = "capturing"
+    STARTING = "starting"
+    ADDRESSING = "addressing"
+    ACTIVE = "active"
+    STOPPING = "stopping"
+    FLUSHING = "flushing"
+    UNADDRESSING = "unaddressing"
+    RELEASING = "releasing"
+    DROPPING = "dropping"
+    HALTING = "halting"
+
+
+SENTENCES: dict[Phase, str] = {
+    Phase.STARTUP: "has not heard from the Raft majority yet",
+    Phase.RESUMING: "was active before its daemon restarted and renews its lease",
+    Phase.STANDBY: "follows the active and is ready to be asked",
+    Phase.ACQUIRING: "asks the Raft majority for the next epoch",
+    Phase.FENCING: "makes sure that the former active no longer serves",
+    Phase.FINISHING: "applies what it received before the takeover",
+    Phase.OPENING: "opens the new epoch in the replicated record",
+    Phase.CAPTURING: "starts to capture changes",
+    Phase.STARTING: "starts the services",
+    Phase.ADDRESSING: "takes the virtual addresses",
+    Phase.ACTIVE: "is active",
+    Phase.STOPPING: "stops the services to hand over",
+    Phase.FLUSHING: "sends the last changes to the other replica",
+    Phase.UNADDRESSING: "gives the virtual addresses away",
+    Phase.RELEASING: "tells the Raft majority that it let go",
+    Phase.DROPPING: "lets go of the virtual addresses",
+    Phase.HALTING: "stops the services after it let go of the addresses",
+}
+
+# The lease is renewed in these: from the acquired epoch until it is released or lost.
+HOLDING = frozenset(
+    {
+        Phase.FENCING,
+        Phase.FINISHING,
+        Phase.OPENING,
+        Phase.CAPTURING,
+        Phase.STARTING,
+        Phase.ADDRESSING,
+        Phase.ACTIVE,
+        Phase.STOPPING,
+        Phase.FLUSHING,
+        Phase.UNADDRESSING,
+        Phase.RELEASING,
+    }
+)
+
+# No renewal once the release is on its way: it would be refused.
+RENEWING = (HOLDING | {Phase.RESUMING}) - {Phase.RELEASING}
+
+# The virtual addresses may be on this node in these, and are refreshed at each renewal.
+ADDRESSED = frozenset({Phase.ADDRESSING, Phase.ACTIVE, Phase.STOPPING, Phase.FLUSHING})
+
+# After a restart of the daemon the addresses may still be here: a renewal keeps them.
+RETURNING = frozenset({Phase.RESUMING, Phase.CAPTURING, Phase.STARTING})
+
+# The journal is written by this node in these: barriers have a meaning, standbys may join.
+CAPTURED = frozenset(
+    {Phase.STARTING, Phase.ADDRESSING, Phase.ACTIVE, Phase.STOPPING, Phase.FLUSHING}
+)

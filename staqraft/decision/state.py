@@ -1,0 +1,114 @@
+"""The state of a group's decision core on one replica (PURE)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from staqraft.decision.lease import Lease, Timing
+from staqraft.decision.phases import Phase
+from staqraft.model import NO_EPOCH, ORIGIN, Epoch, GroupId, GroupRecord, NodeId, Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the configuration says of the group."""
+
+    node: NodeId
+    group: GroupId
+    replicas: tuple[NodeId, ...]
+    initial_active: NodeId
+    timing: Timing
+
+    @property
+    def peers(self) -> tuple[NodeId, ...]:
+        """The other replicas."""
+        return tuple(replica for replica in self.replicas if replica != self.node)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Takeover:
+    """The attempt that is under way: what it is based on, and since when.
+
+    `proposed_ms` is the instant before the first attempt on this base; the lease counts from it.
+    """
+
+    base_epoch: Epoch
+    base_renewal: int
+    loser: NodeId | None
+    released: bool
+    lease_over_ms: int  # when the loser's lease has surely run out
+    proposed_ms: int
+    reason: str
+
+
+class Joining(Enum):
+    """How far a standby is on its way into the in-sync set, as the active sees it."""
+
+    OUT = "out"
+    BARRIER = "barrier"  # barriers wait for it already; its own barrier is being taken
+    CATCHING_UP = "catching-up"  # until it has acknowledged that barrier's position
+    PROPOSED = "proposed"  # the addition was proposed; no way back but through Raft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerSync:
+    """A standby as the active sees it. Instants are this host's."""
+
+    streaming: bool = False
+    durable: Position = ORIGIN
+    streaming_ms: int = 0  # when it was last heard while it followed
+    joining: Joining = Joining.OUT
+    target: Position = ORIGIN
+    token: int = 0  # of the barrier or the proposal that is under way
+    propose_again_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceWaiter:
+    """A `FenceRequested` that is answered when this node has let go."""
+
+    token: int
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupState:
+    """Everything that the core remembers.
+
+    `observed_ms` is when the record's (epoch, renewal) last changed as this node saw it.
+    `awaiting` is the token of the action or proposal that the phase waits for; 0 if none.
+    """
+
+    settings: Settings
+    phase: Phase = Phase.STARTUP
+    record: GroupRecord = field(default_factory=GroupRecord)
+    observed_ms: int = 0
+    lease: Lease = field(default_factory=Lease)
+    takeover: Takeover | None = None
+    awaiting: int = 0
+    retry_ms: int = 0  # not before this instant is what failed tried again
+    cooldown_ms: int = 0  # not before this instant does this node acquire by itself
+    next_token: int = 1
+    blockers: tuple[str, ...] = ()
+    journal_last: Position = ORIGIN  # newest record of this node's journal, as last reported
+    opening_seq: int = 0  # where the epoch that is being opened begins
+    peers: dict[NodeId, PeerSync] = field(default_factory=dict)
+    fence_waiters: tuple[FenceWaiter, ...] = ()
+    handing_to: NodeId | None = None
+    release_after: bool = False  # having let go, tell Raft, so that nobody waits for the lease
+    shutting_down: bool = False
+    reason: str = ""  # why the group is in this phase, a sentence for people
+    service_problem: str = ""
+    fenced_before: Epoch = NO_EPOCH  # another node proved to have acquired this epoch
+
+    @property
+    def mine(self) -> bool:
+        """The record names this node as active, and it has not released."""
+        return self.record.active == self.settings.node and not self.record.released
+
+    @property
+    def epoch_is_open(self) -> bool:
+        """The record's epoch has its first position already."""
+        starts = self.record.epoch_starts
+        return bool(starts) and starts[-1].epoch == self.record.epoch

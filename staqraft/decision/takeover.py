@@ -1,0 +1,311 @@
+"""From standby to active: acquire, fence, finish the data, open the epoch, capture, serve (PURE).
+
+Each phase is entered by one function that commands its action, and left by the answer. The lease
+is renewed all the while (`step`); losing it midway undoes everything in reverse (`standdown`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from staqraft.decision import standdown
+from staqraft.decision.commands import (
+    FenceLoser,
+    FinishData,
+    StartCapture,
+    StartServices,
+    TakeVips,
+)
+from staqraft.decision.eligibility import reasons_against
+from staqraft.decision.lease import Lease, granted
+from staqraft.decision.phases import SENTENCES, Phase
+from staqraft.decision.state import Takeover
+from staqraft.model import NO_EPOCH, Acquire, Fenced, FenceRung, OpenEpoch, Position
+
+if TYPE_CHECKING:
+    from staqraft.decision.state import GroupState
+    from staqraft.decision.turn import Turn
+
+
+def lease_over_ms(state: GroupState) -> int:
+    """From when on the active's lease, as far as this node observed it, has surely run out."""
+    return state.settings.timing.challenger_deadline(state.observed_ms)
+
+
+def why_now(state: GroupState, now_ms: int) -> str | None:
+    """The reason to acquire at this instant, or None. Eligibility is asked apart."""
+    record, me = state.record, state.settings.node
+    if record.epoch == NO_EPOCH:
+        return "first start"
+    if record.active == me and not record.released:
+        # We let go without a release and nobody followed: a new epoch, with nobody to fence.
+        return "nobody took over since this node lost its lease"
+    if record.released:
+        wish = record.switchover
+        if wish is not None and wish.target == me:
+            return f"switchover asked by {wish.requested_by}: {wish.reason}"
+        if wish is None and record.active != me:
+            return f"{record.active} released"
+        if wish is None and now_ms >= lease_over_ms(state):
+            return "released, and nobody else took over"
+        return None
+    if now_ms >= lease_over_ms(state):
+        return f"the lease of {record.active} ran out"
+    return None
+
+
+def settle_standby(turn: Turn) -> None:
+    """Acquire if there is reason to, and nothing against it."""
+    settle_acquired(turn)
+    state = turn.state
+    if state.phase is not Phase.STANDBY or turn.now_ms < state.retry_ms:
+        return
+    wish = state.record.switchover
+    if (
+        state.record.released
+        and wish is not None
+        and wish.target != state.settings.node
+        and turn.now_ms >= lease_over_ms(state)
+    ):
+        standdown.cancel(turn, f"{wish.target} did not take over in time")
+        return
+    reason = why_now(state, turn.now_ms)
+    if reason is None or reasons_against(state, turn.now_ms):
+        return
+    _acquire(turn, reason)
+
+
+def _acquire(turn: Turn, reason: str) -> None:
+    state = turn.state
+    record = state.record
+    attempt = state.takeover
+    if (
+        attempt is None
+        or attempt.base_epoch != record.epoch
+        or attempt.base_renewal != record.renewal
+    ):
+        attempt = Takeover(
+            base_epoch=record.epoch,
+            base_renewal=record.renewal,
+            loser=None if record.active == state.settings.node else record.active,
+            released=record.released,
+            lease_over_ms=lease_over_ms(state),
+            proposed_ms=turn.now_ms,
+            reason=reason,
+        )
+    turn.enter(Phase.ACQUIRING, reason)
+    turn.set(takeover=attempt)
+    turn.propose(
+        Acquire(
+            node=state.settings.node,
+            group=state.settings.group,
+            base_epoch=record.epoch,
+            base_renewal=record.renewal,
+            reason=reason,
+        ),
+        awaited=True,
+    )
+
+
+def acquire_failed(turn: Turn, detail: str) -> None:
+    """Refused or unknown: back to standby; the record tells what came of it."""
+    turn.enter(Phase.STANDBY, f"did not get the next epoch: {detail}")
+    turn.set(retry_ms=turn.now_ms + turn.state.settings.timing.retry_ms)
+
+
+def settle_acquired(turn: Turn) -> None:
+    """Enter the takeover if the record names this node, and it was our attempt that was applied.
+
+    This is asked in standby too, since the outcome of an attempt may become known late.
+    """
+    state = turn.state
+    attempt = state.takeover
+    if attempt is None or not state.mine or state.record.epoch != attempt.base_epoch + 1:
+        return
+    lease = granted(state.settings.timing, state.record.epoch, attempt.proposed_ms, turn.now_ms)
+    if not lease.held(turn.now_ms):
+        # It came so late that the lease is over already: give the epoch up, try anew.
+        turn.set(takeover=None)
+        turn.enter(Phase.STANDBY, "the epoch was granted only after its lease had run out")
+        return
+    turn.set(lease=lease)
+    _fence(turn)
+
+
+def resume(turn: Turn) -> None:
+    """Our daemon restarted within its lease: go on in the same epoch once it is renewed."""
+    state = turn.state
+    turn.set(lease=Lease(epoch=state.record.epoch, last_number=state.record.renewal))
+    turn.enter(Phase.RESUMING, "the daemon restarted while it was active")
+
+
+def settle_resuming(turn: Turn) -> None:
+    """A renewal was committed in our old epoch: nobody took over meanwhile."""
+    state = turn.state
+    if not state.mine:
+        standdown.stand_down(turn, "another node took over while the daemon was down")
+        return
+    if not state.lease.held(turn.now_ms):
+        return
+    if state.epoch_is_open:
+        start_capture(turn)
+        return
+    # The restart fell into a takeover. Who the loser was is not in the record any more, but of a
+    # pair it can only be the other; its lease counts from now at the worst.
+    others = state.settings.peers
+    turn.set(
+        takeover=Takeover(
+            base_epoch=state.record.epoch,
+            base_renewal=state.record.renewal,
+            loser=others[0] if others else None,
+            released=False,
+            lease_over_ms=lease_over_ms(state),
+            proposed_ms=turn.now_ms,
+            reason=state.reason,
+        )
+    )
+    _fence(turn)
+
+
+def _fence(turn: Turn) -> None:
+    attempt = turn.state.takeover
+    assert attempt is not None, "fencing without a takeover"
+    turn.enter(Phase.FENCING, attempt.reason)
+    if attempt.loser is None:
+        _finish(turn)
+        return
+    if attempt.released:
+        _fenced(turn, FenceRung.RELEASED)
+        return
+    # Asked even when its lease is over already: the sooner it knows, the sooner it follows.
+    token = turn.await_token()
+    turn.emit(FenceLoser(token=token, loser=attempt.loser, epoch=turn.state.record.epoch))
+    settle_fencing(turn)
+
+
+def settle_fencing(turn: Turn) -> None:
+    """The lease rung: enough when the loser's lease has surely run out."""
+    attempt = turn.state.takeover
+    assert attempt is not None, "fencing without a takeover"
+    if turn.now_ms >= attempt.lease_over_ms:
+        _fenced(turn, FenceRung.LEASE)
+
+
+def fence_confirmed(turn: Turn) -> None:
+    """The loser answered that it let go."""
+    _fenced(turn, FenceRung.CONFIRMED)
+
+
+def fence_unanswered(turn: Turn) -> None:
+    """The loser did not confirm: the lease rung decides, at a later instant."""
+    turn.set(awaiting=0)
+
+
+def _fenced(turn: Turn, rung: FenceRung) -> None:
+    state = turn.state
+    attempt = state.takeover
+    assert attempt is not None, "fenced without a takeover"
+    assert attempt.loser is not None, "fenced without a loser"
+    turn.propose(
+        Fenced(
+            node=state.settings.node,
+            group=state.settings.group,
+            epoch=state.record.epoch,
+            loser=attempt.loser,
+            rung=rung,
+        )
+    )
+    _finish(turn)
+
+
+def _finish(turn: Turn) -> None:
+    turn.enter(Phase.FINISHING)
+    token = turn.await_token()
+    turn.emit(FinishData(token=token, epoch=turn.state.record.epoch))
+
+
+def finished(turn: Turn, position: Position) -> None:
+    """Everything received is applied up to `position`: the epoch begins behind it."""
+    turn.enter(Phase.OPENING)
+    turn.set(opening_seq=position.seq + 1)
+    _open(turn)
+
+
+def _open(turn: Turn) -> None:
+    state = turn.state
+    turn.propose(
+        OpenEpoch(
+            node=state.settings.node,
+            group=state.settings.group,
+            epoch=state.record.epoch,
+            start_seq=state.opening_seq,
+        ),
+        awaited=True,
+    )
+
+
+def settle_opening(turn: Turn) -> None:
+    """The record shows our epoch as open, or the proposal's fate is unknown: ask again."""
+    if turn.state.epoch_is_open:
+        start_capture(turn)
+    elif turn.state.awaiting == 0 and turn.now_ms >= turn.state.retry_ms:
+        _open(turn)
+
+
+def start_capture(turn: Turn) -> None:
+    """Capture must run before a service may write."""
+    record = turn.state.record
+    turn.enter(Phase.CAPTURING)
+    token = turn.await_token()
+    turn.emit(StartCapture(token=token, epoch=record.epoch, epoch_starts=record.epoch_starts))
+
+
+def start_services(turn: Turn) -> None:
+    """The data side is ready."""
+    turn.enter(Phase.STARTING)
+    turn.emit(StartServices(token=turn.await_token()))
+
+
+def services_started(turn: Turn, problem: str) -> None:
+    """A service that does not start is an alarm, and no reason to take the others' address away."""
+    turn.set(service_problem=problem)
+    if problem:
+        turn.note("service-failed", problem)
+    _take_vips(turn)
+
+
+def _take_vips(turn: Turn) -> None:
+    deadline = turn.state.lease.deadline_ms
+    assert deadline is not None, "addresses without a lease"
+    turn.enter(Phase.ADDRESSING)
+    turn.emit(TakeVips(token=turn.await_token(), deadline_ms=deadline))
+
+
+def addressed(turn: Turn) -> None:
+    """The last step."""
+    state = turn.state
+    reason = state.takeover.reason if state.takeover else state.reason
+    turn.set(takeover=None)
+    turn.enter(Phase.ACTIVE, reason)
+    turn.note("active", f"{state.settings.node} serves in epoch {state.record.epoch}: {reason}")
+
+
+def step_failed(turn: Turn, detail: str) -> None:
+    """An action of the takeover failed: let go in order, so that the other replica may try."""
+    timing = turn.state.settings.timing
+    reason = f"the takeover failed while this node {SENTENCES[turn.state.phase]}: {detail}"
+    turn.note("takeover-failed", f"{turn.state.settings.node}: {reason}")
+    turn.set(cooldown_ms=turn.now_ms + timing.cooldown_ms, takeover=None)
+    standdown.stand_down(turn, reason, release=True)
+
+
+def settle_addressing(turn: Turn) -> None:
+    """Try again to take the addresses."""
+    if turn.state.awaiting == 0 and turn.now_ms >= turn.state.retry_ms:
+        _take_vips(turn)
+
+
+def new_epoch_for_self(turn: Turn) -> None:
+    """This epoch's journal cannot be continued: take the next one, with nobody to fence."""
+    turn.note("epoch-broken", "the journal lost its tail in a power cut; a new epoch begins")
+    _acquire(turn, "the journal of the last epoch lost its tail in a power cut")

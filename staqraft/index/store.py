@@ -1,0 +1,416 @@
+"""The index itself: entries by path, moves, hard links, comparison digests, commits."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from staqraft.index.comparison import Comparison
+from staqraft.index.database import Database, open_database
+from staqraft.index.entry import (
+    COLUMN_COUNT,
+    COLUMNS,
+    Entry,
+    Listed,
+    Totals,
+    TreeSummary,
+    signed,
+    to_entry,
+    to_row,
+)
+from staqraft.index.errors import IndexFull, MissingParent
+from staqraft.index.history import SharedHistory
+from staqraft.journal.record import ObjectType
+from staqraft.model import ORIGIN, Epoch, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_CACHED_DIRECTORIES = 50_000
+_ASSIGN = ", ".join(f"{column}=?" for column in COLUMNS.split(", "))
+_UPDATE = f"UPDATE entries SET {_ASSIGN} WHERE id=?"  # noqa: S608 (constants only)
+_INSERT = (
+    f"INSERT INTO entries ({COLUMNS}, tree, parent, name) "  # noqa: S608 (constants only)
+    f"VALUES ({','.join('?' * (COLUMN_COUNT + 3))})"
+)
+_GET = f"SELECT {COLUMNS} FROM entries WHERE parent=? AND name=?"  # noqa: S608
+_CHILDREN = f"SELECT {COLUMNS}, name, id FROM entries WHERE parent=? ORDER BY name"  # noqa: S608
+_BELOW = (
+    "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL "
+    "SELECT e.id FROM entries e JOIN below b ON e.parent=b.id) "
+)
+
+
+class Index:
+    """What a replica knows of a group's trees. See the package's docstring for its promises."""
+
+    def __init__(self, database: Database, rebuilt: str) -> None:
+        self.lock = threading.RLock()
+        self.rebuilt = rebuilt
+        self._db = database
+        self._comparison = Comparison(database)
+        self._trees: dict[str, int] = {}
+        self._totals: dict[int, tuple[int, int]] = {}
+        self._ids: dict[tuple[int, bytes], int] = {}
+        self._places: dict[int, tuple[int, bytes]] = {}
+        self._changed_totals: set[int] = set()
+        self._position = ORIGIN
+        self._load()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens or makes the index. A damaged one is moved aside; `rebuilt` then says so."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database, rebuilt = open_database(path)
+        index = cls(database, rebuilt)
+        database.change("DELETE FROM meta WHERE key='closed-cleanly'")
+        database.run("COMMIT")
+        return index
+
+    # --- reading ---------------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position:
+        """The position of the last commit."""
+        return self._position
+
+    def get(self, tree: str, path: bytes) -> Entry | None:
+        """The entry at a path."""
+        with self.lock:
+            place = self._place(tree, path)
+            row = self._db.one(_GET, place) if place else None
+            return to_entry(path, row) if row else None
+
+    def children(self, tree: str, path: bytes) -> list[Entry]:
+        """The entries of a directory, sorted by name; empty if there is no such directory."""
+        with self.lock:
+            found = self._directory(self._tree(tree), path)
+            return [] if found is None else [e for e, _ in self._children(found, path)]
+
+    def subtree(self, tree: str, path: bytes) -> Iterator[Entry]:
+        """Everything below a directory, without itself, parents first.
+
+        Each directory is read when the iteration comes to it; changes in between are seen or not.
+        """
+        with self.lock:
+            found = self._directory(self._tree(tree), path)
+        pending = [] if found is None else [(found, path)]
+        while pending:
+            number, at = pending.pop()
+            with self.lock:
+                below = self._children(number, at)
+            for entry, child in below:
+                yield entry
+                if entry.metadata.type is ObjectType.DIRECTORY:
+                    pending.append((child, entry.path))
+
+    def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
+        """All paths in the tree that are names of this inode, sorted."""
+        with self.lock:
+            rows = self._db.all(
+                "SELECT parent, name FROM entries WHERE ino=? AND dev=? AND tree=?",
+                (signed(ino), signed(dev), self._tree(tree)),
+            )
+            return sorted(self._join(parent, name) for parent, name in rows)
+
+    def listing(self, tree: str, path: bytes) -> list[Listed] | None:
+        """A directory as replicas compare it, sorted by name; None if there is no directory."""
+        with self.lock:
+            found = self._directory(self._tree(tree), path)
+            return None if found is None else self._comparison.listing(found)
+
+    def root(self, tree: str) -> TreeSummary:
+        """The tree's digest for a comparison, and how much it holds."""
+        with self.lock:
+            number = self._tree(tree)
+            digest = self._comparison.tree_digest(number)
+            totals = self.totals(tree)
+            return TreeSummary(digest=digest, objects=totals.objects, bytes=totals.bytes)
+
+    def totals(self, tree: str) -> Totals:
+        """How much the tree holds; cheap."""
+        with self.lock:
+            objects, size = self._totals[self._tree(tree)]
+            return Totals(objects=objects, bytes=size)
+
+    # --- writing: nothing is kept before `commit` ---------------------------------------------
+
+    def put(self, tree: str, entry: Entry) -> None:
+        """Sets the entry at its path. What was below a directory that is none any more is removed.
+
+        Raises MissingParent if its directory is not in the index.
+        """
+        with self.lock:
+            number = self._tree(tree)
+            parent, name = self._place_for_put(tree, number, entry.path)
+            known = self._db.one(
+                "SELECT id, type, size, ino, dev FROM entries WHERE parent=? AND name=?",
+                (parent, name),
+            )
+            if known is None:
+                self._db.change(_INSERT, (*to_row(entry), number, parent, name))
+                self._count(number, 1, entry.metadata.size)
+            else:
+                self._overwrite(number, known, entry)
+            self._comparison.invalidate(parent)
+            if entry.metadata.type is ObjectType.FILE:
+                self._comparison.invalidate_links(number, entry.identity)
+
+    def remove(self, tree: str, path: bytes) -> None:
+        """Forgets the entry and everything below it; harmless if there is none."""
+        with self.lock:
+            number = self._tree(tree)
+            place = self._place(tree, path)
+            found = self._find(place) if place else None
+            if place is None or found is None:
+                return
+            self._comparison.invalidate(place[0])
+            self._remove_below(number, found[0], itself=True)
+
+    def move(self, tree: str, source: bytes, target: bytes) -> None:
+        """Renames an entry with everything below it; what stood at the target is forgotten.
+
+        Raises MissingParent if the source or the target's directory is not in the index.
+        """
+        with self.lock:
+            number = self._tree(tree)
+            if source == target:
+                return
+            if not source or not target or target.startswith(source + b"/"):
+                raise ValueError(f"cannot move {source!r} to {target!r}: one is above the other")
+            place = self._place(tree, source)
+            found = self._find(place) if place else None
+            if place is None or found is None:
+                raise MissingParent(f"tree {tree}: {source!r} is not in the index, cannot be moved")
+            self.remove(tree, target)
+            parent, name = self._place_for_put(tree, number, target)
+            self._comparison.invalidate(place[0])
+            self._comparison.invalidate(parent)
+            self._db.change(
+                "UPDATE entries SET parent=?, name=? WHERE id=?", (parent, name, found[0])
+            )
+            if found[1] == ObjectType.DIRECTORY:
+                self._forget_places()
+
+    def signatures(self, tree: str, path: bytes) -> bytes | None:
+        """The block signatures kept for a file, as `set_signatures` was given them."""
+        with self.lock:
+            place = self._place(tree, path)
+            row = place and self._db.one(
+                "SELECT s.blocks FROM signatures s JOIN entries e ON e.id=s.id "
+                "WHERE e.parent=? AND e.name=?",
+                place,
+            )
+            return bytes(row[0]) if row else None
+
+    def set_signatures(self, tree: str, path: bytes, blob: bytes | None) -> None:
+        """Keeps opaque block signatures beside an entry; they move and vanish with it."""
+        with self.lock:
+            place = self._place(tree, path)
+            found = self._find(place) if place else None
+            if found is None:
+                raise MissingParent(f"tree {tree}: {path!r} is not in the index")
+            if blob is None:
+                self._db.change("DELETE FROM signatures WHERE id=?", (found[0],))
+            else:
+                self._db.change("REPLACE INTO signatures VALUES (?,?)", (found[0], blob))
+
+    def commit(self, position: Position) -> None:
+        """Keeps all that was put since the last commit, as of `position`. Raises IndexFull."""
+        with self.lock:
+            try:
+                if position != self._position:
+                    self._set_meta("position", f"{position.epoch}:{position.seq}")
+                for number in self._changed_totals:
+                    self._db.change(
+                        "UPDATE trees SET objects=?, bytes=? WHERE id=?",
+                        (*self._totals[number], number),
+                    )
+                if self._db.in_transaction:
+                    self._db.run("COMMIT")
+            except IndexFull:
+                self.rollback()
+                raise
+            self._changed_totals.clear()
+            self._position = position
+
+    def rollback(self) -> None:
+        """Forgets everything since the last commit."""
+        with self.lock:
+            if self._db.in_transaction:
+                self._db.run("ROLLBACK")
+            self._load()
+
+    def adopt(self, tree: str, shared: SharedHistory, origin: Position) -> None:
+        """Gives `origin` to every entry whose own is not of the shared history.
+
+        For the end of a reconcile, when all of the tree is known to be the active's state.
+        """
+        with self.lock:
+            number = self._tree(tree)
+            epochs = [epoch for epoch, _ in shared.ends]
+            parted = [end for end in shared.ends if end[1] is not None]
+            foreign = f"origin_epoch NOT IN ({','.join('?' * len(epochs))})" + (
+                " OR (origin_epoch=? AND origin_seq>=?)" * len(parted)
+            )
+            self._db.change(
+                "UPDATE entries SET origin_epoch=?, origin_seq=? "  # noqa: S608 (constants only)
+                f"WHERE tree=? AND ({foreign})",
+                (origin.epoch, origin.seq, number, *epochs, *(x for end in parted for x in end)),
+            )
+
+    def clear(self, tree: str) -> None:
+        """Forgets everything about a tree."""
+        self.remove(tree, b"")
+
+    def meta(self, key: str) -> str | None:
+        """A note kept beside the entries."""
+        with self.lock:
+            row = self._db.one("SELECT value FROM meta WHERE key=?", (key,))
+            return None if row is None else str(row[0])
+
+    def set_meta(self, key: str, value: str | None) -> None:
+        """Keeps (or with None forgets) a note; durable with the next commit."""
+        with self.lock:
+            self._set_meta(key, value)
+
+    def compact(self) -> None:
+        """Gives unused pages back to the filesystem. Commits must not be pending."""
+        with self.lock:
+            self._db.all("PRAGMA incremental_vacuum")
+            self._db.all("PRAGMA optimize")
+            self._db.all("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Closes the index; what was not committed is forgotten."""
+        with self.lock:
+            if self._db.in_transaction:
+                self._db.run("ROLLBACK")
+            self._set_meta("closed-cleanly", "yes")
+            self._db.run("COMMIT")
+            self._db.close()
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        rows = self._db.all("SELECT id, name, objects, bytes FROM trees")
+        self._trees = {name: number for number, name, _, _ in rows}
+        self._totals = {number: (objects, size) for number, _, objects, size in rows}
+        self._changed_totals.clear()
+        self._forget_places()
+        self._comparison.reset()
+        epoch, seq = (self.meta("position") or "0:0").split(":")
+        self._position = Position(Epoch(int(epoch)), int(seq))
+
+    def _set_meta(self, key: str, value: str | None) -> None:
+        if value is None:
+            self._db.change("DELETE FROM meta WHERE key=?", (key,))
+        else:
+            self._db.change("REPLACE INTO meta VALUES (?,?)", (key, value))
+
+    def _tree(self, tree: str) -> int:
+        number = self._trees.get(tree)
+        if number is None:
+            number = self._db.change("INSERT INTO trees (name) VALUES (?)", (tree,)).lastrowid
+            assert number is not None
+            self._trees[tree] = number
+            self._totals[number] = (0, 0)
+        return number
+
+    def _place(self, tree: str, path: bytes) -> tuple[int, bytes] | None:
+        number = self._tree(tree)
+        if not path:
+            return -number, b""
+        directory, _, name = path.rpartition(b"/")
+        parent = self._directory(number, directory)
+        return None if parent is None else (parent, name)
+
+    def _place_for_put(self, tree: str, number: int, path: bytes) -> tuple[int, bytes]:
+        place = self._place(tree, path)
+        if place is None:
+            raise MissingParent(f"tree {tree} ({number}): the directory of {path!r} is not indexed")
+        return place
+
+    def _find(self, place: tuple[int, bytes]) -> tuple[int, int] | None:
+        row = self._db.one("SELECT id, type FROM entries WHERE parent=? AND name=?", place)
+        return None if row is None else (row[0], row[1])
+
+    def _directory(self, number: int, path: bytes) -> int | None:
+        known = self._ids.get((number, path))
+        if known is not None:
+            return known
+        directory, _, name = path.rpartition(b"/")
+        parent = self._directory(number, directory) if path else -number
+        found = None if parent is None else self._find((parent, name))
+        if found is None or found[1] != ObjectType.DIRECTORY:
+            return None
+        self._remember(found[0], number, path)
+        return found[0]
+
+    def _remember(self, directory: int, number: int, path: bytes) -> None:
+        if len(self._ids) >= _CACHED_DIRECTORIES:
+            self._forget_places()
+        self._ids[number, path] = directory
+        self._places[directory] = (number, path)
+
+    def _forget_places(self) -> None:
+        self._ids.clear()
+        self._places.clear()
+
+    def _join(self, parent: int, name: bytes) -> bytes:
+        """The path of an entry by its parent's number."""
+        parts = [name]
+        while parent > 0:
+            if (known := self._places.get(parent)) is not None:
+                parts.append(known[1])
+                break
+            row = self._db.one("SELECT parent, name FROM entries WHERE id=?", (parent,))
+            assert row is not None, "an entry without its directory"
+            parent = row[0]
+            parts.append(row[1])
+        return b"/".join(part for part in reversed(parts) if part)
+
+    def _children(self, directory: int, path: bytes) -> list[tuple[Entry, int]]:
+        prefix = path + b"/" if path else b""
+        return [
+            (to_entry(prefix + row[COLUMN_COUNT], row), row[COLUMN_COUNT + 1])
+            for row in self._db.all(_CHILDREN, (directory,))
+        ]
+
+    def _count(self, number: int, objects: int, size: int) -> None:
+        had = self._totals[number]
+        self._totals[number] = (had[0] + objects, had[1] + size)
+        self._changed_totals.add(number)
+
+    def _overwrite(self, number: int, known: tuple[Any, ...], entry: Entry) -> None:
+        row_id, kind, size, ino, dev = known
+        if kind == ObjectType.DIRECTORY and entry.metadata.type is not ObjectType.DIRECTORY:
+            self._remove_below(number, row_id, itself=False)
+        if kind == ObjectType.FILE and (ino, dev) != (
+            signed(entry.identity.ino),
+            signed(entry.identity.dev),
+        ):
+            self._comparison.invalidate_inode(number, ino, dev)
+        self._db.change(_UPDATE, (*to_row(entry), row_id))
+        self._count(number, 0, entry.metadata.size - size)
+
+    def _remove_below(self, number: int, top: int, *, itself: bool) -> None:
+        rows = self._db.all(
+            _BELOW  # noqa: S608 (constants only)
+            + "SELECT e.id, e.type, e.size, e.ino, e.dev FROM below b "
+            "JOIN entries e ON e.id=b.id",
+            (top,),
+        )
+        gone = [row for row in rows if itself or row[0] != top]
+        for row_id, kind, size, ino, dev in gone:
+            self._db.change("DELETE FROM entries WHERE id=?", (row_id,))
+            self._db.change("DELETE FROM signatures WHERE id=?", (row_id,))
+            self._count(number, -1, -size)
+            if kind == ObjectType.FILE:
+                self._comparison.invalidate_inode(number, ino, dev)
+        for row_id, kind, *_ in rows:
+            if kind == ObjectType.DIRECTORY:
+                self._comparison.forget(row_id)
+                if (place := self._places.pop(row_id, None)) is not None:
+                    self._ids.pop(place, None)

@@ -1,0 +1,514 @@
+"""The writer of a group's journal. One process at a time, one thread at a time; it never waits.
+
+Readers need no lock: a batch is written behind its own first eight bytes, which are written last,
+so that a reader sees all of a batch or nothing of it, and a batch that found no space was never
+there for anybody.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn, Self
+
+from staqraft.config.schema import Journal as Limits
+from staqraft.errors import JournalCorrupt, JournalError, JournalFull, StaleEpoch
+from staqraft.journal import frames, recovery, segment, state
+from staqraft.journal.record import Record
+from staqraft.journal.record_codec import encode_at
+from staqraft.journal.segment import Header
+from staqraft.journal.state import WriterState
+from staqraft.model import NO_EPOCH, Epoch, GroupId, Position
+
+LOCK_NAME = "writer.lock"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_LEAST_SEGMENTS = 4  # a journal is trimmed by whole segments: it must have some to give up
+
+
+class Journal:
+    """Appends records, makes them durable, gives up old ones. `notices`: what opening had to repair."""
+
+    def __init__(  # noqa: PLR0913 - made by open() and rebuild() only
+        self,
+        directory: Path,
+        *,
+        cluster: str,
+        group: GroupId,
+        limits: Limits,
+        now_ms: Callable[[], int],
+        lock: int,
+    ) -> None:
+        self.directory = directory
+        self.notices: tuple[str, ...] = ()
+        self._cluster = cluster
+        self._group = group
+        self._limits = limits
+        self._segment_bytes = min(limits.segment_bytes, limits.max_bytes // _LEAST_SEGMENTS)
+        self._now_ms = now_ms
+        self._lock = lock
+        self._state_fd = state.open_file(directory)
+        self._state = WriterState()
+        self._headers: list[Header] = []
+        self._sizes: dict[int, int] = {}  # by first seq
+        self._fd = -1
+        self._index_fd = -1
+        self._indexed_end = 0
+        self._end = 0
+        self._first = Position()
+        self._last = Position()
+        self._synced = Position()
+        self._hold: Position | None = None
+        self._broken = ""
+
+    @classmethod
+    def open(  # noqa: PLR0913 - the identity of a journal
+        cls,
+        directory: Path,
+        *,
+        cluster: str,
+        group: GroupId,
+        limits: Limits,
+        boot_id: str,
+        now_ms: Callable[[], int],
+    ) -> Self:
+        """Opens or makes the journal, cutting a torn tail. `now_ms` is wall clock, for ages.
+
+        JournalError: another process writes it, or it is another cluster's. JournalCorrupt: see
+        `rebuild`. JournalFull: not even an empty segment fits.
+        """
+        journal = cls._locked(directory, cluster, group, limits, now_ms)
+        try:
+            found = recovery.recover(directory, cluster=cluster, group=group, boot_id=boot_id)
+            if found is None:
+                journal._begin_without_segments(boot_id)
+            else:
+                journal._take_over(found)
+        except BaseException as error:
+            journal._release()
+            _reraise(error, directory)
+        return journal
+
+    @classmethod
+    def rebuild(  # noqa: PLR0913 - as open()
+        cls,
+        directory: Path,
+        *,
+        cluster: str,
+        group: GroupId,
+        limits: Limits,
+        boot_id: str,
+        now_ms: Callable[[], int],
+        after: Position,
+    ) -> Self:
+        """After JournalCorrupt: gives up every record; the next one is numbered behind all traces.
+
+        `after` is what the caller knows to be behind it (its index's position). The epoch counts as
+        one whose tail was lost, and the other replica has to be compared.
+        """
+        journal = cls._locked(directory, cluster, group, limits, now_ms)
+        try:
+            trace = recovery.newest_trace(directory)
+            last = Position(max(trace.epoch, after.epoch), max(trace.seq, after.seq))
+            names = segment.every_segment(directory)
+            generation = max((name.generation for name in names), default=0)
+            journal._state = WriterState(
+                generation=generation, epoch=last.epoch, lost_epoch=last.epoch, boot_id=boot_id
+            )
+            journal._start_generation(last)
+            journal.notices = (
+                f"journal: {directory} was damaged; its records were given up, it goes on behind {last}",
+            )
+        except BaseException as error:
+            journal._release()
+            _reraise(error, directory)
+        return journal
+
+    @property
+    def first(self) -> Position:
+        """The oldest record; when there is none, the place of the next one."""
+        previous = self._headers[0].previous
+        if self._first.seq != previous.seq + 1 and previous != self._last:
+            self._first = segment.first_record(self._headers[0].name.segment(self.directory))
+        return next_of(self._last) if previous == self._last else self._first
+
+    @property
+    def last(self) -> Position:
+        """The newest record."""
+        return self._last
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of all segments."""
+        return sum(self._sizes.values())
+
+    @property
+    def lost_tail(self) -> bool:
+        """Records of `lost_epoch` may be missing: it cannot be continued. A newer epoch clears this."""
+        return self._state.lost_epoch != NO_EPOCH
+
+    @property
+    def lost_epoch(self) -> Epoch:
+        """The epoch that lost its tail, or 0."""
+        return self._state.lost_epoch
+
+    def append(self, records: Sequence[Record], epoch: Epoch) -> Position:
+        """Numbers and writes the records; returns the last one's position. Not yet durable.
+
+        JournalFull and StaleEpoch leave the journal unchanged; JournalError means that the disk
+        failed and the journal must be opened anew.
+        """
+        if not records:
+            return self._last
+        self._check_epoch(epoch)
+        seq = self._last.seq
+        sealed = [encode_at(r, Position(epoch, seq + n)) for n, r in enumerate(records, start=1)]
+        return self._write(b"".join(sealed), Position(epoch, seq + len(records)))
+
+    def append_frames(self, first: Position, last: Position, data: bytes) -> Position:
+        """Writes frames that another journal made, after checking each of them.
+
+        Errors as `append`; and JournalCorrupt, the journal unchanged too, when they are damaged or
+        are not exactly `first` to `last`.
+        """
+        self._check_epoch(first.epoch)
+        run = frames.scan(data, 0, self._last)
+        if run.end != len(data) or run.records == 0 or (run.first, run.last) != (first, last):
+            text = (
+                f"records {first} to {last} were announced behind {self._last}, but {run.records} good "
+                f"ones came, up to {run.last}, then: {frames.describe(run.stop)}"
+            )
+            raise JournalCorrupt(text)
+        return self._write(data, last)
+
+    def sync(self) -> Position:
+        """Makes everything appended durable and returns the last position."""
+        self._check_usable()
+        if self._synced != self._last:
+            self._datasync()
+            self._note()
+        return self._last
+
+    def reset(self, last: Position) -> None:
+        """Durably gives up every record: an empty journal whose next one is `last.seq` + 1."""
+        self._check_usable()
+        self._state = replace(self._state, lost_epoch=NO_EPOCH)
+        try:
+            self._start_generation(last)
+        except OSError as error:
+            _reraise(error, self.directory)
+
+    def roll(self) -> None:
+        """Begins a new segment, so that readers find `last` without reading what is before it."""
+        self._check_usable()
+        if self._end == segment.HEADER_BYTES:
+            return
+        try:
+            self._roll()
+        except OSError as error:
+            _reraise(error, self.directory)
+
+    def hold(self, position: Position | None) -> None:
+        """Nothing behind `position` may be given up, even when the journal grows full (None: all may)."""
+        self._hold = position
+
+    def trim(self) -> None:
+        """Gives up the oldest segments that are beyond the bounds of size and age."""
+        oldest_ms = self._now_ms() - self._limits.max_age_ms
+        while self._may_drop() and (
+            self.bytes_on_disk > self._limits.max_bytes or self._headers[1].created_ms < oldest_ms
+        ):
+            self._drop_oldest()
+
+    def close(self) -> None:
+        """Makes everything durable and marks a clean stop. A broken journal is only let go."""
+        try:
+            if not self._broken:
+                self.sync()
+                self._note(clean=True)
+                os.fsync(self._state_fd)
+        finally:
+            self._release()
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _check_usable(self) -> None:
+        if self._broken:
+            raise JournalError(self._broken)
+
+    def _check_epoch(self, epoch: Epoch) -> None:
+        self._check_usable()
+        newest = max(self._last.epoch, self._state.epoch)
+        if epoch < newest:
+            text = (
+                f"records of epoch {epoch} were refused: the journal in {self.directory} has already "
+                f"been written in epoch {newest}"
+            )
+            raise StaleEpoch(text)
+
+    def _write(self, data: bytes, last: Position) -> Position:
+        try:
+            if last.epoch > self._state.epoch:
+                self._open_epoch(last.epoch)
+            if self._end >= self._segment_bytes:
+                self._roll()
+        except OSError as error:
+            _reraise(error, self.directory)
+        self.trim()
+        if self.bytes_on_disk + len(data) > self._limits.max_bytes and self._hold is not None:
+            self._make_room(len(data))
+        while not self._put(data):
+            if not self._may_drop():
+                raise JournalFull(_full_text(self.directory))
+            self._drop_oldest()
+        self._end += len(data)
+        self._sizes[self._headers[-1].name.first_seq] = self._end
+        self._last = last
+        if self._end - self._indexed_end >= segment.INDEX_EVERY_BYTES:
+            self._index()
+        return last
+
+    def _put(self, data: bytes) -> bool:
+        """Writes one batch, its first bytes last. False: no space, and nothing of it is left."""
+        view = memoryview(data)
+        head = frames.HEADER_BYTES
+        try:
+            if _pwrite_all(self._fd, view[head:], self._end + head) and _pwrite_all(
+                self._fd, view[:head], self._end
+            ):
+                return True
+        except OSError as error:
+            self._undo(error)
+            raise JournalError(self._broken) from error
+        self._undo(None)
+        return False
+
+    def _undo(self, error: OSError | None) -> None:
+        try:
+            os.ftruncate(self._fd, self._end)
+        except OSError as second:
+            error = error or second
+        if error is not None:
+            self._broken = _broken_text(self.directory, "writing to", error)
+
+    def _make_room(self, more: int) -> None:
+        while self.bytes_on_disk + more > self._limits.max_bytes:
+            if not self._may_drop():
+                text = (
+                    f"the journal in {self.directory} holds {self.bytes_on_disk} bytes that are not "
+                    f"applied yet, its bound is {self._limits.max_bytes}: see why applying is behind, "
+                    "or raise journal.max_bytes"
+                )
+                raise JournalFull(text)
+            self._drop_oldest()
+
+    def _datasync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            # The kernel may have thrown the unwritten pages away: only what is read back counts.
+            self._broken = _broken_text(self.directory, "syncing", error)
+            raise JournalError(self._broken) from error
+        self._synced = self._last
+
+    def _note(self, *, clean: bool = False) -> None:
+        name = self._headers[-1].name
+        self._state = replace(
+            self._state,
+            clean=clean,
+            generation=name.generation,
+            first_seq=name.first_seq,
+            end=self._end,
+            last=self._last,
+        )
+        os.pwrite(self._state_fd, state.pack(self._state), 0)
+
+    def _open_epoch(self, epoch: Epoch) -> None:
+        """A new epoch is noted durably before its first record: its loss must not go unseen."""
+        lost = self._state.lost_epoch
+        self._state = replace(
+            self._state, epoch=epoch, lost_epoch=lost if epoch <= lost else NO_EPOCH
+        )
+        os.pwrite(self._state_fd, state.pack(self._state), 0)
+        os.fsync(self._state_fd)
+
+    def _index(self) -> None:
+        entry = segment.pack_entry(self._last, self._end)
+        try:
+            os.write(self._index_fd, entry)
+        except OSError as error:
+            # The index is only a hint that saves reading; without space there simply is less of it.
+            if error.errno not in _NO_SPACE:
+                raise
+        self._indexed_end = self._end
+
+    # --- segments --------------------------------------------------------------------------------
+
+    def _roll(self) -> None:
+        self._datasync()
+        header = self._header(self._headers[-1].generation, self._last)
+        self._use(header, self._create(header), segment.HEADER_BYTES)
+        self._note()
+
+    def _create(self, header: Header) -> int:
+        while True:
+            try:
+                return segment.create(self.directory, header)
+            except OSError as error:
+                if error.errno not in _NO_SPACE or not self._may_drop():
+                    raise
+                self._drop_oldest()
+
+    def _start_generation(self, last: Position) -> None:
+        old = segment.every_segment(self.directory)
+        header = self._header(self._state.generation + 1, last)
+        fd = segment.create(self.directory, header)
+        self._headers.clear()
+        self._sizes.clear()
+        self._first, self._last, self._synced = Position(), last, last
+        self._use(header, fd, segment.HEADER_BYTES)
+        self._note()
+        os.fsync(self._state_fd)
+        for name in old:
+            recovery.remove(self.directory, name)
+
+    def _begin_without_segments(self, boot_id: str) -> None:
+        noted = state.read(self.directory) or WriterState()
+        lost = noted.last.seq > 0
+        if lost:
+            self.notices = (
+                f"journal: {self.directory} has no segments although record {noted.last} was once "
+                "written there; it goes on behind that",
+            )
+        self._state = replace(
+            noted, boot_id=boot_id, lost_epoch=noted.epoch if lost else noted.lost_epoch
+        )
+        self._start_generation(noted.last)
+
+    def _take_over(self, found: recovery.Found) -> None:
+        self.notices = found.notices
+        self._state = found.state
+        *closed, current = found.headers
+        for header in closed:
+            self._headers.append(header)
+            size = header.name.segment(self.directory).stat().st_size
+            self._sizes[header.name.first_seq] = size
+        self._last = found.last
+        fd = os.open(current.name.segment(self.directory), os.O_RDWR)
+        self._use(current, fd, found.end)
+        self._datasync()
+        self._note()
+        os.fsync(self._state_fd)
+
+    def _header(self, generation: int, previous: Position) -> Header:
+        return Header(
+            generation=generation,
+            cluster=self._cluster,
+            group=self._group,
+            previous=previous,
+            created_ms=self._now_ms(),
+        )
+
+    def _use(self, header: Header, fd: int, end: int) -> None:
+        self._close_segment()
+        self._fd = fd
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._index_fd = os.open(header.name.index(self.directory), flags, 0o600)
+        self._headers.append(header)
+        self._end = self._indexed_end = end
+        self._sizes[header.name.first_seq] = end
+
+    def _may_drop(self) -> bool:
+        if len(self._headers) < 2:  # noqa: PLR2004 - the one that is being written stays
+            return False
+        return self._hold is None or self._headers[1].previous.seq <= self._hold.seq
+
+    def _drop_oldest(self) -> None:
+        header = self._headers.pop(0)
+        del self._sizes[header.name.first_seq]
+        recovery.remove(self.directory, header.name)
+
+    # --- the lock --------------------------------------------------------------------------------
+
+    @classmethod
+    def _locked(
+        cls,
+        directory: Path,
+        cluster: str,
+        group: GroupId,
+        limits: Limits,
+        now_ms: Callable[[], int],
+    ) -> Self:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            _reraise(error, directory)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            text = f"the journal in {directory} is being written by another process (pid {holder})"
+            raise JournalError(text) from None
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            return cls(
+                directory, cluster=cluster, group=group, limits=limits, now_ms=now_ms, lock=lock
+            )
+        except OSError as error:
+            os.close(lock)
+            _reraise(error, directory)
+
+    def _close_segment(self) -> None:
+        for fd in (self._fd, self._index_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._index_fd = -1
+
+    def _release(self) -> None:
+        self._close_segment()
+        if self._lock >= 0:
+            os.close(self._state_fd)
+            os.close(self._lock)
+        self._lock = -1
+        self._broken = self._broken or f"the journal in {self.directory} is closed"
+
+
+def next_of(last: Position) -> Position:
+    """Where an empty journal's first record will stand."""
+    return Position(last.epoch, last.seq + 1)
+
+
+def _pwrite_all(fd: int, data: memoryview, offset: int) -> bool:
+    """False when there is no space for all of it."""
+    try:
+        while data:
+            written = os.pwrite(fd, data, offset)
+            data, offset = data[written:], offset + written
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            return False
+        raise
+    return True
+
+
+def _full_text(directory: Path) -> str:
+    return f"no space left for the journal in {directory}: free some, or give it a larger volume"
+
+
+def _broken_text(directory: Path, doing: str, error: OSError) -> str:
+    return f"{doing} the journal in {directory} failed ({error.strerror}): check the disk"
+
+
+def _reraise(error: BaseException, directory: Path) -> NoReturn:
+    """Errors of the file system in our words; everything else as it is."""
+    if isinstance(error, OSError):
+        if error.errno in _NO_SPACE:
+            raise JournalFull(_full_text(directory)) from error
+        raise JournalError(_broken_text(directory, "opening", error)) from error
+    raise error

@@ -1,0 +1,195 @@
+"""Records as bytes and back: the only place that knows both the values and their protobuf form.
+
+The position is written by hand in front of the rest of the message, so that it stands at a known
+place: whoever moves frames (stream, cursor) reads it without parsing the record, and the journal
+gives a record its number without serialising it twice. For protobuf it is an ordinary field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from google.protobuf.message import DecodeError
+
+from staqraft.errors import JournalCorrupt
+from staqraft.journal import frames
+from staqraft.journal.record import (
+    Change,
+    Chunk,
+    Content,
+    Delta,
+    HardLinkTo,
+    Inline,
+    MailKind,
+    Metadata,
+    MovedFrom,
+    ObjectType,
+    Record,
+    Remove,
+    Staged,
+    Upsert,
+)
+from staqraft.model import Epoch, Position
+from staqraft.wire.v1 import types_pb2 as pb
+
+_MAIL_TO_WIRE = {
+    MailKind.DELIVER: pb.MAIL_KIND_DELIVER,
+    MailKind.FLAGS: pb.MAIL_KIND_FLAGS,
+    MailKind.EXPUNGE: pb.MAIL_KIND_EXPUNGE,
+    MailKind.FOLDER: pb.MAIL_KIND_FOLDER,
+}
+_MAIL_FROM_WIRE = {int(wire): kind for kind, wire in _MAIL_TO_WIRE.items()}
+
+
+def encode(record: Record) -> bytes:
+    """The record as one frame, with the position that it has."""
+    return encode_at(record, record.position)
+
+
+def encode_at(record: Record, position: Position) -> bytes:
+    """The record as one frame, numbered `position` whatever its own says."""
+    return frames.seal(frames.position_prefix(position) + _body(record))
+
+
+def decode(data: bytes) -> Iterator[Record]:
+    """The records of whole frames, each checked; JournalCorrupt when one is damaged or cut short."""
+    offset = 0
+    while offset < len(data):
+        match frames.frame_at(data, offset):
+            case frames.Frame(end=end):
+                yield _record(data[offset + frames.HEADER_BYTES : end])
+                offset = end
+            case fault:
+                reason = f"frame at byte {offset} of {len(data)}: {frames.describe(fault)}"
+                raise JournalCorrupt(reason)
+
+
+def _body(record: Record) -> bytes:
+    message = pb.Record(
+        tree=record.tree, path=record.path, before=record.before, wall_ms=record.wall_ms
+    )
+    if record.mail is not None:
+        message.mail = _MAIL_TO_WIRE[record.mail]
+    match record.change:
+        case Upsert() as upsert:
+            _fill_upsert(message.upsert, upsert)
+        case Remove():
+            message.remove.SetInParent()
+        case Chunk(stage=stage, offset=offset, data=data):
+            chunk = message.chunk
+            chunk.SetInParent()
+            chunk.stage, chunk.offset, chunk.data = stage, offset, data
+    return message.SerializeToString()
+
+
+def _fill_upsert(message: pb.Upsert, upsert: Upsert) -> None:
+    message.digest = upsert.digest
+    fill_metadata(message.metadata, upsert.metadata)
+    match upsert.content:
+        case None:
+            pass
+        case Inline(data=data):
+            message.inline = data
+        case Delta(base=base, extents=extents):
+            message.delta.base_digest = base
+            for offset, piece in extents:
+                message.delta.extents.add(offset=offset, data=piece)
+        case Staged(stage=stage):
+            message.staged.SetInParent()
+            message.staged.stage = stage
+        case MovedFrom(path=path):
+            message.moved_from = path
+        case HardLinkTo(path=path):
+            message.hard_link_to = path
+
+
+def fill_metadata(message: pb.Metadata, metadata: Metadata) -> None:
+    """Copies the value into its protobuf form."""
+    message.type = cast("pb.ObjectType", int(metadata.type))
+    message.mode = metadata.mode
+    message.uid = metadata.uid
+    message.gid = metadata.gid
+    message.mtime_ns = metadata.mtime_ns
+    message.size = metadata.size
+    message.symlink_target = metadata.symlink_target
+    message.rdev = metadata.rdev
+    for name, value in metadata.xattrs:
+        message.xattrs.add(name=name, value=value)
+
+
+def metadata_from(message: pb.Metadata) -> Metadata:
+    """The value of a protobuf Metadata; JournalCorrupt for an object type that we do not know."""
+    try:
+        kind = ObjectType(message.type)
+    except ValueError:
+        text = (
+            f"a record speaks of object type {message.type}, which this version does not know: "
+            "run the same StaqRaft version on both replicas"
+        )
+        raise JournalCorrupt(text) from None
+    return Metadata(
+        type=kind,
+        mode=message.mode,
+        uid=message.uid,
+        gid=message.gid,
+        mtime_ns=message.mtime_ns,
+        size=message.size,
+        symlink_target=message.symlink_target,
+        rdev=message.rdev,
+        xattrs=tuple((x.name, x.value) for x in message.xattrs),
+    )
+
+
+def _record(body: bytes) -> Record:
+    try:
+        message = pb.Record.FromString(body)
+    except DecodeError as error:
+        text = f"a record's checksum is right but it cannot be read ({error}): report this"
+        raise JournalCorrupt(text) from error
+    return Record(
+        tree=message.tree,
+        path=message.path,
+        change=_change(message),
+        position=Position(Epoch(message.position.epoch), message.position.seq),
+        before=message.before,
+        mail=_MAIL_FROM_WIRE.get(message.mail),
+        wall_ms=message.wall_ms,
+    )
+
+
+def _change(message: pb.Record) -> Change:
+    match message.WhichOneof("change"):
+        case "upsert":
+            upsert = message.upsert
+            return Upsert(
+                metadata=metadata_from(upsert.metadata),
+                digest=upsert.digest,
+                content=_content(upsert),
+            )
+        case "remove":
+            return Remove()
+        case "chunk":
+            chunk = message.chunk
+            return Chunk(stage=chunk.stage, offset=chunk.offset, data=chunk.data)
+    text = (
+        f"record {message.position.epoch}:{message.position.seq} has a change of an unknown kind: "
+        "run the same StaqRaft version on both replicas"
+    )
+    raise JournalCorrupt(text)
+
+
+def _content(upsert: pb.Upsert) -> Content | None:
+    match upsert.WhichOneof("content"):
+        case "inline":
+            return Inline(upsert.inline)
+        case "delta":
+            delta = upsert.delta
+            return Delta(delta.base_digest, tuple((e.offset, e.data) for e in delta.extents))
+        case "staged":
+            return Staged(upsert.staged.stage)
+        case "moved_from":
+            return MovedFrom(upsert.moved_from)
+        case "hard_link_to":
+            return HardLinkTo(upsert.hard_link_to)
+    return None

@@ -1,0 +1,259 @@
+"""What Prometheus is told: one registry a control process, and the HTTP server that shows it.
+
+The control process keeps all of it, also what it learns of its data workers by RPC, so a node has
+one port to scrape. Whoever knows a figure hands over a sample; nobody else touches the library.
+
+The server is our own few lines on asyncio, because the library's starts a thread a connection and
+lets a silent one stand for ever: here connections are few, short and bounded, whoever makes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from staqraft.model import Epoch, GroupId, NodeId
+
+logger = logging.getLogger(__name__)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody reads
+
+MAX_CONNECTIONS = 16
+REQUEST_BYTES = 8 << 10
+REQUEST_TIMEOUT_S = 5.0
+
+# Linux: bind to an address that is not there yet. Python has no names for them.
+_IP_FREEBIND = 15
+_IPV6_FREEBIND = 78
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSample:
+    """A group as the control process of this node sees it now."""
+
+    group: GroupId
+    active: bool
+    epoch: Epoch
+    lease_left_ms: int
+    in_sync: Collection[NodeId]
+    replicas: Collection[NodeId]
+    vips_held: Mapping[str, bool]  # address with prefix -> it is on this node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSample:
+    """A group's data on this node, from its workers."""
+
+    group: GroupId
+    lag_records: int
+    lag_bytes: int
+    journal_bytes: int
+    quarantined_objects: int
+    dirty_objects: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftSample:
+    """Raft as this node sees it now."""
+
+    term: int
+    commit_index: int
+    leader: bool
+    quorum: bool
+
+
+class Metrics:
+    """The figures of one node."""
+
+    def __init__(self, cluster: str, node: NodeId, version: str) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        ProcessCollector(registry=registry)
+        Info("staqraft_build", "What runs here.", registry=registry).info(
+            {"cluster": cluster, "node": node, "version": version}
+        )
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"staqraft_{name}", text, labels, registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"staqraft_{name}", text, labels, registry=registry)
+
+        self._active = gauge("active", "1 where this node is active.", "group")
+        self._epoch = gauge("epoch", "Fencing epoch of the group.", "group")
+        self._lease = gauge("lease_left_seconds", "What is left of this node's lease.", "group")
+        self._in_sync = gauge(
+            "in_sync", "1 if the replica may be promoted without loss.", "group", "replica"
+        )
+        self._vip = gauge("vip_held", "1 if the address is on this node.", "group", "vip")
+        self._renewals = counter("lease_renewals", "Committed renewals by this node.", "group")
+        self._takeovers = counter(
+            "takeovers", "Times this node became active, by how the loser was fenced.",
+            "group", "fence",
+        )  # fmt: skip
+        self._term = gauge("raft_term", "Raft term.")
+        self._commit = gauge("raft_commit_index", "Newest committed Raft entry.")
+        self._leader = gauge("raft_leader", "1 if this node leads Raft (which decides nothing).")
+        self._quorum = gauge("raft_quorum", "1 if this node is in touch with a majority.")
+        self._late_ticks = counter("raft_late_ticks", "Ticks later than a third of an election.")
+        self._lag_records = gauge("lag_records", "Records not yet durable on the peer.", "group")
+        self._lag_bytes = gauge("lag_bytes", "Journal bytes not yet durable on the peer.", "group")
+        self._journal = gauge("journal_bytes", "Size of the journal on disk.", "group")
+        self._quarantine = gauge("quarantine_objects", "Objects in quarantine.", "group")
+        self._dirty = gauge("dirty_objects", "Changed objects not yet in the journal.", "group")
+        self._restarts = counter(
+            "worker_restarts", "Data processes that had to be started again.", "group", "process"
+        )
+
+    def group(self, sample: GroupSample) -> None:
+        """Shows `sample` as the group's present state."""
+        self._active.labels(sample.group).set(sample.active)
+        self._epoch.labels(sample.group).set(sample.epoch)
+        self._lease.labels(sample.group).set(max(sample.lease_left_ms, 0) / 1000)
+        for replica in sample.replicas:
+            self._in_sync.labels(sample.group, replica).set(replica in sample.in_sync)
+        for vip, held in sample.vips_held.items():
+            self._vip.labels(sample.group, vip).set(held)
+
+    def data(self, sample: DataSample) -> None:
+        """Shows `sample` as the state of the group's data."""
+        self._lag_records.labels(sample.group).set(sample.lag_records)
+        self._lag_bytes.labels(sample.group).set(sample.lag_bytes)
+        self._journal.labels(sample.group).set(sample.journal_bytes)
+        self._quarantine.labels(sample.group).set(sample.quarantined_objects)
+        self._dirty.labels(sample.group).set(sample.dirty_objects)
+
+    def raft(self, sample: RaftSample) -> None:
+        """Shows `sample` as the present state of Raft."""
+        self._term.set(sample.term)
+        self._commit.set(sample.commit_index)
+        self._leader.set(sample.leader)
+        self._quorum.set(sample.quorum)
+
+    def late_tick(self) -> None:
+        """Counts a late tick. From any thread."""
+        self._late_ticks.inc()
+
+    def renewed(self, group: GroupId) -> None:
+        """Counts a committed renewal of this node's lease."""
+        self._renewals.labels(group).inc()
+
+    def took_over(self, group: GroupId, fence: str) -> None:
+        """Counts a takeover by this node; `fence` is the rung, or "none" at the first start."""
+        self._takeovers.labels(group, fence).inc()
+
+    def worker_restarted(self, group: GroupId, process: str) -> None:
+        """Counts a data process (`trees` or `stream`) that ended and was started again."""
+        self._restarts.labels(group, process).inc()
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class MetricsServer:
+    """Answers `GET /metrics` on some addresses of this host, over plain HTTP."""
+
+    def __init__(self, metrics: Metrics, addresses: Collection[str], port: int) -> None:
+        self._metrics = metrics
+        self._addresses = tuple(dict.fromkeys(addresses))
+        self._port = port
+        self._connections = 0
+        self.bound: list[tuple[str, int]] = []
+
+    async def run(self) -> None:
+        """Serves until cancelled. An address that cannot be bound is logged and left out:
+        metrics are never a reason for a node not to start.
+        """
+        servers = []
+        try:
+            for address in self._addresses:
+                try:
+                    listener = _listener(address, self._port)
+                except OSError as error:
+                    logger.error(  # noqa: TRY400 - the reason is enough, a traceback is noise
+                        f"no metrics on {address} port {self._port}: {error.strerror};"
+                        f" {_advice(error)}"
+                    )
+                    continue
+                self.bound.append(listener.getsockname()[:2])
+                servers.append(
+                    await asyncio.start_server(self._answer, sock=listener, limit=REQUEST_BYTES)
+                )
+            await asyncio.Event().wait()
+        finally:
+            for server in servers:
+                server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._connections >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._connections += 1
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                request = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._response(request))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            # Somebody who does not speak HTTP, or went away: their business, and not for the log.
+            writer.transport.abort()
+        finally:
+            self._connections -= 1
+
+    def _response(self, request: bytes) -> bytes:
+        match request.split(b"\r\n", 1)[0].split(b" "):
+            case [b"GET", path, _] if path.split(b"?", 1)[0] == b"/metrics":
+                return _http("200 OK", CONTENT_TYPE_LATEST, self._metrics.text())
+            case [b"GET", _, _]:
+                return _http("404 Not Found", "text/plain", b"It is at /metrics.\n")
+            case _:
+                return _http("405 Method Not Allowed", "text/plain", b"GET /metrics, please.\n")
+
+
+def _http(status: str, content_type: str, body: bytes) -> bytes:
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _listener(address: str, port: int) -> socket.socket:
+    """A bound socket; at boot the address may be still to come."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        else:
+            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program has the port; choose another ports.metrics"
+    return "check the node's ring address in the configuration"

@@ -1,0 +1,326 @@
+"""The words of StaqRaft as values: nodes, groups, epochs, positions, what Raft keeps of a group.
+
+Everything here is a frozen value without behaviour that could fail, shared by the pure decision
+core, the replicated state machine and the data path. Nothing here reads a clock: wall-clock times
+are for people and arrive from outside; deadlines are milliseconds on CLOCK_BOOTTIME of one host
+and are never compared between hosts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NewType
+
+NodeId = NewType("NodeId", str)
+GroupId = NewType("GroupId", str)
+Epoch = NewType("Epoch", int)
+
+NO_EPOCH = Epoch(0)
+
+
+class NodeRole(Enum):
+    """What a member of the cluster is for."""
+
+    REPLICA = "replica"
+    WITNESS = "witness"
+
+
+class DataRole(Enum):
+    """What a group's data worker does: capture and send, receive and apply, or neither."""
+
+    IDLE = "idle"
+    ACTIVE = "active"
+    STANDBY = "standby"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a group's journal: the record `seq` that was written in `epoch`.
+
+    `seq` grows by one with each record and goes on across epochs; two records with the same `seq`
+    and different epochs belong to histories that parted. `Position(0, 0)` is before the first.
+    """
+
+    epoch: Epoch = NO_EPOCH
+    seq: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.seq}"
+
+
+ORIGIN = Position()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochStart:
+    """Where an epoch's history begins: its first record has, or will have, this `seq`."""
+
+    epoch: Epoch
+    seq: int
+
+
+class FenceRung(Enum):
+    """How it was made sure that the former active no longer serves (weakest proof last)."""
+
+    RELEASED = "released"  # it stopped by itself and said so through Raft
+    CONFIRMED = "confirmed"  # it answered a Fence call: everything is down
+    DEVICE = "device"  # a fence device turned it off and verified that
+    LEASE = "lease"  # its lease ran out, which its kernel enforces
+    OPERATOR = "operator"  # a person vouches for it (force-active)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceRecord:
+    """Proof, kept through Raft, that the loser of `epoch` - 1 was fenced before the takeover."""
+
+    epoch: Epoch
+    loser: NodeId
+    rung: FenceRung
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switchover:
+    """An operator's wish that `target` becomes active; pending until done or cancelled."""
+
+    target: NodeId
+    requested_by: str
+    reason: str
+    log_index: int
+    forced: bool = False  # by force-active: the target may lack data, and maintenance is no bar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRecord:
+    """What Raft keeps of one group. Equal on every member that applied the same log prefix.
+
+    `renewal` counts the lease renewals of this epoch. `released` means that the active of this
+    epoch stood down by itself at `position`, its final one. `in_sync` are the replicas that may
+    be promoted without losing anything acknowledged; it is empty only before the first epoch.
+    """
+
+    epoch: Epoch = NO_EPOCH
+    active: NodeId | None = None
+    renewal: int = 0
+    released: bool = False
+    in_sync: frozenset[NodeId] = frozenset()
+    position: Position = ORIGIN
+    epoch_starts: tuple[EpochStart, ...] = ()
+    fence: FenceRecord | None = None
+    switchover: Switchover | None = None
+    maintenance: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberRecord:
+    """What a member last announced of itself."""
+
+    version: str
+    config_fingerprint: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterEvent:
+    """A line of the history that every node keeps.
+
+    `wall_ms` is the proposer's wall clock (ms since 1970), for people only.
+    """
+
+    index: int
+    wall_ms: int
+    group: GroupId | None
+    node: NodeId
+    kind: str
+    text: str
+    epoch: Epoch
+    position: Position = ORIGIN
+
+
+EVENTS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord:
+    """The whole replicated state: groups, members and the last `EVENTS_KEPT` events."""
+
+    groups: dict[GroupId, GroupRecord] = field(default_factory=dict)
+    members: dict[NodeId, MemberRecord] = field(default_factory=dict)
+    events: tuple[ClusterEvent, ...] = ()
+    log_index: int = 0
+
+
+# --- commands: what may be proposed to Raft -----------------------------------------------------
+# Each carries `node` (the proposer) and `wall_ms` (its wall clock, shown to people, never decided
+# upon). All are idempotent: proposing one again after an unknown outcome is safe.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Command:
+    node: NodeId
+    wall_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GroupCommand(_Command):
+    group: GroupId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renew(_GroupCommand):
+    """Renewal number `renewal` of the lease of `epoch`, by its active.
+
+    Accepted when the number is higher than the last one. Each attempt has a number of its own, so
+    that the holder knows from which of its proposals its lease counts.
+    """
+
+    epoch: Epoch
+    renewal: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquire(_GroupCommand):
+    """`node` takes epoch `base_epoch` + 1, having seen nothing after (base_epoch, base_renewal).
+
+    Refused when the record moved on, or `node` is not in the in-sync set. Before the first epoch
+    the set is empty and the first acquire that commits wins (the configuration says who may try).
+    """
+
+    base_epoch: Epoch
+    base_renewal: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenEpoch(_GroupCommand):
+    """The new active of `epoch` finished its data: its history begins at `start_seq`.
+
+    The in-sync set becomes the new active alone.
+    """
+
+    epoch: Epoch
+    start_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release(_GroupCommand):
+    """The active of `epoch` stood down by itself; everything up to `position` is its final word."""
+
+    epoch: Epoch
+    position: Position
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetInSync(_GroupCommand):
+    """Compare-and-set of the in-sync set by the active of `epoch`, which stays a member."""
+
+    epoch: Epoch
+    expected: frozenset[NodeId]
+    members: frozenset[NodeId]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fenced(_GroupCommand):
+    """The new active of `epoch` has proof by `rung` that `loser` no longer serves."""
+
+    epoch: Epoch
+    loser: NodeId
+    rung: FenceRung
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSwitchover(_GroupCommand):
+    """An operator asks that `target` becomes active."""
+
+    target: NodeId
+    requested_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelSwitchover(_GroupCommand):
+    """The pending switchover is given up, for `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMaintenance(_GroupCommand):
+    """While `enabled`, nothing is taken over automatically."""
+
+    enabled: bool
+    requested_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForceActive(_GroupCommand):
+    """An operator accepts data loss: `target` may acquire although it is not in sync."""
+
+    base_epoch: Epoch
+    base_renewal: int
+    target: NodeId
+    requested_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteEvent(_Command):
+    """A line for the history."""
+
+    group: GroupId | None
+    kind: str
+    text: str
+    epoch: Epoch = NO_EPOCH
+    position: Position = ORIGIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announce(_Command):
+    """A member says which software and which configuration it runs."""
+
+    version: str
+    config_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBarrier(_Command):
+    """Changes nothing; that it was applied proves that the reader's state is current."""
+
+
+Command = (
+    Renew
+    | Acquire
+    | OpenEpoch
+    | Release
+    | SetInSync
+    | Fenced
+    | RequestSwitchover
+    | CancelSwitchover
+    | SetMaintenance
+    | ForceActive
+    | NoteEvent
+    | Announce
+    | ReadBarrier
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The command took effect (or had already, when it was proposed twice) at `log_index`."""
+
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The command was applied and changed nothing; `reason` is a sentence for people."""
+
+    log_index: int
+    reason: str
+
+
+Outcome = Accepted | Refused

@@ -1,0 +1,278 @@
+from staqraft.wire.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class WorkerRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WORKER_ROLE_UNSPECIFIED: _ClassVar[WorkerRole]
+    WORKER_ROLE_IDLE: _ClassVar[WorkerRole]
+    WORKER_ROLE_ACTIVE: _ClassVar[WorkerRole]
+    WORKER_ROLE_STANDBY: _ClassVar[WorkerRole]
+
+class SessionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SESSION_STATE_UNSPECIFIED: _ClassVar[SessionState]
+    SESSION_STATE_IDLE: _ClassVar[SessionState]
+    SESSION_STATE_DISCONNECTED: _ClassVar[SessionState]
+    SESSION_STATE_RECONCILING: _ClassVar[SessionState]
+    SESSION_STATE_CATCHING_UP: _ClassVar[SessionState]
+    SESSION_STATE_STREAMING: _ClassVar[SessionState]
+WORKER_ROLE_UNSPECIFIED: WorkerRole
+WORKER_ROLE_IDLE: WorkerRole
+WORKER_ROLE_ACTIVE: WorkerRole
+WORKER_ROLE_STANDBY: WorkerRole
+SESSION_STATE_UNSPECIFIED: SessionState
+SESSION_STATE_IDLE: SessionState
+SESSION_STATE_DISCONNECTED: SessionState
+SESSION_STATE_RECONCILING: SessionState
+SESSION_STATE_CATCHING_UP: SessionState
+SESSION_STATE_STREAMING: SessionState
+
+class RoleAssignment(_message.Message):
+    __slots__ = ("role", "epoch", "epoch_starts", "active")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_STARTS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    role: WorkerRole
+    epoch: int
+    epoch_starts: _containers.RepeatedCompositeFieldContainer[_types_pb2.EpochStart]
+    active: str
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., active: _Optional[str] = ...) -> None: ...
+
+class SetTreesRoleRequest(_message.Message):
+    __slots__ = ("assignment",)
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    assignment: RoleAssignment
+    def __init__(self, assignment: _Optional[_Union[RoleAssignment, _Mapping]] = ...) -> None: ...
+
+class SetTreesRoleResponse(_message.Message):
+    __slots__ = ("last", "needs_new_epoch")
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_NEW_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    last: _types_pb2.Position
+    needs_new_epoch: bool
+    def __init__(self, last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_new_epoch: _Optional[bool] = ...) -> None: ...
+
+class CaptureBarrierRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CaptureBarrierResponse(_message.Message):
+    __slots__ = ("position",)
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    position: _types_pb2.Position
+    def __init__(self, position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class FinishApplyingRequest(_message.Message):
+    __slots__ = ("epoch",)
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    def __init__(self, epoch: _Optional[int] = ...) -> None: ...
+
+class FinishApplyingResponse(_message.Message):
+    __slots__ = ("position",)
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    position: _types_pb2.Position
+    def __init__(self, position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class ReconcileRequest(_message.Message):
+    __slots__ = ("reason", "active", "epoch", "epoch_starts")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_STARTS_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    active: str
+    epoch: int
+    epoch_starts: _containers.RepeatedCompositeFieldContainer[_types_pb2.EpochStart]
+    def __init__(self, reason: _Optional[str] = ..., active: _Optional[str] = ..., epoch: _Optional[int] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ...) -> None: ...
+
+class ReconcileResponse(_message.Message):
+    __slots__ = ("done", "position", "objects_done", "objects_total", "bytes_done", "quarantined")
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    done: bool
+    position: _types_pb2.Position
+    objects_done: int
+    objects_total: int
+    bytes_done: int
+    quarantined: int
+    def __init__(self, done: _Optional[bool] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., quarantined: _Optional[int] = ...) -> None: ...
+
+class GetTreesStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class TreeStatus(_message.Message):
+    __slots__ = ("tree", "path", "objects", "bytes", "dirty")
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    DIRTY_FIELD_NUMBER: _ClassVar[int]
+    tree: str
+    path: str
+    objects: int
+    bytes: int
+    dirty: int
+    def __init__(self, tree: _Optional[str] = ..., path: _Optional[str] = ..., objects: _Optional[int] = ..., bytes: _Optional[int] = ..., dirty: _Optional[int] = ...) -> None: ...
+
+class WorkerProblem(_message.Message):
+    __slots__ = ("code", "text")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    text: str
+    def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class GetTreesStatusResponse(_message.Message):
+    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile")
+    class ChangesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_RECONCILE_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    HEALED_FIELD_NUMBER: _ClassVar[int]
+    RECONCILE_FIELD_NUMBER: _ClassVar[int]
+    role: WorkerRole
+    epoch: int
+    last: _types_pb2.Position
+    applied: _types_pb2.Position
+    needs_reconcile: str
+    capture: str
+    trees: _containers.RepeatedCompositeFieldContainer[TreeStatus]
+    quarantined: int
+    problems: _containers.RepeatedCompositeFieldContainer[WorkerProblem]
+    changes: _containers.ScalarMap[str, int]
+    healed: int
+    reconcile: ReconcileResponse
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ...) -> None: ...
+
+class ListQuarantineRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class QuarantineEntry(_message.Message):
+    __slots__ = ("id", "tree", "path", "reason", "epoch", "wall_ms", "size", "kept_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    WALL_MS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    KEPT_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    tree: str
+    path: bytes
+    reason: str
+    epoch: int
+    wall_ms: int
+    size: int
+    kept_at: str
+    def __init__(self, id: _Optional[str] = ..., tree: _Optional[str] = ..., path: _Optional[bytes] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., wall_ms: _Optional[int] = ..., size: _Optional[int] = ..., kept_at: _Optional[str] = ...) -> None: ...
+
+class ListQuarantineResponse(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[QuarantineEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[QuarantineEntry, _Mapping]]] = ...) -> None: ...
+
+class SetStreamRoleRequest(_message.Message):
+    __slots__ = ("assignment",)
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    assignment: RoleAssignment
+    def __init__(self, assignment: _Optional[_Union[RoleAssignment, _Mapping]] = ...) -> None: ...
+
+class SetStreamRoleResponse(_message.Message):
+    __slots__ = ("last",)
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    last: _types_pb2.Position
+    def __init__(self, last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class WaitAcknowledgedRequest(_message.Message):
+    __slots__ = ("node", "position")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    position: _types_pb2.Position
+    def __init__(self, node: _Optional[str] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class WaitAcknowledgedResponse(_message.Message):
+    __slots__ = ("durable",)
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    durable: _types_pb2.Position
+    def __init__(self, durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class GetStreamStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PeerSession(_message.Message):
+    __slots__ = ("node", "state", "durable", "applied", "ring", "heard_ms_ago", "problem", "objects_done", "objects_total", "wire_bytes", "raw_bytes", "lag_records")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
+    HEARD_MS_AGO_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    WIRE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RAW_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    state: SessionState
+    durable: _types_pb2.Position
+    applied: _types_pb2.Position
+    ring: str
+    heard_ms_ago: int
+    problem: str
+    objects_done: int
+    objects_total: int
+    wire_bytes: int
+    raw_bytes: int
+    lag_records: int
+    def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ...) -> None: ...
+
+class GetStreamStatusResponse(_message.Message):
+    __slots__ = ("role", "epoch", "first", "last", "peers", "problems", "journal_bytes")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    role: WorkerRole
+    epoch: int
+    first: _types_pb2.Position
+    last: _types_pb2.Position
+    peers: _containers.RepeatedCompositeFieldContainer[PeerSession]
+    problems: _containers.RepeatedCompositeFieldContainer[WorkerProblem]
+    journal_bytes: int
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., first: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerSession, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., journal_bytes: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,119 @@
+"""Commands that really run: their output, their time limit, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import time
+from pathlib import Path
+
+import pytest
+
+from staqraft.actions.process import OUTPUT_KEPT, run
+from staqraft.actions.services import ServiceManager, ServiceStartFailed
+from staqraft.config.schema import Service
+from staqraft.model import GroupId
+
+
+def shell(script: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", script)
+
+
+async def test_exit_status_and_output_are_reported() -> None:
+    finished = await run(shell("echo one; echo two >&2; exit 3"), 5000)
+    assert (finished.code, finished.output, finished.ok) == (3, "one | two", False)
+    assert (await run(("true",), 5000)).ok
+
+
+async def test_nothing_is_interpreted_by_a_shell() -> None:
+    assert (await run(("echo", "$HOME; *"), 5000)).output == "$HOME; *"
+
+
+async def test_a_program_that_is_not_there_is_said() -> None:
+    finished = await run(("/usr/sbin/staqraft-no-such-program",), 5000)
+    assert (finished.code, finished.problem) == (None, "No such file or directory")
+
+
+async def test_at_the_time_limit_the_whole_group_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 60 & echo $! > {pids}; echo $$ >> {pids}; echo busy; wait"
+    started = time.monotonic()
+    finished = await run(shell(script), 500)
+    assert (finished.code, finished.problem, finished.output) == (None, "", "busy")
+    assert time.monotonic() - started < 3
+    for pid in map(int, pids.read_text().split()):
+        assert died(pid), pid
+
+
+async def test_cancelling_kills_the_group(tmp_path: Path) -> None:
+    pipe = tmp_path / "started"
+    os.mkfifo(pipe)
+    running = asyncio.create_task(run(shell(f"sleep 60 & echo $! > {pipe}; wait"), 60_000))
+    loop = asyncio.get_running_loop()
+    pid = int(await loop.run_in_executor(None, pipe.read_text))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert died(pid)
+
+
+async def test_a_server_left_behind_does_not_hold_up_its_start_command(tmp_path: Path) -> None:
+    pipe = tmp_path / "alive"
+    os.mkfifo(pipe)
+    script = f"(echo child; read line < {pipe}; echo written late; echo done > {pipe}) & echo up"
+    started = time.monotonic()
+    finished = await run(shell(script), 20_000)
+    assert finished.ok
+    assert time.monotonic() - started < 5
+    # It still runs, and what it prints later neither blocks nor kills it.
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, pipe.write_text, "go on\n")
+    assert await loop.run_in_executor(None, pipe.read_text) == "done\n"
+
+
+async def test_only_the_end_of_long_output_is_kept() -> None:
+    finished = await run(shell("head -c 300000 /dev/zero | tr '\\0' x; echo; echo the end"), 20_000)
+    assert finished.ok
+    assert finished.output.startswith("...x")
+    assert finished.output.endswith("| the end")
+    assert len(finished.output) <= OUTPUT_KEPT + 8
+
+
+async def test_a_service_starts_is_confirmed_and_stops(tmp_path: Path) -> None:
+    flag = tmp_path / "running"
+    web = Service(
+        name="web",
+        start=shell(f"(sleep 0.3; touch {flag}) &"),
+        stop=("rm", str(flag)),
+        check=("test", "-e", str(flag)),
+    )
+    services = ServiceManager(GroupId("default"), [web])
+    await services.start_all()
+    assert flag.exists()
+    await services.stop_all()
+    assert not flag.exists()
+    assert [h.state.value for h in await services.check_all()] == ["failed"]
+
+
+async def test_a_service_that_fails_is_quoted() -> None:
+    web = Service(
+        name="web",
+        start=shell("echo 'bind() to 0.0.0.0:80 failed' >&2; exit 1"),
+        stop=("true",),
+        start_timeout_ms=2000,
+    )
+    with pytest.raises(ServiceStartFailed, match=r"saying \"bind\(\) to 0\.0\.0\.0:80 failed\""):
+        await ServiceManager(GroupId("default"), [web]).start_all()
+
+
+def died(pid: int) -> bool:
+    """Waits until the process is dead (or a zombie that nobody has collected)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 5)[0])
+    finally:
+        os.close(descriptor)

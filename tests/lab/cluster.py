@@ -1,0 +1,214 @@
+"""StaqRaft in the lab: its configuration, certificates, daemons and `staqctl`, as an administrator has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import nginx
+from lab.errors import LabError
+from lab.lab import Lab
+from lab.layout import HOSTS, MEMBERS, NETWORKS, REPLICAS, TREES, VIP, VIP_INTERFACE
+from lab.processes import wait_until
+
+NAME = "lab"
+GROUP = "default"
+CONFIGURATION = "/etc/staqraft/staqraft.yaml"
+DAEMON = "staqraftd"
+Status = dict[str, Any]
+
+
+def configuration(node: str, initial_active: str = "a") -> str:
+    """staqraft.yaml of a node. JSON is YAML, so nothing else is needed to write it."""
+    nodes = {
+        name: {
+            "role": HOSTS[name].role,
+            "rings": {n: HOSTS[name].address(n) for n in NETWORKS if n in HOSTS[name].networks},
+        }
+        for name in MEMBERS
+    }
+    group = {
+        "initial_active": initial_active,
+        "trees": {name: {"path": path, "profile": kind} for name, (path, kind) in TREES.items()},
+        "vips": [{"address": f"{VIP}/24", "interface": VIP_INTERFACE}],
+        "services": {
+            "nginx": {
+                "start": nginx.START,
+                "stop": nginx.STOP,
+                "check": nginx.CHECK,
+                "start_timeout": "5s",
+                "stop_timeout": "5s",
+            }
+        },
+    }
+    tls = {
+        "ca": "/etc/staqraft/tls/ca.pem",
+        "certificate": f"/etc/staqraft/tls/{node}.pem",
+        "key": f"/etc/staqraft/tls/{node}.key",
+    }
+    text = {"cluster": NAME, "node": node, "nodes": nodes, "tls": tls, "groups": {GROUP: group}}
+    return json.dumps(text, indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Barrier:
+    """What `staqctl barrier` said."""
+
+    seq: int
+    replicas: tuple[str, ...]
+    degraded: bool
+    elapsed_ms: float
+
+
+def program(name: str, module: str) -> list[str]:
+    """An installed program of ours, else its module in this checkout."""
+    installed = Path(sys.executable).parent / name
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", module]
+
+
+class Cluster:
+    """Two replicas and a witness on the hosts of a lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    # --- setting up ---------------------------------------------------------------------------
+
+    def install(self) -> None:
+        """Certificates, configuration and empty trees on every member."""
+        authority = self.lab.directory / "ca"
+        self._certs("init", NAME, authority)
+        for node in MEMBERS:
+            self._certs("issue", node, authority)
+            etc = self.lab.host_directory(node) / "etc"
+            (etc / "tls").mkdir()
+            for file in ("ca.pem", f"{node}.pem", f"{node}.key"):
+                shutil.copy2(authority / file, etc / "tls" / file)
+            (etc / "staqraft.yaml").write_text(configuration(node), encoding="utf-8")
+        for node in REPLICAS:
+            (self.lab.host_directory(node) / "etc" / "nginx.conf").write_text(nginx.TEXT)
+            self.lab.run(node, self.lab.module("workload", "prepare"))
+
+    def _certs(self, verb: str, name: str, authority: Path) -> None:
+        argv = [*program("staqctl", "staqraft.cli.staqctl"), "certs", verb, name]
+        done = subprocess.run(
+            [*argv, "--directory", str(authority)],
+            env={**os.environ, **self.lab.environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise LabError(
+                f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+
+    def start(self, nodes: Iterable[str] = MEMBERS) -> None:
+        """Starts the daemons, now and at every boot."""
+        argv = [*program(DAEMON, "staqraft.cli.staqraftd"), "--config", CONFIGURATION]
+        for node in nodes:
+            self.lab.enable(node, DAEMON, argv)
+
+    # --- staqctl ------------------------------------------------------------------------------
+
+    def ctl(self, node: str, *words: str, timeout_s: float = 60.0) -> str:
+        """Runs staqctl on a node; LabError with what it said when it fails."""
+        argv = [*program("staqctl", "staqraft.cli.staqctl"), "--config", CONFIGURATION, *words]
+        return self.lab.run(node, argv, timeout_s=timeout_s).stdout
+
+    def status(self, node: str) -> Status | None:
+        """`staqctl status --json`; None when the node's daemon does not answer."""
+        if not self.lab.has_power(node):
+            return None
+        try:
+            answer: Status = json.loads(self.ctl(node, "status", "--json", timeout_s=10))
+        except (LabError, subprocess.TimeoutExpired):
+            return None
+        return answer
+
+    def group(self, node: str) -> Status:
+        """The one group as this node sees it; {} when it does not answer."""
+        status = self.status(node) or {}
+        groups: list[Status] = status.get("groups", [])
+        return groups[0] if groups else {}
+
+    def events(self, node: str) -> list[Status]:
+        """The history as this node has it, oldest first."""
+        text = self.ctl(node, "events", "--json").strip()
+        if text.startswith("["):
+            found: list[Status] = json.loads(text)
+            return found
+        return [json.loads(line) for line in text.splitlines()]
+
+    def barrier(self, node: str) -> Barrier:
+        """`staqctl barrier`."""
+        answer = json.loads(self.ctl(node, "barrier", "--json"))
+        return Barrier(
+            seq=int(answer["position"].get("seq", 0)),
+            replicas=tuple(sorted(answer.get("replicas", []))),
+            degraded=bool(answer.get("degraded", False)),
+            elapsed_ms=int(answer.get("elapsed_us", 0)) / 1000,
+        )
+
+    # --- conditions ---------------------------------------------------------------------------
+
+    def wait_active(self, node: str, timeout_s: float = 20.0) -> Status:
+        """Until `node` says that it is active and holds the VIP; its group."""
+        return self.wait_group(
+            node, lambda g: is_serving(g, node), timeout_s, f"{node} is active with the VIP"
+        )
+
+    def wait_protected(self, active: str, timeout_s: float = 30.0) -> Status:
+        """Until both replicas are in the in-sync set, by the active's word; its group."""
+        return self.wait_group(
+            active,
+            lambda g: is_serving(g, active) and sorted(g.get("in_sync", [])) == list(REPLICAS),
+            timeout_s,
+            f"{active} is active and both replicas are in sync",
+        )
+
+    def wait_applied(self, standby: str, seq: int, timeout_s: float = 20.0) -> None:
+        """Until the standby has applied the journal up to `seq` to its trees."""
+
+        def applied(group: Status) -> bool:
+            position = group.get("trees", {}).get("applied", {})
+            return int(position.get("seq", 0)) >= seq
+
+        self.wait_group(
+            standby, applied, timeout_s, f"{standby} has applied everything up to {seq}"
+        )
+
+    def wait_group(
+        self, node: str, holds: Callable[[Status], bool], timeout_s: float, what: str
+    ) -> Status:
+        """Until the node's group is as wished; LabError shows its last status."""
+        last: Status = {}
+
+        def asked() -> bool:
+            nonlocal last
+            last = self.group(node)
+            return bool(last) and holds(last)
+
+        try:
+            wait_until(asked, timeout_s, what, every_s=0.05)
+        except LabError as error:
+            raise LabError(
+                f"{error}\nthe last status of {node}: {json.dumps(last, indent=1)}"
+            ) from None
+        return last
+
+
+def is_serving(group: Status, node: str) -> bool:
+    """By the node's own word it is active and its kernel holds the VIP."""
+    return (
+        group.get("active") == node
+        and group.get("phase") == "active"
+        and all(vip.get("held") for vip in group.get("vips", []))
+    )

@@ -1,0 +1,33 @@
+"""Labs for tests: skipped where this machine cannot build one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import requirements
+from lab.errors import MissingError
+from lab.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of this test module's own, all hosts on, nothing running in them."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root (try: unshare -Urnmp --fork --mount-proc)")
+    try:
+        requirements.check()
+    except MissingError as missing:
+        pytest.skip(str(missing))
+    built = Lab.create(tmp_path_factory.mktemp("lab") / "lab")
+    yield built
+    built.down()
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """An empty directory."""
+    return tmp_path

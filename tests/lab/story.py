@@ -1,0 +1,266 @@
+"""The story of the demo in six steps. Each returns its measured figures, or raises StoryError.
+
+Used by `scripts/demo`, which prints it, and by `test_story.py`, which asserts it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from lab.arpwatch import Findings
+from lab.cluster import DAEMON, Barrier, Cluster
+from lab.compare import Difference, Manifest, differences, manifest
+from lab.errors import LabError
+from lab.lab import Lab
+from lab.layout import REPLICAS, TREES, VIP, VIP_INTERFACE, other
+from lab.linux import boottime
+from lab.observers import Observer, probe_http, watch_arp
+from lab.prober import Record
+from lab.processes import wait_until
+
+SHOWN = 8  # differences that a failed comparison names
+UNSENT = ("odd/private", "unsent.html", "1700000001.unsent.lab")
+
+
+class StoryError(LabError):
+    """A step did not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Two replicas' trees were found equal."""
+
+    objects: int
+    content_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Takeover:
+    """Who took over from whom, and what it cost the client."""
+
+    loser: str
+    winner: str
+    epoch: int
+    outage_s: float
+    fence: str
+    silent_after_s: float | None = (
+        None  # when the loser stopped answering ARP, counted from the fault
+    )
+    took_vip_after_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Story:
+    """The cluster and what has been observed of it so far."""
+
+    lab: Lab
+    cluster: Cluster
+    active: str = "a"
+    epoch: int = 0
+    watcher: Observer[Findings] | None = None
+    snapshots: dict[str, Manifest] = field(default_factory=dict)
+
+    # --- 1 ------------------------------------------------------------------------------------
+
+    def start(self) -> float:
+        """Certificates, three daemons, until the first active serves and both replicas are in sync."""
+        begun = boottime()
+        self.cluster.install()
+        self.watcher = watch_arp(self.lab)
+        self.cluster.start()
+        group = self.cluster.wait_protected(self.active)
+        self.epoch = int(group["epoch"])
+        return boottime() - begun
+
+    # --- 2 ------------------------------------------------------------------------------------
+
+    def write(self, part: str) -> dict[str, int]:
+        """One part of the workload on the active."""
+        counts: dict[str, int] = json.loads(
+            self.lab.run(self.active, self.lab.module("workload", part)).stdout
+        )
+        return counts
+
+    def barrier(self) -> Barrier:
+        """A barrier that both replicas confirmed."""
+        barrier = self.cluster.barrier(self.active)
+        if barrier.degraded or barrier.replicas != REPLICAS:
+            raise StoryError(
+                f"the barrier was confirmed by {barrier.replicas} only, not by both replicas"
+            )
+        return barrier
+
+    def compare(self) -> Compared:
+        """Waits until the standby has applied a barrier, then compares all trees completely."""
+        standby = other(self.active)
+        self.cluster.wait_applied(standby, self.barrier().seq)
+        begun = boottime()
+        self.snapshots = self.trees_of(self.active)
+        self.expect_equal(self.snapshots, self.trees_of(standby), f"{self.active} and {standby}")
+        return Compared(
+            objects=sum(len(tree) for tree in self.snapshots.values()),
+            content_bytes=sum(
+                item.size or 0 for tree in self.snapshots.values() for item in tree.values()
+            ),
+            seconds=boottime() - begun,
+        )
+
+    def trees_of(self, name: str) -> dict[str, Manifest]:
+        """All trees of a replica."""
+        return {
+            tree: manifest(Path(f"{self.lab.root(name)}{path}"))
+            for tree, (path, _) in TREES.items()
+        }
+
+    def expect_equal(
+        self, left: dict[str, Manifest], right: dict[str, Manifest], what: str
+    ) -> None:
+        """StoryError names the first differences."""
+        found: list[tuple[str, Difference]] = list(
+            chain.from_iterable(
+                ((tree, d) for d in differences(left[tree], right[tree])) for tree in left
+            )
+        )
+        if found:
+            shown = "\n".join(
+                f"  {TREES[tree][0]}/{difference}" for tree, difference in found[:SHOWN]
+            )
+            raise StoryError(f"the trees of {what} differ in {len(found)} points:\n{shown}")
+
+    # --- 3 ------------------------------------------------------------------------------------
+
+    def cut_power(self) -> Takeover:
+        """The active writes what it cannot send any more, and loses its power while a client asks."""
+        loser, winner = self.active, other(self.active)
+        with probe_http(self.lab) as prober:
+            time.sleep(1.0)  # the client is served a while
+            self.lab.cut(f"{loser}-{winner}")
+            self.write("unsent")
+            time.sleep(0.15)  # the loser's capture sees them, its journal has them, nobody else can
+            at = self.lab.power_off(loser)
+            self.lab.heal(f"{loser}-{winner}")
+            takeover = self._taken_over(prober, loser, winner, at)
+        self.expect_equal(
+            self.snapshots, self.trees_of(winner), f"{loser} at its last barrier and {winner}"
+        )
+        return takeover
+
+    def _taken_over(self, prober: Observer[Record], loser: str, winner: str, at: float) -> Takeover:
+        group = self.cluster.wait_active(winner)
+        time.sleep(1.0)  # the client is served by the new active a while
+        record = prober.finish()
+        if int(group["epoch"]) <= self.epoch:
+            raise StoryError(
+                f"{winner} is active in epoch {group['epoch']}, which is not newer than {self.epoch}"
+            )
+        if not record.answers or record.span[1] - record.answers[-1] > 0.5:
+            raise StoryError(f"the client is not served again; it saw {record.errors()}")
+        self.active, self.epoch = winner, int(group["epoch"])
+        return Takeover(
+            loser=loser,
+            winner=winner,
+            epoch=self.epoch,
+            outage_s=record.worst(since=at).seconds,
+            fence=group.get("last_fence", ""),
+        )
+
+    # --- 4 ------------------------------------------------------------------------------------
+
+    def return_of_the_loser(self) -> list[dict[str, Any]]:
+        """The former active gets power again: it follows, and what only it had is in quarantine."""
+        returning = other(self.active)
+        self.lab.power_on(returning)
+        self.cluster.wait_protected(self.active)
+        kept = self.quarantine(returning)
+        missing = [name for name in UNSENT if not any(name in entry["path"] for entry in kept)]
+        if missing:
+            raise StoryError(
+                f"not in quarantine on {returning}: {', '.join(missing)}; there are {kept}"
+            )
+        return kept
+
+    def quarantine(self, name: str) -> list[dict[str, Any]]:
+        """What the manifest in the replica's quarantine names."""
+        found: list[dict[str, Any]] = []
+        for file in (self.lab.root(name) / "var/lib/staqraft/groups").glob(
+            "*/quarantine/**/manifest*"
+        ):
+            found += [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return found
+
+    # --- 5 ------------------------------------------------------------------------------------
+
+    def switch_over(self) -> Takeover:
+        """Mails are delivered to the last moment, then an operator hands the group over."""
+        loser, winner = self.active, other(self.active)
+        with probe_http(self.lab) as prober:
+            time.sleep(0.5)
+            self.write("last_mails")
+            at = boottime()
+            self.cluster.ctl(loser, "switchover", "--reason", "demo")
+            takeover = self._taken_over(prober, loser, winner, at)
+        return takeover
+
+    # --- 6 ------------------------------------------------------------------------------------
+
+    def freeze(self) -> Takeover:
+        """All processes of the active's daemon are stopped; later they go on as if nothing had happened."""
+        loser, winner = self.active, other(self.active)
+        with probe_http(self.lab) as prober:
+            time.sleep(0.5)
+            at = self.lab.signal_unit(loser, DAEMON, signal.SIGSTOP)
+            try:
+                wait_until(
+                    lambda: not self.holds_vip(loser),
+                    10,
+                    f"the kernel takes the VIP from {loser}",
+                    every_s=0.02,
+                )
+                silent = boottime() - at
+                takeover = self._taken_over(prober, loser, winner, at)
+            finally:
+                self.lab.signal_unit(loser, DAEMON, signal.SIGCONT)
+        self.cluster.wait_group(
+            loser,
+            lambda g: g.get("phase") == "standby" and g.get("active") == winner,
+            20,
+            f"{loser} stands down",
+        )
+        if self.holds_vip(loser):
+            raise StoryError(f"{loser} went on and holds the VIP again")
+        self.cluster.wait_protected(winner)
+        return Takeover(
+            loser=loser,
+            winner=winner,
+            epoch=takeover.epoch,
+            outage_s=takeover.outage_s,
+            fence=takeover.fence,
+            silent_after_s=silent,
+        )
+
+    def holds_vip(self, name: str) -> bool:
+        """By the kernel's word."""
+        addresses = self.lab.run(
+            name, ["ip", "-br", "address", "show", "dev", VIP_INTERFACE]
+        ).stdout
+        return f"{VIP}/" in addresses
+
+    # --- always -------------------------------------------------------------------------------
+
+    def finish(self) -> Findings:
+        """What the watcher on the bridge saw in all that time; StoryError when two hosts answered."""
+        assert self.watcher is not None
+        findings = self.watcher.finish()
+        self.watcher = None
+        if findings.doubles:
+            raise StoryError(
+                f"two hosts answered ARP for the VIP {len(findings.doubles)} times: {findings.doubles[:5]}"
+            )
+        return findings

@@ -1,0 +1,281 @@
+"""The lab does what it says, before anything of StaqRaft runs in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import nginx
+from lab.errors import LabError
+from lab.lab import Lab
+from lab.layout import HOSTS, SYNC, VIP
+from lab.linux import boottime
+from lab.observers import probe_http, watch_arp
+from lab.processes import wait_until
+
+pytestmark = pytest.mark.lab
+
+PING = """
+import socket, sys
+source, target = sys.argv[1:]
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+    wire.bind((source, 0)); wire.sendto(b"x", (target, 4000))
+"""
+HEAR = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+    wire.bind((sys.argv[1], 4000)); print("ready", flush=True)
+    wire.settimeout(float(sys.argv[2]))
+    try:
+        wire.recv(10); print("heard")
+    except TimeoutError:
+        print("silence")
+"""
+
+
+def arrives(lab: Lab, sender: str, receiver: str, network: str = "service") -> bool:
+    """Whether a datagram (and the ARP before it, unless the neighbour is known) gets through."""
+    source, target = HOSTS[sender], HOSTS[receiver]
+    known = ["neigh", "replace", target.address(network), "lladdr", target.mac(network)]
+    lab.run(sender, ["ip", *known, "dev", source.interface(network)])
+    ear = lab.popen(receiver, [sys.executable, "-c", HEAR, target.address(network), "0.4"])
+    assert ear.stdout is not None
+    assert ear.stdout.readline() == "ready\n"
+    argv = [sys.executable, "-c", PING, source.address(network), target.address(network)]
+    lab.run(sender, argv, check=False)
+    return "heard" in ear.communicate()[0]
+
+
+@contextmanager
+def vip_on(lab: Lab, name: str) -> Iterator[None]:
+    lab.run(name, ["ip", "address", "add", f"{VIP}/32", "dev", "eth0"])
+    announce(lab, name)
+    yield
+    lab.run(name, ["ip", "address", "delete", f"{VIP}/32", "dev", "eth0"])
+
+
+ANNOUNCE = """
+import socket, struct, sys
+mac, vip = bytes.fromhex(sys.argv[1].replace(":", "")), socket.inet_aton(sys.argv[2])
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind(("eth0", 0))
+wire.send(struct.pack("!6s6sHHHBBH6s4s6s4s", b"\\xff" * 6, mac, 0x806, 1, 0x800, 6, 4, 1, mac, vip, b"\\0" * 6, vip))
+"""
+
+
+def announce(lab: Lab, name: str) -> None:
+    lab.run(name, [sys.executable, "-c", ANNOUNCE, HOSTS[name].mac(), VIP])
+
+
+def serve(lab: Lab, name: str) -> None:
+    (lab.host_directory(name) / "etc" / "nginx.conf").write_text(nginx.TEXT)
+    lab.run(name, ["sh", "-c", "mkdir -p /srv/www && echo here > /srv/www/index.html"])
+    lab.run(name, nginx.START)
+
+
+def test_hosts_have_names_addresses_and_nothing_of_the_machine_but_its_files(lab: Lab) -> None:
+    interfaces = lab.run("a", ["ip", "-br", "address"]).stdout
+    assert lab.run("a", ["hostname"]).stdout == "a\n"
+    assert "10.77.0.11/24" in interfaces
+    assert "10.77.1.11/24" in interfaces
+    assert len(interfaces.splitlines()) == 3
+    assert lab.run("a", ["sh", "-c", "echo $$"]).stdout.strip().isdigit()
+    assert len(lab.run("a", ["ps", "-e", "-o", "pid="]).stdout.split()) <= 3
+
+
+def test_replicas_write_to_the_same_paths_without_seeing_each_other(lab: Lab) -> None:
+    for name in ("a", "b"):
+        lab.run(
+            name, ["sh", "-c", f"mkdir -p /srv/www; echo {name} > /srv/www/who; touch /etc/{name}"]
+        )
+    assert (lab.root("a") / "srv/www/who").read_text() == "a\n"
+    assert (lab.root("b") / "srv/www/who").read_text() == "b\n"
+    assert not Path("/srv/www/who").exists()
+    assert not Path("/etc/a").exists()
+
+
+def test_data_and_state_are_different_filesystems(lab: Lab) -> None:
+    devices = lab.run(
+        "a", ["stat", "-c", "%d", "/srv", "/var/mail", "/var/lib/staqraft"]
+    ).stdout.split()
+    assert devices[0] == devices[1] != devices[2]
+
+
+def test_a_power_cut_keeps_what_was_fsynced_and_forgets_the_rest(lab: Lab) -> None:
+    script = (
+        "mkdir -p /srv/t; echo kept > /srv/t/kept; sync; echo lost > /srv/t/lost; echo run > /run/x"
+    )
+    lab.run("a", ["sh", "-c", script])
+    before = lab.run("a", ["cat", "/proc/sys/kernel/random/boot_id"]).stdout
+    lab.power_off("a")
+    lab.power_on("a")
+    assert (lab.root("a") / "srv/t/kept").read_text() == "kept\n"
+    if lab.forgets_at_power_cut:
+        assert not (lab.root("a") / "srv/t/lost").exists()
+    assert not (lab.root("a") / "run/x").exists()
+    assert lab.run("a", ["cat", "/proc/sys/kernel/random/boot_id"]).stdout != before
+
+
+def test_a_power_cut_kills_everything_in_the_host_at_once_and_says_no_goodbye(lab: Lab) -> None:
+    inside = [lab.popen("b", ["sleep", "1000"]) for _ in range(3)]
+    listener = "import socket; s = socket.create_server(('10.77.0.12', 81)); print('ready', flush=True); s.accept()[0].recv(1)"
+    server = lab.popen("b", [sys.executable, "-c", listener])
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+    client = lab.popen(
+        "client",
+        [
+            sys.executable,
+            "-c",
+            "import socket; s = socket.create_connection(('10.77.0.12', 81)); s.settimeout(1)\n"
+            "print('ready', flush=True)\ntry: print('told', s.recv(1))\nexcept TimeoutError: print('silence')",
+        ],
+    )
+    assert client.stdout is not None
+    assert client.stdout.readline() == "ready\n"
+    lab.power_off("b")
+    assert all(process.wait(timeout=5) != 0 for process in [*inside, server])
+    for process in [*inside, server]:
+        process.communicate()
+    assert client.communicate()[0] == "silence\n"
+    with pytest.raises(LabError, match="has no power"):
+        lab.run("b", ["true"])
+    lab.power_on("b")
+
+
+def test_a_cut_path_is_cut_both_ways_and_no_other(lab: Lab) -> None:
+    lab.cut("a-b:service")
+    assert not arrives(lab, "a", "b")
+    assert not arrives(lab, "b", "a")
+    assert arrives(lab, "a", "w")
+    assert arrives(lab, "a", "b", SYNC)
+    lab.heal("a-b:service")
+    assert arrives(lab, "a", "b")
+
+
+def test_a_one_way_cut_loses_only_what_the_sender_says(lab: Lab) -> None:
+    lab.cut("a-b", "a")
+    assert not arrives(lab, "a", "b")
+    assert not arrives(lab, "a", "b", SYNC)
+    assert arrives(lab, "b", "a")
+    assert arrives(lab, "b", "a", SYNC)
+    lab.heal("a-b", "a")
+    assert arrives(lab, "a", "b")
+
+
+def test_a_mute_host_hears_and_is_not_heard(lab: Lab) -> None:
+    lab.cut("w:service", "w")
+    assert not arrives(lab, "w", "a")
+    assert arrives(lab, "a", "w")
+    lab.heal("w:service", "w")
+    assert arrives(lab, "w", "a")
+
+
+def test_a_pulled_cable_takes_the_carrier_away(lab: Lab) -> None:
+    lab.cut("sync")
+    for name in ("a", "b"):
+        assert "NO-CARRIER" in lab.run(name, ["ip", "link", "show", "eth1"]).stdout
+        assert "NO-CARRIER" not in lab.run(name, ["ip", "link", "show", "eth0"]).stdout
+    lab.heal("sync")
+    assert "NO-CARRIER" not in lab.run("a", ["ip", "link", "show", "eth1"]).stdout
+
+
+@pytest.mark.parametrize("link", ["a-x", "nowhere", "a", "client:sync", "a-b-w"])
+def test_an_unknown_link_is_refused_with_the_names_that_there_are(lab: Lab, link: str) -> None:
+    with pytest.raises(LabError, match="links are, for instance: sync"):
+        lab.cut(link)
+
+
+def test_the_watcher_names_the_holder_and_counts_two_at_once(lab: Lab) -> None:
+    with watch_arp(lab) as watcher:
+        with vip_on(lab, "a"):
+            time.sleep(0.2)  # a holds it a while
+        with vip_on(lab, "b"):
+            time.sleep(0.2)  # b holds it a while
+        clean = boottime()
+        with vip_on(lab, "a"), vip_on(lab, "b"):
+            time.sleep(0.2)  # both hold it a while
+        findings = watcher.finish()
+    holders = [who for _, who in findings.holders if who]
+    assert holders[:2] == ["a", "b"]
+    assert "a+b" in holders
+    assert [who for _, who in findings.announcements] == ["a", "b", "a", "b"]
+    assert len(findings.doubles) >= 5
+    assert all(asked > clean - 0.1 and who == ["a", "b"] for asked, who in findings.doubles)
+
+
+def test_the_watcher_sees_a_second_holder_behind_a_cut(lab: Lab) -> None:
+    lab.cut("a:service", "a")
+    lab.cut("a:service", "b")
+    with watch_arp(lab) as watcher, vip_on(lab, "a"), vip_on(lab, "b"):
+        time.sleep(0.2)  # both hold it a while
+        findings = watcher.finish()
+    lab.heal("a:service")
+    assert findings.doubles
+
+
+def test_the_prober_measures_an_outage_to_its_interval(lab: Lab) -> None:
+    for name in ("a", "b"):
+        serve(lab, name)
+    with probe_http(lab) as prober:
+        with vip_on(lab, "a"):
+            time.sleep(0.5)  # a serves a while
+            down = boottime()
+        time.sleep(0.6)  # nobody serves a while
+        with vip_on(lab, "b"):
+            up = boottime()
+            time.sleep(0.5)  # b serves a while
+            record = prober.finish()
+    for name in ("a", "b"):
+        lab.run(name, nginx.STOP)
+    outage = record.worst(since=down - 0.3, until=up + 0.3)
+    assert up - down - 0.1 <= outage.seconds <= up - down + 0.35
+    assert record.worst(since=up + 0.4).seconds < 0.2
+
+
+def test_units_are_restarted_when_they_end_and_start_at_boot(lab: Lab) -> None:
+    script = 'exec python3 -c \'import os,socket,time; s=socket.socket(1,2); s.sendto(b"READY=1",os.environ["NOTIFY_SOCKET"]); time.sleep(999)\''
+    lab.enable("w", "sleeper", ["sh", "-c", script])
+    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "active", 5, "ready")
+    lab.signal_unit("w", "sleeper", signal.SIGKILL)
+    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["starts"] == 2, 5, "started again")
+    assert lab.ask_init("w", op="status")["sleeper"]["exits"] == [-9]
+    lab.power_off("w")
+    lab.power_on("w")
+    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "active", 5, "ready")
+    lab.ask_init("w", op="stop", unit="sleeper")
+    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "stopped", 5, "stop")
+
+
+def test_all_processes_of_a_unit_are_found_by_descent(lab: Lab) -> None:
+    lab.enable("w", "family", ["sh", "-c", "sleep 99 & sleep 99 & wait"], notify=False)
+    wait_until(lambda: len(lab.unit_processes("w", "family")) == 3, 5, "a parent and two children")
+    lab.ask_init("w", op="stop", unit="family")
+
+
+def test_two_labs_live_side_by_side_and_down_ends_only_its_own(lab: Lab, tmp_path: Path) -> None:
+    second = Lab.create(tmp_path / "second")
+    try:
+        assert second.run("a", ["hostname"]).stdout == "a\n"
+        assert Lab.open(tmp_path / "second").init("a") == second.init("a")
+        with pytest.raises(LabError, match="is up already"):
+            Lab.create(tmp_path / "second")
+    finally:
+        inits = [second.init(name).pid for name in HOSTS]
+        second.down()
+    assert not any(os.path.exists(f"/proc/{pid}/root/proc") for pid in inits)
+    assert not (tmp_path / "second").exists()
+    assert lab.run("a", ["hostname"]).stdout == "a\n"
+
+
+def test_the_lab_leaves_no_network_on_the_machine(lab: Lab) -> None:
+    names = {name for _, name in socket.if_nameindex()}
+    assert not names & {"service", "sync", "a-service", "a-sync"}

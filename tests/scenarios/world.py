@@ -1,0 +1,390 @@
+"""A pair in virtual time: real decision cores over the real state machine, with models around them.
+
+Raft is modelled as what it promises: a node that reaches a majority gets its proposals applied in
+one order, and one that does not gets no answer. Addresses have the kernel's lifetimes. Actions take
+fixed times unless a script says that they fail. Everything is deterministic.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from staqraft.consensus.statemachine import apply
+from staqraft.decision import commands as do
+from staqraft.decision import events as on
+from staqraft.decision.invariants import violations
+from staqraft.decision.lease import Timing
+from staqraft.decision.phases import HOLDING
+from staqraft.decision.state import GroupState, Settings
+from staqraft.decision.step import step
+from staqraft.model import (
+    Accepted,
+    ClusterRecord,
+    Command,
+    Epoch,
+    GroupId,
+    GroupRecord,
+    NodeId,
+    Position,
+    RequestSwitchover,
+    SetMaintenance,
+)
+
+GROUP = GroupId("default")
+A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
+TIMING = Timing(
+    ttl_ms=3000,
+    renew_ms=300,
+    margin_ms=100,
+    drift_ppm=1000,
+    let_go_ms=250,
+    in_sync_timeout_ms=3000,
+    retry_ms=200,
+    cooldown_ms=10_000,
+)
+TOOK_MS = {
+    "FenceLoser": 5,
+    "FinishData": 20,
+    "StartCapture": 15,
+    "StartServices": 60,
+    "StopServices": 40,
+    "TakeVips": 2,
+    "DropVips": 2,
+    "Flush": 8,
+    "JoinBarrier": 3,
+}
+PROPOSE_MS, OBSERVE_MS, UNKNOWN_MS, FENCE_TIMEOUT_MS = 3, 1, 2000, 2000
+
+
+@dataclass
+class Host:
+    """A replica: its core, what its kernel holds, and how it is cut off."""
+
+    name: NodeId
+    core: GroupState | None = None
+    vip_until_ms: int = 0
+    stopped: bool = False
+    raft: bool = True  # reaches the Raft majority
+    stream: bool = True  # reaches the other replica's data worker
+    fail: dict[str, str] = field(default_factory=dict)
+    inbox: list[on.Event] = field(default_factory=list)
+    epoch_broken: bool = False
+    seq: int = 100
+
+
+class World:
+    """Runs events in the order of their instants and keeps a trace that people can read."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.record = ClusterRecord()
+        self.hosts = {name: Host(name) for name in (A, B)}
+        self.trace: list[str] = []
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = 0
+        self._holder: NodeId | None = None
+        self._index = 0
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def after(self, delay_ms: int, do_it: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._queue, (self.now + delay_ms, self._order, do_it))
+
+    def run(self, duration_ms: int) -> None:
+        end = self.now + duration_ms
+        while self._queue and self._queue[0][0] <= end:
+            self.now, _, do_it = heapq.heappop(self._queue)
+            self._watch_addresses()
+            do_it()
+            self._watch_addresses()
+        self.now = end
+        self._watch_addresses()
+
+    def say(self, text: str) -> None:
+        self.trace.append(f"{self.now:>6} {text}")
+
+    def _watch_addresses(self) -> None:
+        holders = [host.name for host in self.hosts.values() if host.vip_until_ms > self.now]
+        assert len(holders) <= 1, f"at {self.now} the address is on {holders}"
+        holder = holders[0] if holders else None
+        if holder != self._holder:
+            self._holder = holder
+            self.say(f"address on {holder or 'nobody'}")
+
+    # --- hosts ------------------------------------------------------------------------------------
+
+    def start(self, name: NodeId) -> None:
+        host = self.hosts[name]
+        settings = Settings(
+            node=name, group=GROUP, replicas=(A, B), initial_active=A, timing=TIMING
+        )
+        host.core = GroupState(settings=settings)
+        core = host.core
+        self.after(5, lambda: self._tick(host, core))
+        self._observe(host)
+
+    def crash(self, name: NodeId) -> None:
+        """The daemon is gone; the kernel goes on."""
+        self.hosts[name].core = None
+        self.hosts[name].inbox.clear()
+
+    def power_off(self, name: NodeId) -> None:
+        self.crash(name)
+        self.hosts[name].vip_until_ms = 0
+
+    def resume(self, name: NodeId) -> None:
+        host = self.hosts[name]
+        host.stopped = False
+        waiting, host.inbox = host.inbox, []
+        for event in waiting:
+            self.tell(host, event)
+
+    def tell(self, host: Host, event: on.Event) -> None:
+        if host.core is None:
+            return
+        if host.stopped:
+            host.inbox.append(event)
+            return
+        event = type(event)(**{**_fields(event), "now_ms": self.now})
+        before = host.core
+        host.core, commands = step(before, event)
+        if host.core.phase is not before.phase:
+            reason = f" ({host.core.reason})" if host.core.reason != before.reason else ""
+            self.say(f"{host.name}: {before.phase.value} -> {host.core.phase.value}{reason}")
+        for broken in violations(host.core, self.now):
+            raise AssertionError(f"at {self.now} on {host.name}: {broken}")
+        for command in commands:
+            self._carry_out(host, command)
+        self._one_lease()
+
+    def _one_lease(self) -> None:
+        holders = [
+            host.name
+            for host in self.hosts.values()
+            if host.core and host.core.phase in HOLDING and host.core.lease.held(self.now)
+        ]
+        assert len(holders) <= 1, f"at {self.now} the lease is held by {holders}"
+
+    def _tick(self, host: Host, core: GroupState) -> None:
+        if host.core is None or host.core.settings is not core.settings:
+            return  # that daemon is gone
+        self.tell(host, on.Tick(now_ms=self.now))
+        self._report(host)
+        self.after(50, lambda: self._tick(host, core))
+
+    def _report(self, host: Host) -> None:
+        """What the stream process would say."""
+        other = self.hosts[B if host.name == A else A]
+        record = self.group()
+        if host.core is None or record.active != host.name or not record.epoch_starts:
+            return
+        follows = other.core is not None and not other.stopped
+        linked = host.stream and other.stream and follows
+        self.tell(
+            host,
+            on.PeerReported(
+                now_ms=self.now,
+                peer=other.name,
+                streaming=linked,
+                durable=Position(record.epoch, host.seq) if linked else Position(),
+                silent_ms=0 if linked else 100_000,
+            ),
+        )
+
+    # --- Raft -------------------------------------------------------------------------------------
+
+    def group(self) -> GroupRecord:
+        return self.record.groups.get(GROUP, GroupRecord())
+
+    def propose(self, command: Command) -> Accepted | object:
+        self._index += 1
+        self.record, outcome = apply(self.record, self._index, command)
+        for host in self.hosts.values():
+            self._observe(host)
+        return outcome
+
+    def _observe(self, host: Host) -> None:
+        record = self.group()
+        core = host.core
+
+        def arrive() -> None:
+            same = host.core is not None and core is not None
+            if same and host.raft and record == self.group():
+                self.tell(host, on.RecordObserved(now_ms=self.now, record=record))
+
+        self.after(OBSERVE_MS, arrive)
+
+    def reconnect(self, host: Host) -> None:
+        host.raft = True
+        self._observe(host)
+
+    # --- actions ----------------------------------------------------------------------------------
+
+    def _carry_out(self, host: Host, command: do.Command) -> None:
+        match command:
+            case do.Propose():
+                self._propose_later(host, command)
+            case do.HoldVips():
+                if not command.only_if_held or host.vip_until_ms > self.now:
+                    self._kernel_keeps(host, command.deadline_ms)
+            case do.FollowActive():
+                self.say(f"{host.name}: follows {command.active or 'nobody'}")
+            case do.AnswerFence():
+                self.say(f"{host.name}: let go" if command.let_go else f"{host.name}: did not")
+            case _:
+                self._act_later(host, command)
+
+    def _propose_later(self, host: Host, command: do.Propose) -> None:
+        core_settings = host.core.settings if host.core else None
+
+        def arrive() -> None:
+            if host.core is None or host.core.settings is not core_settings:
+                return
+            outcome = self.propose(command.proposal)
+            if isinstance(outcome, Accepted):
+                self.tell(host, on.ProposalAccepted(now_ms=self.now, token=command.token))
+            else:
+                reason = getattr(outcome, "reason", "")
+                self.tell(
+                    host, on.ProposalRefused(now_ms=self.now, token=command.token, reason=reason)
+                )
+
+        def give_up() -> None:
+            self.tell(
+                host,
+                on.ProposalUnknown(now_ms=self.now, token=command.token, detail="no majority"),
+            )
+
+        if host.raft:
+            self.after(PROPOSE_MS, arrive)
+        else:
+            self.after(UNKNOWN_MS, give_up)
+
+    def _act_later(self, host: Host, command: do.Command) -> None:
+        name = type(command).__name__
+        token = command.token  # type: ignore[union-attr]
+        core = host.core
+        if name in host.fail:
+            self.say(f"{host.name}: {name} fails")
+            detail = host.fail.pop(name)
+            event: on.Event = on.ActionFailed(now_ms=self.now, token=token, detail=detail)
+            self.after(TOOK_MS[name], lambda: self.tell(host, event))
+            return
+        if isinstance(command, do.FenceLoser):
+            self._ask_loser(host, command)
+            return
+
+        def finish() -> None:
+            if host.core is None or core is None or host.core.settings is not core.settings:
+                return
+            if isinstance(command, do.TakeVips):
+                self._kernel_keeps(host, command.deadline_ms)
+            elif isinstance(command, do.DropVips):
+                host.vip_until_ms = 0
+            elif isinstance(command, do.StartCapture) and host.epoch_broken:
+                host.epoch_broken = False
+                self.tell(host, on.EpochNotContinuable(now_ms=self.now, token=token))
+                return
+            position = Position(Epoch(self.group().epoch), host.seq)
+            self.tell(host, on.ActionDone(now_ms=self.now, token=token, position=position))
+
+        self.say(f"{host.name}: {name}")
+        self.after(TOOK_MS[name], finish)
+
+    def _ask_loser(self, host: Host, command: do.FenceLoser) -> None:
+        loser = self.hosts[command.loser]
+        reached = loser.core is not None and not loser.stopped and loser.stream and host.stream
+        self.say(f"{host.name}: asks {loser.name} to let go of epochs before {command.epoch}")
+        if reached:
+            request = on.FenceRequested(now_ms=self.now, epoch=command.epoch, token=-1)
+            self.after(TOOK_MS["FenceLoser"], lambda: self.tell(loser, request))
+        failed = on.ActionFailed(now_ms=self.now, token=command.token, detail="no answer")
+        self.after(FENCE_TIMEOUT_MS, lambda: self.tell(host, failed))
+
+    def _kernel_keeps(self, host: Host, deadline_ms: int) -> None:
+        """Whole seconds, rounded down, up to an eighth and a quarter of a second late."""
+        remaining = deadline_ms - self.now
+        seconds = max((n for n in range(60) if n * 1125 + 250 <= remaining), default=0)
+        host.vip_until_ms = self.now + seconds * 1125 + 250 if seconds else 0
+
+    # --- what scripts say -------------------------------------------------------------------------
+
+    def obey(self, line: str) -> None:
+        """One line of a scenario's script."""
+        verb, *words = line.split()
+        self.say(f"--- {line}") if verb not in {"run", "expect"} else None
+        match verb, words:
+            case "start", names:
+                for name in names:
+                    self.start(NodeId(name))
+            case "run", [duration]:
+                self.run(int(duration))
+            case "power-off", [name]:
+                self.power_off(NodeId(name))
+            case "crash", [name]:
+                self.crash(NodeId(name))
+            case "stop", [name]:
+                self.hosts[NodeId(name)].stopped = True
+            case "continue", [name]:
+                self.resume(NodeId(name))
+            case "cut-raft", [name]:
+                self.hosts[NodeId(name)].raft = False
+            case "heal-raft", [name]:
+                self.reconnect(self.hosts[NodeId(name)])
+            case "cut-stream", [name]:
+                self.hosts[NodeId(name)].stream = False
+            case "heal-stream", [name]:
+                self.hosts[NodeId(name)].stream = True
+            case "shutdown", [name]:
+                self.tell(self.hosts[NodeId(name)], on.ShutdownRequested(now_ms=self.now))
+            case "fail", [name, action]:
+                self.hosts[NodeId(name)].fail[action] = "broken in this scenario"
+            case "break-epoch", [name]:
+                self.hosts[NodeId(name)].epoch_broken = True
+            case "switchover", [name]:
+                self.propose(
+                    RequestSwitchover(
+                        node=A,
+                        group=GROUP,
+                        target=NodeId(name),
+                        requested_by="operator",
+                        reason="test",
+                    )
+                )
+            case "maintenance", [setting]:
+                self.propose(
+                    SetMaintenance(
+                        node=A, group=GROUP, enabled=setting == "on", requested_by="operator"
+                    )
+                )
+            case "expect", [*words]:
+                self.expect(words)
+            case _:
+                raise AssertionError(f"unknown line in the script: {line}")
+
+    def expect(self, words: list[str]) -> None:
+        record = self.group()
+        match words:
+            case ["active", name]:
+                core = self.hosts[NodeId(name)].core
+                assert core is not None
+                assert core.phase.value == "active", core.phase
+                assert self._holder == name
+            case ["nobody", "active"]:
+                assert self._holder is None
+            case ["epoch", epoch]:
+                assert record.epoch == int(epoch), record
+            case ["in-sync", *names]:
+                assert sorted(record.in_sync) == sorted(names), record.in_sync
+            case ["fence", rung]:
+                assert record.fence is not None
+                assert record.fence.rung.value == rung
+            case _:
+                raise AssertionError(f"unknown expectation: {words}")
+
+
+def _fields(event: on.Event) -> dict[str, object]:
+    return {name: getattr(event, name) for name in type(event).__dataclass_fields__}

@@ -1,0 +1,142 @@
+"""The lifetime that an address gets, on a kernel that answers late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from staqraft.actions.netlink import OWN_MARK, KernelAddress
+from staqraft.actions.vip import ForeignAddress, StillHeld, VipHolder, whole_lifetime_s
+from staqraft.config.schema import Vip
+from staqraft.errors import ActionError
+from staqraft.model import GroupId
+
+WEB = Vip(address=ip_interface("192.0.2.10/24"), interface="lan0")
+MAIL = Vip(address=ip_interface("2001:db8::10/64"), interface="lan0")
+GROUP = GroupId("default")
+
+
+@dataclass
+class FakeKernel:
+    """Addresses in a list; each `put` takes `delays_ms` of the clock, one after the other."""
+
+    marks: bool = True
+    now_ms: int = 0
+    present: list[KernelAddress] = field(default_factory=list)
+    delays_ms: list[int] = field(default_factory=list)
+    refuses_removal: bool = False
+    with_route: list[bool] = field(default_factory=list)
+
+    def addresses(self) -> Sequence[KernelAddress]:
+        return list(self.present)
+
+    def put(self, vip: Vip, lifetime_s: int, *, prefix_route: bool) -> None:
+        self.now_ms += self.delays_ms.pop(0) if self.delays_ms else 0
+        self.present = [a for a in self.present if a.address != vip.address.ip]
+        self.present.append(_address(vip, lifetime_s))
+        self.with_route.append(prefix_route)
+
+    def remove(self, address: KernelAddress) -> None:
+        if self.refuses_removal:
+            raise ActionError("the kernel refused to remove it: Operation not permitted")
+        self.present.remove(address)
+
+    def close(self) -> None:
+        pass
+
+    def lifetime_of(self, vip: Vip) -> int | None:
+        return next(a.lifetime_s for a in self.present if a.address == vip.address.ip)
+
+
+def _address(vip: Vip, lifetime_s: int | None, mark: int = OWN_MARK) -> KernelAddress:
+    return KernelAddress(
+        interface=vip.interface,
+        address=vip.address.ip,
+        prefix_length=vip.address.network.prefixlen,
+        lifetime_s=lifetime_s,
+        mark=mark,
+    )
+
+
+def holder_on(kernel: FakeKernel, *vips: Vip) -> VipHolder:
+    return VipHolder(GROUP, vips or (WEB,), clock=lambda: kernel.now_ms, kernel=lambda: kernel)
+
+
+@given(st.integers(min_value=-10_000, max_value=3_600_000))
+def test_a_lifetime_ends_within_the_lease_however_late_the_kernel_is(remaining_ms: int) -> None:
+    lifetime_s = whole_lifetime_s(remaining_ms)
+    assert lifetime_s >= 0
+    if lifetime_s:
+        assert lifetime_s * 1000 + 250 + lifetime_s * 125 <= remaining_ms
+    assert (lifetime_s + 1) * 1000 + 250 + (lifetime_s + 1) * 125 > remaining_ms
+
+
+@pytest.mark.parametrize(
+    ("remaining_ms", "lifetime_s"), [(2990, 2), (2400, 1), (1374, 0), (999, 0), (0, 0), (-5, 0)]
+)
+def test_a_lifetime_is_never_rounded_up(remaining_ms: int, lifetime_s: int) -> None:
+    assert whole_lifetime_s(remaining_ms) == lifetime_s
+
+
+async def test_new_addresses_are_told_once_and_refreshed_after_that() -> None:
+    kernel = FakeKernel()
+    holder = holder_on(kernel, WEB, MAIL)
+    first = await holder.hold(until_ms=2990)
+    second = await holder.hold(until_ms=2990)
+    assert (first.added, first.lifetime_s) == ((WEB, MAIL), 2)
+    assert (second.added, second.lifetime_s) == ((), 2)
+
+
+async def test_an_address_about_to_expire_counts_as_new() -> None:
+    kernel = FakeKernel(present=[_address(WEB, 0)])
+    assert (await holder_on(kernel).hold(until_ms=2990)).added == (WEB,)
+
+
+async def test_a_call_that_was_held_up_does_not_outlive_the_lease() -> None:
+    kernel = FakeKernel(delays_ms=[900])
+    held = await holder_on(kernel).hold(until_ms=3990)
+    assert held.lifetime_s == kernel.lifetime_of(WEB) == whole_lifetime_s(3990 - 900) == 2
+
+
+async def test_a_process_that_was_stopped_within_the_call_takes_the_address_back() -> None:
+    kernel = FakeKernel(delays_ms=[60_000])
+    held = await holder_on(kernel, WEB, MAIL).hold(until_ms=2990)
+    assert (held.lifetime_s, held.added, kernel.present) == (0, (), [])
+
+
+async def test_with_too_little_lease_left_all_addresses_are_removed() -> None:
+    kernel = FakeKernel(present=[_address(WEB, 1), _address(MAIL, 1)])
+    held = await holder_on(kernel, WEB, MAIL).hold(until_ms=999)
+    assert (held.lifetime_s, kernel.present) == (0, [])
+
+
+async def test_a_network_that_the_host_reaches_already_gets_no_second_route() -> None:
+    host = KernelAddress(
+        interface="lan0", address=ip_interface("192.0.2.1").ip, prefix_length=24, lifetime_s=None
+    )
+    kernel = FakeKernel(present=[host])
+    await holder_on(kernel, WEB, MAIL).hold(until_ms=2990)
+    assert kernel.with_route == [False, True]
+
+
+async def test_an_address_that_the_kernel_does_not_let_go_is_named_with_the_reason() -> None:
+    kernel = FakeKernel(present=[_address(WEB, 2)], refuses_removal=True)
+    with pytest.raises(StillHeld, match=r"still has 192\.0\.2\.10/24 on lan0.*not permitted"):
+        await holder_on(kernel).drop()
+
+
+async def test_an_address_with_another_mark_is_somebody_elses() -> None:
+    kernel = FakeKernel(present=[_address(WEB, 30, mark=0)])
+    with pytest.raises(ForeignAddress, match="by another program"):
+        await holder_on(kernel).hold(until_ms=2990)
+
+
+async def test_on_a_kernel_without_marks_a_lifetime_is_the_mark() -> None:
+    kernel = FakeKernel(marks=False, present=[_address(WEB, 30, mark=0)])
+    assert await holder_on(kernel).remove_leftovers() == (WEB,)
+    assert kernel.present == []
