@@ -53,6 +53,13 @@ class JournalError(StaqraftError):
     exit_code = 4
 
 
+class JournalBusy(JournalError):
+    """Another process writes the journal; at a change of role it lets go within moments."""
+
+    retryable = True
+    grpc_status = "UNAVAILABLE"
+
+
 class JournalFull(JournalError):
     """The journal volume or its bound is full; capture goes on as dirty, nothing is blocked."""
 

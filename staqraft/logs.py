@@ -35,6 +35,10 @@ class Once:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def __contains__(self, key: str) -> bool:
+        with self._lock:
+            return key in self._seen
+
     def first(self, key: str) -> bool:
         """True when `key` is not among the remembered ones; remembers it."""
         with self._lock:

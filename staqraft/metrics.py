@@ -10,6 +10,7 @@ lets a silent one stand for ever: here connections are few, short and bounded, w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -31,7 +32,8 @@ from staqraft.model import Epoch, GroupId, NodeId
 
 logger = logging.getLogger(__name__)
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody reads
+# A second series for each counter, which nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 MAX_CONNECTIONS = 16
 REQUEST_BYTES = 8 << 10
@@ -174,14 +176,14 @@ class MetricsServer:
         self._addresses = tuple(dict.fromkeys(addresses))
         self._port = port
         self._connections = 0
+        self.listening = asyncio.Event()
         self.bound: list[tuple[str, int]] = []
 
     async def run(self) -> None:
         """Serves until cancelled. An address that cannot be bound is logged and left out:
         metrics are never a reason for a node not to start.
         """
-        servers = []
-        try:
+        with contextlib.ExitStack() as opened:
             for address in self._addresses:
                 try:
                     listener = _listener(address, self._port)
@@ -191,14 +193,14 @@ class MetricsServer:
                         f" {_advice(error)}"
                     )
                     continue
+                opened.enter_context(contextlib.closing(listener))
                 self.bound.append(listener.getsockname()[:2])
-                servers.append(
-                    await asyncio.start_server(self._answer, sock=listener, limit=REQUEST_BYTES)
+                server = await asyncio.start_server(
+                    self._answer, sock=listener, limit=REQUEST_BYTES
                 )
+                opened.callback(server.close)
+            self.listening.set()
             await asyncio.Event().wait()
-        finally:
-            for server in servers:
-                server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._connections >= MAX_CONNECTIONS:

@@ -8,8 +8,8 @@ service, only nodes may fence and speak Raft, and what the policy does not name 
 A ring whose address is missing at boot (a dead card, a late DHCP) is reported and tried again in
 the background: it must not keep the node from running on the other.
 
-**The servicer is thin.** It resolves what was left out (the group, the target), refuses what makes no
-sense, sends `Barrier` and `SwitchOver` on to the active when this node is not it, and leaves the
+**The servicer is thin.** It resolves what was left out (the group, the target), refuses what makes
+no sense, sends `Barrier` and `SwitchOver` on to the active when this node is not it, and leaves the
 rest to `node.Node`, which the daemon implements. A call is passed on once: two nodes that take each
 other for the active must not play ball with it. Among the active's rings the first that
 connects wins, and only then is the request sent, so it is never sent twice.

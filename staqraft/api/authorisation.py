@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -16,7 +16,13 @@ from staqraft.config.schema import Config
 from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+# The stubs know parameters that the classes do not have at run time.
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    Handler = grpc.RpcMethodHandler
+    Interceptor = grpc.aio.ServerInterceptor
 
 
 class Callers(Enum):
@@ -36,7 +42,7 @@ POLICY = {
 }
 
 
-class Authorisation(grpc.aio.ServerInterceptor[Any, Any]):
+class Authorisation(Interceptor):
     """Puts a check of the caller's certificate before every handler of a server."""
 
     def __init__(self, config: Config) -> None:
@@ -80,7 +86,7 @@ class Authorisation(grpc.aio.ServerInterceptor[Any, Any]):
 
 
 def _after(check: Callable[[tls.Context], Awaitable[None]], behaviour: Any) -> Any:
-    """`behaviour` after `check`, of the same kind: gRPC tells generators from coroutines by type."""
+    """`behaviour` after `check`, of the same kind: gRPC looks at the kind of function."""
     if inspect.isasyncgenfunction(behaviour):
 
         async def generator(request: Any, context: tls.Context) -> AsyncIterator[Any]:

@@ -12,7 +12,7 @@ from staqraft.wire.v1 import admin_pb2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarrierReached:
-    """Everything up to `position` is durable on `replicas`; `degraded`: that is the active alone."""
+    """All up to `position` is durable on `replicas`; `degraded`: that is the active alone."""
 
     position: Position
     replicas: frozenset[NodeId]

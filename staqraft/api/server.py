@@ -56,7 +56,7 @@ class CannotListen(StaqraftError):
 
 
 class ApiServers:
-    """All servers of this node. `start` fails for the unix socket only; rings are tried for ever."""
+    """The servers of this node. `start` fails for the unix socket only; rings are tried again."""
 
     def __init__(
         self,
@@ -113,6 +113,9 @@ class ApiServers:
 
     def _server(self, *interceptors: Authorisation) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=list(interceptors), options=self._options)
+        reflection.enable_server_reflection(
+            (ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)  # type: ignore[no-untyped-call]  # generated
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
@@ -141,9 +144,6 @@ class ApiServers:
     async def _open_ring(self, ring: Ring) -> grpc.aio.Server:
         port = self._config.ports.control
         server = self._ring_server()
-        reflection.enable_server_reflection(
-            (ADMIN_SERVICE, FENCE_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
         try:
             server.add_secure_port(
                 tls.target(ring.address, port), tls.server_credentials(self._config.tls)

@@ -87,6 +87,7 @@ class Applier:
     def _apply(self, record: Record, *, fetched: bool) -> None:
         stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
         past = not fetched and not isinstance(record.change, Chunk) and self._is_past(record)
+        self._touch_parent(record.tree, record.path)
         match record.change:
             case Chunk() as chunk:
                 self._chunk(record, chunk, stages)
@@ -99,7 +100,9 @@ class Applier:
             case Upsert() as upsert:
                 if past:
                     self._pass_over(record, upsert, stages)
-                elif self._upsert(record, upsert, stages):
+                    return
+                self._recover(record.tree, record.path)
+                if self._upsert(record, upsert, fetched=fetched):
                     self.unsettled.discard(record.tree, record.path)
                     self._count(record, "upsert")
                 else:
@@ -110,20 +113,23 @@ class Applier:
         entry = self.index.get(record.tree, record.path)
         return entry is not None and entry.origin >= record.position
 
-    def _upsert(self, record: Record, upsert: Upsert, stages: bytes) -> bool:
+    def _upsert(self, record: Record, upsert: Upsert, *, fetched: bool) -> bool:
         """True when the object now is what the record says; False when that is not sure."""
-        wanted = upsert.metadata
-        content = upsert.content
+        wanted, content = upsert.metadata, upsert.content
+        stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
         match content:
             case None:
-                return self._metadata_only(record, upsert)
+                return self._metadata_only(record, upsert, fetched=fetched)
             case MovedFrom(path=source):
                 return self._move(record, upsert, source)
             case HardLinkTo(path=other):
                 return self._link(record, upsert, other)
             case Delta():
                 return self._delta(record, upsert, content)
-            case Inline() | Staged():
+            case Staged(stage=stage):
+                if not self._writers[record.tree].has_stage(stages + b"%d" % stage):
+                    return False
+            case Inline():
                 pass
         at = self._make_room(record)
         writer = self._writers[record.tree]
@@ -131,15 +137,15 @@ class Applier:
             case Inline(data=data):
                 writer.replace_with_file(at, data, wanted)
             case Staged(stage=stage):
-                name = stages + b"%d" % stage
-                if not writer.replace_with_stage(at, name, wanted):
-                    return False
+                writer.replace_with_stage(at, stages + b"%d" % stage, wanted)
                 self._stages.pop((record.tree, record.path), None)
         self._put(record, upsert, at)
         return True
 
-    def _metadata_only(self, record: Record, upsert: Upsert) -> bool:
+    def _metadata_only(self, record: Record, upsert: Upsert, *, fetched: bool) -> bool:
         """Not a file: the whole object. A file: what it holds must be there already."""
+        if not fetched and self._is_lost_directory(record):
+            return False
         at = self._place(record.tree, record.path)
         wanted = upsert.metadata
         found = look(*at)
@@ -158,6 +164,19 @@ class Applier:
             self._writers[record.tree].replace_with_node(at, wanted)
         self._put(record, upsert, at)
         return True
+
+    def _is_lost_directory(self, record: Record) -> bool:
+        """The index has a directory here and another one, or none, is on the disk.
+
+        Its content is elsewhere (a crash after a move) or lost; another directory in its place
+        would let the index believe in objects that are not there.
+        """
+        entry = self.index.get(record.tree, record.path)
+        if entry is None or entry.metadata.type is not ObjectType.DIRECTORY:
+            return False
+        at = self._place_or_none(record.tree, record.path)
+        found = look(*at) if at else None
+        return found is None or not _same(entry, found)
 
     def _delta(self, record: Record, upsert: Upsert, delta: Delta) -> bool:
         """Pieces onto a base that may not be right are written too: see the package's docstring."""
@@ -179,45 +198,55 @@ class Applier:
 
     def _move(self, record: Record, upsert: Upsert, source: bytes) -> bool:
         check_path(source)
-        tree, writer = record.tree, self._writers[record.tree]
+        tree = record.tree
         known = self.index.get(tree, source)
         if known is None:
+            self.unsettled.move(tree, source, record.path)
             return False
-        target = self._place(tree, record.path)
-        from_place = self._place_or_none(tree, source)
-        there = look(*from_place) if from_place else None
-        here = look(*target)
-        moved = True
-        if there is not None and _same(known, there) and from_place is not None:
-            is_directory = known.metadata.type is ObjectType.DIRECTORY
-            target = self._make_room(record, keep_files=not is_directory)
-            writer.move(from_place, target)
-        elif not (here is not None and _same(known, here)):
-            if here is not None:
-                self._make_room(record, keep_files=False)
-            moved = writer.unpark(known.identity.ino, target)
+        moved = self._move_on_disk(record, known, source)
         root = self.roots[tree]
         root.forget(source)
         root.forget(record.path)
         self.index.move(tree, source, record.path)
         self.unsettled.move(tree, source, record.path)
-        self._touched.add((tree, source.rpartition(b"/")[0]))
-        if not moved:
-            return False
-        target = self._place(tree, record.path)
-        now = look(*target)
-        sure = now is not None and (
-            known.metadata.type is not ObjectType.FILE
-            or (known.digest == upsert.digest and (_known(known, there or now)))
-        )
-        if now is None or type_of(now) is not upsert.metadata.type:
+        self._touched = {(of, _after_move(at, source, record.path)) for of, at in self._touched}
+        self._touch_parent(tree, source)
+        target = self._place_or_none(tree, record.path)
+        now = look(*target) if target else None
+        if moved is None or target is None or now is None or not _same(known, now):
             return False
         meta.write_at(*target, upsert.metadata)
         self._put(record, upsert, target)
-        return sure
+        return known.metadata.type is not ObjectType.FILE or (
+            known.digest == upsert.digest and _known(known, moved)
+        )
+
+    def _move_on_disk(self, record: Record, known: Entry, source: bytes) -> os.stat_result | None:
+        """Brings what the index knows at `source` to the record's path, wherever it is now.
+
+        Returns what it was before it was moved; None if it was not found or has no place to go.
+        """
+        target = self._place_or_none(record.tree, record.path)
+        if target is None:
+            return None
+        from_place = self._place_or_none(record.tree, source)
+        there = look(*from_place) if from_place else None
+        if there is not None and from_place is not None and _same(known, there):
+            is_directory = known.metadata.type is ObjectType.DIRECTORY
+            target = self._make_room(record, keep_files=not is_directory)
+            self._writers[record.tree].move(from_place, target)
+            return there
+        here = look(*target)
+        if here is not None and _same(known, here):
+            return here
+        if here is not None:
+            target = self._make_room(record, keep_files=False)
+        found = self._writers[record.tree].unpark(known.identity.ino, target)
+        return look(*target) if found else None
 
     def _link(self, record: Record, upsert: Upsert, other: bytes) -> bool:
         check_path(other)
+        self._recover(record.tree, other)
         source = self._place_or_none(record.tree, other)
         there = look(*source) if source else None
         if source is None or there is None or type_of(there) is not upsert.metadata.type:
@@ -246,7 +275,6 @@ class Applier:
         if at is not None:
             self._clear(record.tree, record.path, at)
         self.index.remove(record.tree, record.path)
-        self._touched.add((record.tree, record.path.rpartition(b"/")[0]))
 
     def _chunk(self, record: Record, chunk: Chunk, stages: bytes) -> None:
         name = stages + b"%d" % chunk.stage
@@ -272,12 +300,15 @@ class Applier:
         """After a run of records: looks again at what was not sure; returns what is still wrong."""
         wrong: list[Record] = []
         for record in self.unsettled.records():
+            self._recover(record.tree, record.path)
             if self._is_as_expected(record):
                 self.unsettled.discard(record.tree, record.path)
             else:
                 wrong.append(record)
-        for writer in self._writers.values():
-            self.healed += writer.clear_parked()
+            self._touch_parent(record.tree, record.path)
+        if not wrong:  # else what is parked may be what is missing
+            for writer in self._writers.values():
+                writer.clear_parked()
         return wrong
 
     def commit(self, position: Position) -> None:
@@ -307,9 +338,9 @@ class Applier:
             except FileNotFoundError:
                 continue  # it is among the unsettled
         self._touched.clear()
-        for tree in self._written:
+        for root in self.roots.values():
             # Equal on both replicas, so that trees also compare equal to those who look at all.
-            os.utime(self.roots[tree].staging(), ns=(0, 0))
+            os.utime(root.staging(), ns=(0, 0))
 
     def forget_unfinished(self) -> None:
         """After a reconcile: nothing before it matters any more."""
@@ -328,6 +359,19 @@ class Applier:
             return self.roots[tree].parent(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def _recover(self, tree: str, path: bytes) -> None:
+        """If an unsettled object was parked meanwhile (itself or with a directory): takes it back.
+
+        A crash between the moves of a file and of its directory leaves it where the index cannot
+        know it; it comes to light when that directory has to make room.
+        """
+        if not self.unsettled.has(tree, path):
+            return
+        entry = self.index.get(tree, path)
+        at = self._place_or_none(tree, path)
+        if entry is not None and at is not None and look(*at) is None:
+            self._writers[tree].unpark(entry.identity.ino, at)
 
     def _make_room(self, record: Record, *, keep_files: bool = True) -> Place:
         """The place of the record's object, free of what a rename could not replace."""
@@ -352,6 +396,11 @@ class Applier:
         else:
             self._writers[tree].park(at, found.st_ino)
 
+    def _touch_parent(self, tree: str, path: bytes) -> None:
+        """The directory of this path gets its time back at the end of the batch."""
+        if path:
+            self._touched.add((tree, path.rpartition(b"/")[0]))
+
     def _put(self, record: Record, upsert: Upsert, at: Place) -> None:
         found = os.stat(at[1], dir_fd=at[0], follow_symlinks=False)
         self.index.put(
@@ -364,8 +413,6 @@ class Applier:
                 origin=record.position,
             ),
         )
-        if record.path:
-            self._touched.add((record.tree, record.path.rpartition(b"/")[0]))
         if upsert.metadata.type is ObjectType.DIRECTORY:
             self._touched.add((record.tree, record.path))
 
@@ -377,6 +424,8 @@ class Applier:
         at = self._place_or_none(record.tree, record.path)
         found = look(*at) if at else None
         if at is None or found is None or type_of(found) is not upsert.metadata.type:
+            return False
+        if self._is_lost_directory(record):
             return False
         if upsert.metadata.type is ObjectType.FILE and (
             found.st_size != upsert.metadata.size or digest_at(*at) != upsert.digest
@@ -403,6 +452,13 @@ class Applier:
 
     def _count(self, record: Record, kind: str) -> None:
         self.changes[record.mail.value if record.mail else kind] += 1
+
+
+def _after_move(path: bytes, source: bytes, target: bytes) -> bytes:
+    """Where a path is after its tree moved `source` to `target`."""
+    if path == source or path.startswith(source + b"/"):
+        return target + path[len(source) :]
+    return path
 
 
 def _same(entry: Entry | None, found: os.stat_result) -> bool:

@@ -58,7 +58,7 @@ def check_path(path: bytes) -> None:
 
 
 def open_beneath(root: int, path: bytes) -> int:
-    """Opens the directory `path` beneath `root`; PathEscape if a symbolic link is in the way."""
+    """Opens the directory `path` beneath `root`; NotADirectoryError if a link is in the way."""
     how = _OpenHow(_DIRECTORY, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
     number = _libc.syscall(_SYS_OPENAT2, root, path or b".", ctypes.byref(how), ctypes.sizeof(how))
     if number >= 0:
@@ -66,8 +66,10 @@ def open_beneath(root: int, path: bytes) -> int:
     code = ctypes.get_errno()
     if code in (errno.ENOSYS, errno.EPERM):
         return walk_beneath(root, path)
-    if code in (errno.ELOOP, errno.EXDEV):
-        raise PathEscape(f"{path!r} leads through a symbolic link or out of its tree: refused")
+    if code == errno.EXDEV:
+        raise PathEscape(f"{path!r} leads out of its tree: refused")
+    if code == errno.ELOOP:  # a link is no directory of the tree, wherever it leads
+        code = errno.ENOTDIR
     raise OSError(code, os.strerror(code), os.fsdecode(path))
 
 
@@ -77,22 +79,10 @@ def walk_beneath(root: int, path: bytes) -> int:
     for part in path.split(b"/") if path else ():
         try:
             below = os.open(part, _DIRECTORY, dir_fd=here)
-        except OSError as error:
-            if error.errno == errno.ENOTDIR and _is_link(here, part):
-                raise PathEscape(f"{path!r} leads through a symbolic link: refused") from error
-            raise
         finally:
             os.close(here)
         here = below
     return here
-
-
-def _is_link(directory: int, name: bytes) -> bool:
-    try:
-        os.readlink(name, dir_fd=directory)
-    except OSError:
-        return False
-    return True
 
 
 class TreeRoot:

@@ -62,20 +62,20 @@ class TreeWriter:
             os.close(number)
         self._rename((staging, name), at)
 
-    def replace_with_stage(self, at: Place, stage: bytes, wanted: Metadata) -> bool:
-        """The staged file becomes the object at the place; False if there is no such stage."""
+    def has_stage(self, stage: bytes) -> bool:
+        """Whether anything was staged under this name."""
+        return look(self.root.staging(), stage) is not None
+
+    def replace_with_stage(self, at: Place, stage: bytes, wanted: Metadata) -> None:
+        """The staged file becomes the object at the place."""
         staging = self.root.staging()
-        try:
-            number = os.open(stage, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging)
-        except FileNotFoundError:
-            return False
+        number = os.open(stage, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging)
         try:
             os.ftruncate(number, wanted.size)
             meta.write_to_new_file(number, wanted)
         finally:
             os.close(number)
         self._rename((staging, stage), at)
-        return True
 
     def replace_with_node(self, at: Place, wanted: Metadata) -> None:
         """A directory, symbolic link, FIFO, socket or device stands at the place."""

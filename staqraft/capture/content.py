@@ -77,11 +77,17 @@ def read_at(fd: int, offset: int, length: int) -> bytes:
     return b"".join(parts)
 
 
-def pieces(fd: int, start: int, size: int) -> Iterator[Piece]:
-    """The content from `start` to `size` in runs of at most CHUNK_BYTES; ends early at its end."""
-    at = start
+def pieces(fd: int, size: int, align: int) -> Iterator[Piece]:
+    """The content up to `size` in runs of at most CHUNK_BYTES; ends early where the file ends.
+
+    Each run begins at a multiple of `align`, which divides CHUNK_BYTES: a hole counts as far as
+    it covers whole blocks of that size.
+    """
+    at = 0
     while at < size:
-        data_at, data_end = _next_data(fd, at, size)
+        begin, end = _next_data(fd, at, size)
+        data_at = max(at, begin if begin == size else begin // align * align)
+        data_end = min(size, -(-end // align) * align)
         while at < data_at:
             length = min(CHUNK_BYTES, data_at - at)
             yield Piece(at, length, b"")

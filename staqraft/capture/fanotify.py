@@ -80,7 +80,7 @@ class Event(NamedTuple):
 
 
 def init(flags: int = INIT_FLAGS) -> int:
-    """A new group's file descriptor. Raises OSError (EPERM without privilege, EINVAL if too old)."""
+    """A new group. Raises OSError (EPERM without privilege, EINVAL if the kernel is too old)."""
     fd: int = libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC)
     if fd < 0:
         raise_errno("fanotify_init")

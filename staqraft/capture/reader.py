@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from staqraft.capture.content import ZEROS, is_small, pieces, read_small
 from staqraft.capture.objects import open_below, open_file, read_state, state_of_open
+from staqraft.capture.signatures import BLOCK_BYTES
 from staqraft.config.schema import Tree
 from staqraft.index import Entry, FileIdentity, content_hasher, is_reserved
 from staqraft.journal.record import Change, Chunk, Inline, ObjectType, Remove, Staged, Upsert
@@ -27,7 +28,8 @@ class ObjectReader:
     ) -> Iterator[Change]:
         """The object's state: Upsert, or Chunks with `stage` and an Upsert, or Remove.
 
-        The answer is always whole, whatever `before` was: who asks has something else. Memory: one chunk at a time. Raises ObjectUnstable, OSError.
+        Always whole, whatever `before` was: who asks has something else. Holds one chunk in
+        memory at a time. Raises ObjectUnstable, OSError.
         """
         del before
         directory, _, name = path.rpartition(b"/")
@@ -95,7 +97,7 @@ def _read(directory_fd: int, name: bytes, stage: int) -> Iterator[Change]:
 def _read_large(fd: int, stage: int) -> Iterator[Change]:
     state = state_of_open(fd)
     hasher, size = content_hasher(), 0
-    for piece in pieces(fd, 0, state.metadata.size):
+    for piece in pieces(fd, state.metadata.size, BLOCK_BYTES):
         hasher.update(piece.data or memoryview(ZEROS)[: piece.length])
         size = piece.offset + piece.length
         if piece.data:

@@ -15,6 +15,7 @@ from typing import Final
 import xxhash
 
 from staqraft.index import content_hasher
+from staqraft.journal.record import CHUNK_BYTES
 
 BLOCK_BYTES: Final = 4096
 HASH_BYTES: Final = 8
@@ -26,7 +27,7 @@ _HEADER: Final = struct.Struct("<16sQI")
 def block_size(size: int) -> int:
     """The block for a file of so many bytes."""
     block = BLOCK_BYTES
-    while size > block * MAX_BLOCKS:
+    while size > block * MAX_BLOCKS and block < CHUNK_BYTES:
         block *= 2
     return block
 

@@ -88,7 +88,7 @@ class Structure:
             self._perform(directory)
 
     def _departed(self, place: Dirty, key: Key | None) -> None:
-        """Whatever the map has at a place and is not there has left, or its story is still queued."""
+        """What the map has at a place and is not there has left, or its story is queued."""
         was = place.directory.child(place.name)
         if was is None or was.key == key or was in self._moving:
             return

@@ -153,7 +153,7 @@ class Section:
 
     def missing(self, name: str, advice: str) -> None:
         """Notes that `name` is not there."""
-        self.problem(f"'{name}' is missing: {advice}", name)
+        self.problem(f"is missing: {advice}", name)
 
     def problem(self, text: str, *within: str) -> None:
         """Notes that something is wrong with this section, or with a key in it."""

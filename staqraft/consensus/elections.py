@@ -77,7 +77,6 @@ class Candidate(Protocol):
 class ElectionRules:
     """The rules' memory of one member. `receive` says whether the library is to see a message."""
 
-    me: NodeId
     peers: frozenset[NodeId]
     heirs: frozenset[NodeId]  # to whom a witness hands over; empty on a replica
     loyalty_s: float  # the shortest election timeout
@@ -88,7 +87,7 @@ class ElectionRules:
     _transfer: bool = False  # the election under way is one that the leader asked for
     _hand_over_at: float = NEVER
 
-    def before_tick(self, member: Candidate, now: float) -> None:
+    def before_tick(self, member: Candidate) -> None:
         """Replaces an election that is due by a PreVote, until a majority has granted it."""
         self._transfer = False
         if not member.election_due:
@@ -138,7 +137,9 @@ class ElectionRules:
         if node == self._leader:
             self._heard = NEVER
 
-    def receive(self, member: Candidate, node: NodeId, message: RaftMessage, now: float) -> bool:
+    def receive(  # noqa: PLR0911 - a case a message
+        self, member: Candidate, node: NodeId, message: RaftMessage, now: float
+    ) -> bool:
         """Whether the library is to see the message."""
         term = message.get("term", 0)
         match message["type"]:

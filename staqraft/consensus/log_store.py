@@ -188,6 +188,14 @@ class LogStore:
         self._commit_index = max(self._commit_index, last[1])
         self._state_dirty = True
 
+    def check_complete(self) -> None:
+        """StoreCorrupt when the log was shortened, but there is no snapshot to begin with."""
+        if self.first_index > 1:
+            raise StoreCorrupt(
+                f"the Raft log {self._path} begins at {self.first_index}, but the snapshot that it"
+                f" was shortened for is gone. {self._advice()}"
+            )
+
     def persist(self) -> None:
         """Makes the disk equal to memory, synced. StoreFull: the disk is as it was; call again."""
         self.settle()

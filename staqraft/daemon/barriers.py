@@ -9,35 +9,21 @@ current, so that a partitioned active, which cannot know that it was replaced, d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 
+from staqraft.api.node import BarrierReached
 from staqraft.daemon.loop import GroupLoop
 from staqraft.decision.phases import CAPTURED
-from staqraft.errors import BarrierTimeout, NotActive
+from staqraft.errors import BarrierTimeout, NotActive, OutcomeUnknown
 from staqraft.model import Epoch, NodeId, Position
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
-    """A barrier that was reached. `degraded`: this node alone is in sync."""
-
-    position: Position
-    replicas: tuple[NodeId, ...]
-    degraded: bool
-    elapsed_us: int
-
-
-async def barrier(
-    loop: GroupLoop, timeout_ms: int, min_replicas: int, *, now_ns: Callable[[], int]
-) -> Reached:
+async def barrier(loop: GroupLoop, timeout_ms: int, min_replicas: int) -> BarrierReached:
     """Wait until everything written before the call is durable on every in-sync replica.
 
     Raises:
         NotActive: this node is not the group's active, or stopped being it meanwhile.
         BarrierTimeout: not within `timeout_ms`, or on fewer than `min_replicas` replicas.
     """
-    started = now_ns()
     epoch = _active_epoch(loop)
     data = loop.hands.data
     position: Position | None = None
@@ -48,7 +34,7 @@ async def barrier(
             while missing := loop.barrier_peers() - confirmed:
                 confirmed |= await _first_acknowledgement(loop, missing, position, timeout_ms)
             await loop.hands.raft.barrier(timeout_ms)
-    except TimeoutError as error:
+    except (TimeoutError, OutcomeUnknown) as error:
         waiting = ", ".join(sorted(loop.barrier_peers() - confirmed)) or "the Raft majority"
         raise BarrierTimeout(
             f"position {position or 'not known yet'} of group {loop.group} is not known to be "
@@ -58,18 +44,14 @@ async def barrier(
     if _active_epoch(loop) != epoch:
         raise NotActive(f"the epoch changed from {epoch} while the barrier waited: ask again")
     me = loop.state.settings.node
-    replicas = tuple(sorted({me} | (loop.state.record.in_sync & confirmed)))
+    replicas = frozenset({me}) | (loop.state.record.in_sync & confirmed)
     if len(replicas) < min_replicas:
         raise BarrierTimeout(
-            f"position {position} is durable on {', '.join(replicas)} only, and {min_replicas} "
-            "replicas were asked for: bring the standby back in sync, or ask for fewer"
+            f"position {position} is durable on {', '.join(sorted(replicas))} only, and "
+            f"{min_replicas} replicas were asked for: bring the standby back in sync, or ask for "
+            "fewer"
         )
-    return Reached(
-        position=position,
-        replicas=replicas,
-        degraded=len(replicas) == 1,
-        elapsed_us=(now_ns() - started) // 1000,
-    )
+    return BarrierReached(position=position, replicas=replicas, degraded=replicas == {me})
 
 
 def _active_epoch(loop: GroupLoop) -> Epoch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -22,7 +22,7 @@ from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.workers import DataWorker
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
-from staqraft.errors import ConsensusError, OutcomeUnknown, StaqraftError
+from staqraft.errors import ActionError, ConsensusError, OutcomeUnknown, StaqraftError
 from staqraft.model import ORIGIN, Accepted, GroupId, NodeId, Position, Refused
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,17 @@ logger = logging.getLogger(__name__)
 _FENCE_MS = 2_000
 _FLUSH_S = 10.0
 _BARRIER_S = 10.0
+
+
+_Action = (
+    do.FinishData
+    | do.Flush
+    | do.JoinBarrier
+    | do.StartServices
+    | do.StopServices
+    | do.TakeVips
+    | do.DropVips
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +75,7 @@ class Executor:
         self._post = post
         self._service_changed = service_changed
         self._lanes: dict[str, asyncio.Queue[Coroutine[Any, Any, None]]] = {
-            lane: asyncio.Queue() for lane in ("data", "vips", "services")
+            lane: asyncio.Queue() for lane in ("data", "barriers", "vips", "services")
         }
         self._loose: asyncio.TaskGroup | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -84,35 +95,41 @@ class Executor:
 
     def carry_out(self, command: do.Command) -> None:
         """Take a command; returns at once."""
-        hands = self._hands
         match command:
             case do.Propose():
                 self._spawn(self._propose(command))
             case do.FenceLoser():
                 self._spawn(self._fence(command))
-            case do.Flush():
-                self._spawn(self._answered(command.token, self._flush(command)))
-            case do.JoinBarrier():
-                barrier = hands.data.capture_barrier(_BARRIER_S)
-                self._spawn(self._answered(command.token, barrier))
-            case do.FinishData():
-                self._lane("data", self._answered(command.token, hands.data.finish(command.epoch)))
+            case do.AnswerFence():
+                self._answer_fence(command)
             case do.StartCapture():
                 self._lane("data", self._start_capture(command))
             case do.FollowActive():
                 self._lane("data", self._follow(command))
-            case do.StartServices():
-                self._lane("services", self._answered(command.token, self._start_services()))
-            case do.StopServices():
-                self._lane("services", self._answered(command.token, self._stop_services()))
-            case do.TakeVips():
-                self._lane("vips", self._answered(command.token, self._take(command.deadline_ms)))
             case do.HoldVips():
                 self._lane("vips", self._hold(command))
+            case _:
+                lane, work = self._action(command)
+                self._lane(lane, self._answered(command.token, work))
+
+    def _action(self, command: _Action) -> tuple[str, Coroutine[Any, Any, Position | None]]:
+        """The lane and the work of a command that is answered as done or failed."""
+        data = self._hands.data
+        match command:
+            case do.FinishData():
+                return "data", data.finish(command.epoch)
+            case do.Flush():
+                return "barriers", self._flush(command)
+            case do.JoinBarrier():
+                return "barriers", data.capture_barrier(_BARRIER_S)
+            case do.StartServices():
+                return "services", self._start_services()
+            case do.StopServices():
+                return "services", self._stop_services()
+            case do.TakeVips():
+                return "vips", self._take(command.deadline_ms)
             case do.DropVips():
-                self._lane("vips", self._answered(command.token, self._drop()))
-            case do.AnswerFence():
-                self._answer_fence(command)
+                return "vips", self._drop()
             case _:
                 assert_never(command)
 
@@ -123,7 +140,7 @@ class Executor:
         assert self._loose is not None, "the executor does not run"
         self._loose.create_task(work)
 
-    async def _answered(self, token: int, work: Awaitable[Position | None]) -> None:
+    async def _answered(self, token: int, work: Coroutine[Any, Any, Position | None]) -> None:
         """Do the work and answer the token, whatever comes of it."""
         try:
             position = await work
@@ -235,8 +252,12 @@ class Executor:
 
     async def _take(self, deadline_ms: int) -> None:
         held = await self._hands.vips.hold(deadline_ms)
+        addresses = await self._hands.vips.held()
+        if addresses and held.lifetime_s == 0:
+            raise ActionError("too little of the lease is left to take the addresses")
         self.vip_problem = ""
-        self._hands.announcer.announce(held.added)
+        # All of them, also those that outlived a restart of this daemon: they are repeated, too.
+        self._hands.announcer.announce(tuple(addresses))
 
     async def _hold(self, command: do.HoldVips) -> None:
         try:
@@ -245,7 +266,7 @@ class Executor:
             held = await self._hands.vips.hold(command.deadline_ms)
         except StaqraftError as error:
             if str(error) != self.vip_problem:
-                logger.error("group %s: %s", self._group, error)
+                logger.error("group %s: %s", self._group, error)  # noqa: TRY400 - a sentence
             self.vip_problem = str(error)
             return
         self.vip_problem = ""

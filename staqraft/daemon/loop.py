@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from staqraft.actions.services import ServiceHealth, State
+from staqraft.config.schema import Config
 from staqraft.daemon.executor import Executor, Hands
 from staqraft.daemon.watch import DataWatch
 from staqraft.decision import events as on
@@ -16,7 +17,6 @@ from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING, SENTENCES, Phase
 from staqraft.decision.state import GroupState, Settings
 from staqraft.decision.step import step
-from staqraft.config.schema import Config
 from staqraft.errors import ConsensusError
 from staqraft.model import ClusterRecord, Epoch, GroupId, GroupRecord, NodeId
 
@@ -177,7 +177,7 @@ class GroupLoop:
             return False, f"{self.state.settings.node} has not let go yet: it {phase}"
 
     async def hand_over_before_stop(self, timeout_ms: int) -> None:
-        """The daemon is to stop: hand over if a standby is in sync, and return when that is over."""
+        """The daemon is to stop: hand over if a standby is in sync; returns when that is over."""
         self._queue.put_nowait(on.ShutdownRequested(now_ms=self._now_ms()))
         deadline = self._now_ms() + timeout_ms
         while self._now_ms() < deadline:

@@ -85,7 +85,7 @@ class Child:
             async with asyncio.timeout(_STOP_MS / 1000):
                 await process.wait()
         except TimeoutError:
-            logger.error("the %s process did not stop in %d ms: killed", self.spec.name, _STOP_MS)
+            logger.warning("the %s process did not stop in %d ms: killed", self.spec.name, _STOP_MS)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()

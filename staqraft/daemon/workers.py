@@ -115,7 +115,7 @@ class DataWorker:
                 tasks.create_task(self._reassign())
         finally:
             for channel in self._channels:
-                await channel.close()
+                await channel.close(None)
 
     async def _reassign(self) -> None:
         """Tell the wanted role again after a restart, until it is in force."""

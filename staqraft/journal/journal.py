@@ -13,10 +13,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Self
 
 from staqraft.config.schema import Journal as Limits
-from staqraft.errors import JournalCorrupt, JournalError, JournalFull, StaleEpoch
+from staqraft.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull, StaleEpoch
 from staqraft.journal import frames, recovery, segment, state
 from staqraft.journal.record import Record
 from staqraft.journal.record_codec import encode_at
@@ -30,32 +30,32 @@ _LEAST_SEGMENTS = 4  # a journal is trimmed by whole segments: it must have some
 
 
 class Journal:
-    """Appends records, makes them durable, gives up old ones. `notices`: what opening had to repair."""
+    """Appends records, makes them durable, gives up old ones. `notices`: what opening repaired."""
 
-    def __init__(  # noqa: PLR0913 - made by open() and rebuild() only
+    def __init__(
         self,
         directory: Path,
         *,
         cluster: str,
         group: GroupId,
         limits: Limits,
+        boot_id: str,
         now_ms: Callable[[], int],
-        lock: int,
+        rebuild_after: Position | None = None,
     ) -> None:
+        """Use `open` or `rebuild`."""
         self.directory = directory
         self.notices: tuple[str, ...] = ()
         self._cluster = cluster
         self._group = group
         self._limits = limits
         self._segment_bytes = min(limits.segment_bytes, limits.max_bytes // _LEAST_SEGMENTS)
+        self._boot_id = boot_id
         self._now_ms = now_ms
-        self._lock = lock
-        self._state_fd = state.open_file(directory)
+        self._lock = self._state_fd = self._fd = self._index_fd = -1
         self._state = WriterState()
         self._headers: list[Header] = []
         self._sizes: dict[int, int] = {}  # by first seq
-        self._fd = -1
-        self._index_fd = -1
         self._indexed_end = 0
         self._end = 0
         self._first = Position()
@@ -63,9 +63,22 @@ class Journal:
         self._synced = Position()
         self._hold: Position | None = None
         self._broken = ""
+        try:
+            self._lock = _lock(directory)
+            self._state_fd = state.open_file(directory)
+            if rebuild_after is None:
+                self._recover()
+            else:
+                self._start_behind_all_traces(rebuild_after)
+        except OSError as error:
+            self._release()
+            raise _in_words(error, directory) from error
+        except JournalError:
+            self._release()
+            raise
 
     @classmethod
-    def open(  # noqa: PLR0913 - the identity of a journal
+    def open(
         cls,
         directory: Path,
         *,
@@ -77,23 +90,20 @@ class Journal:
     ) -> Self:
         """Opens or makes the journal, cutting a torn tail. `now_ms` is wall clock, for ages.
 
-        JournalError: another process writes it, or it is another cluster's. JournalCorrupt: see
-        `rebuild`. JournalFull: not even an empty segment fits.
+        JournalBusy: another process writes it. JournalError: it is another cluster's.
+        JournalCorrupt: see `rebuild`. JournalFull: not even an empty segment fits.
         """
-        journal = cls._locked(directory, cluster, group, limits, now_ms)
-        try:
-            found = recovery.recover(directory, cluster=cluster, group=group, boot_id=boot_id)
-            if found is None:
-                journal._begin_without_segments(boot_id)
-            else:
-                journal._take_over(found)
-        except BaseException as error:
-            journal._release()
-            _reraise(error, directory)
-        return journal
+        return cls(
+            directory,
+            cluster=cluster,
+            group=group,
+            limits=limits,
+            boot_id=boot_id,
+            now_ms=now_ms,
+        )
 
     @classmethod
-    def rebuild(  # noqa: PLR0913 - as open()
+    def rebuild(
         cls,
         directory: Path,
         *,
@@ -109,23 +119,15 @@ class Journal:
         `after` is what the caller knows to be behind it (its index's position). The epoch counts as
         one whose tail was lost, and the other replica has to be compared.
         """
-        journal = cls._locked(directory, cluster, group, limits, now_ms)
-        try:
-            trace = recovery.newest_trace(directory)
-            last = Position(max(trace.epoch, after.epoch), max(trace.seq, after.seq))
-            names = segment.every_segment(directory)
-            generation = max((name.generation for name in names), default=0)
-            journal._state = WriterState(
-                generation=generation, epoch=last.epoch, lost_epoch=last.epoch, boot_id=boot_id
-            )
-            journal._start_generation(last)
-            journal.notices = (
-                f"journal: {directory} was damaged; its records were given up, it goes on behind {last}",
-            )
-        except BaseException as error:
-            journal._release()
-            _reraise(error, directory)
-        return journal
+        return cls(
+            directory,
+            cluster=cluster,
+            group=group,
+            limits=limits,
+            boot_id=boot_id,
+            now_ms=now_ms,
+            rebuild_after=after,
+        )
 
     @property
     def first(self) -> Position:
@@ -199,7 +201,7 @@ class Journal:
         try:
             self._start_generation(last)
         except OSError as error:
-            _reraise(error, self.directory)
+            raise _in_words(error, self.directory) from error
 
     def roll(self) -> None:
         """Begins a new segment, so that readers find `last` without reading what is before it."""
@@ -209,7 +211,7 @@ class Journal:
         try:
             self._roll()
         except OSError as error:
-            _reraise(error, self.directory)
+            raise _in_words(error, self.directory) from error
 
     def hold(self, position: Position | None) -> None:
         """Nothing behind `position` may be given up, even when the journal grows full (None: all may)."""
@@ -256,7 +258,7 @@ class Journal:
             if self._end >= self._segment_bytes:
                 self._roll()
         except OSError as error:
-            _reraise(error, self.directory)
+            raise _in_words(error, self.directory) from error
         self.trim()
         if self.bytes_on_disk + len(data) > self._limits.max_bytes and self._hold is not None:
             self._make_room(len(data))
@@ -375,20 +377,13 @@ class Journal:
         for name in old:
             recovery.remove(self.directory, name)
 
-    def _begin_without_segments(self, boot_id: str) -> None:
-        noted = state.read(self.directory) or WriterState()
-        lost = noted.last.seq > 0
-        if lost:
-            self.notices = (
-                f"journal: {self.directory} has no segments although record {noted.last} was once "
-                "written there; it goes on behind that",
-            )
-        self._state = replace(
-            noted, boot_id=boot_id, lost_epoch=noted.epoch if lost else noted.lost_epoch
+    def _recover(self) -> None:
+        found = recovery.recover(
+            self.directory, cluster=self._cluster, group=self._group, boot_id=self._boot_id
         )
-        self._start_generation(noted.last)
-
-    def _take_over(self, found: recovery.Found) -> None:
+        if found is None:
+            self._begin_without_segments()
+            return
         self.notices = found.notices
         self._state = found.state
         *closed, current = found.headers
@@ -397,11 +392,32 @@ class Journal:
             size = header.name.segment(self.directory).stat().st_size
             self._sizes[header.name.first_seq] = size
         self._last = found.last
-        fd = os.open(current.name.segment(self.directory), os.O_RDWR)
-        self._use(current, fd, found.end)
+        self._use(current, os.open(current.name.segment(self.directory), os.O_RDWR), found.end)
         self._datasync()
         self._note()
         os.fsync(self._state_fd)
+
+    def _begin_without_segments(self) -> None:
+        noted = state.read(self.directory) or WriterState()
+        lost = noted.last.seq > 0
+        if lost:
+            text = f"record {noted.last} was once written to {self.directory}, which has no segments"
+            self.notices = (f"journal: {text}; it goes on behind that",)
+        lost_epoch = noted.epoch if lost else noted.lost_epoch
+        self._state = replace(noted, boot_id=self._boot_id, lost_epoch=lost_epoch)
+        self._start_generation(noted.last)
+
+    def _start_behind_all_traces(self, after: Position) -> None:
+        trace = recovery.newest_trace(self.directory)
+        last = Position(max(trace.epoch, after.epoch), max(trace.seq, after.seq))
+        names = segment.every_segment(self.directory)
+        generation = max((name.generation for name in names), default=0)
+        self._state = WriterState(
+            generation=generation, epoch=last.epoch, lost_epoch=last.epoch, boot_id=self._boot_id
+        )
+        self._start_generation(last)
+        text = f"{self.directory} was damaged; its records were given up, it goes on behind {last}"
+        self.notices = (f"journal: {text}",)
 
     def _header(self, generation: int, previous: Position) -> Header:
         return Header(
@@ -431,39 +447,6 @@ class Journal:
         del self._sizes[header.name.first_seq]
         recovery.remove(self.directory, header.name)
 
-    # --- the lock --------------------------------------------------------------------------------
-
-    @classmethod
-    def _locked(
-        cls,
-        directory: Path,
-        cluster: str,
-        group: GroupId,
-        limits: Limits,
-        now_ms: Callable[[], int],
-    ) -> Self:
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            _reraise(error, directory)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(lock)
-            text = f"the journal in {directory} is being written by another process (pid {holder})"
-            raise JournalError(text) from None
-        try:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
-            return cls(
-                directory, cluster=cluster, group=group, limits=limits, now_ms=now_ms, lock=lock
-            )
-        except OSError as error:
-            os.close(lock)
-            _reraise(error, directory)
-
     def _close_segment(self) -> None:
         for fd in (self._fd, self._index_fd):
             if fd >= 0:
@@ -472,10 +455,10 @@ class Journal:
 
     def _release(self) -> None:
         self._close_segment()
-        if self._lock >= 0:
-            os.close(self._state_fd)
-            os.close(self._lock)
-        self._lock = -1
+        for fd in (self._state_fd, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._state_fd = self._lock = -1
         self._broken = self._broken or f"the journal in {self.directory} is closed"
 
 
@@ -505,10 +488,27 @@ def _broken_text(directory: Path, doing: str, error: OSError) -> str:
     return f"{doing} the journal in {directory} failed ({error.strerror}): check the disk"
 
 
-def _reraise(error: BaseException, directory: Path) -> NoReturn:
-    """Errors of the file system in our words; everything else as it is."""
-    if isinstance(error, OSError):
-        if error.errno in _NO_SPACE:
-            raise JournalFull(_full_text(directory)) from error
-        raise JournalError(_broken_text(directory, "opening", error)) from error
-    raise error
+def _in_words(error: OSError, directory: Path) -> JournalError:
+    if error.errno in _NO_SPACE:
+        return JournalFull(_full_text(directory))
+    return JournalError(_broken_text(directory, "opening", error))
+
+
+def _lock(directory: Path) -> int:
+    """Becomes the writer, and leaves the pid for whoever comes too late."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise JournalBusy(
+            f"the journal in {directory} is being written by another process (pid {holder})"
+        ) from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock

@@ -41,7 +41,9 @@ def recover(directory: Path, *, cluster: str, group: GroupId, boot_id: str) -> F
     """Cleans up and finds the end. None: there is no segment."""
     notices = _remove_leftovers(directory)
     noted = state.read(directory)
-    headers = [_checked_header(directory, name, cluster, group) for name in segment.listing(directory)]
+    headers = [
+        _checked_header(directory, name, cluster, group) for name in segment.listing(directory)
+    ]
     if not headers:
         return None
     path = headers[-1].name.segment(directory)

@@ -101,7 +101,9 @@ def unpack(data: bytes, path: Path) -> Header:
     if len(data) < HEADER_BYTES or data[: len(_MAGIC)] != _MAGIC:
         text = f"{path} does not begin with a journal segment's header"
         raise JournalCorrupt(text)
-    _, crc, generation, epoch, seq, created_ms, cluster_bytes, group_bytes = _FIXED.unpack_from(data)
+    _, crc, generation, epoch, seq, created_ms, cluster_bytes, group_bytes = _FIXED.unpack_from(
+        data
+    )
     blank = data[:_CRC_AT] + bytes(4) + data[_CRC_AT + 4 : HEADER_BYTES]
     if zlib.crc32(blank) != crc or cluster_bytes + group_bytes > _MAX_NAMES_BYTES:
         text = f"{path}: the segment header's checksum does not match"
@@ -172,7 +174,9 @@ def nearest_entry(path: Path, seq: int) -> tuple[Position, int] | None:
     except FileNotFoundError:
         return None
     best: tuple[Position, int] | None = None
-    for epoch, found, end, crc in _ENTRY.iter_unpack(data[: len(data) // _ENTRY.size * _ENTRY.size]):
+    for epoch, found, end, crc in _ENTRY.iter_unpack(
+        data[: len(data) // _ENTRY.size * _ENTRY.size]
+    ):
         if zlib.crc32(repr((epoch, found, end)).encode()) == crc and found <= seq:
             best = (Position(Epoch(epoch), found), end)
     return best

@@ -38,7 +38,9 @@ def decompress(codec: pb.Codec, raw_bytes: int, data: bytes) -> bytes:
         except lz4.block.LZ4BlockError as error:
             raise JournalCorrupt(f"a batch cannot be unpacked: {error}") from error
     else:
-        raise JournalCorrupt(f"a batch is packed in a way ({codec}) that this version does not know")
+        raise JournalCorrupt(
+            f"a batch is packed in a way ({codec}) that this version does not know"
+        )
     if len(raw) != raw_bytes:
         raise JournalCorrupt(f"a batch has {len(raw)} bytes, announced were {raw_bytes}")
     return raw

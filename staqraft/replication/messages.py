@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+import grpc.aio
+
 from staqraft.model import Epoch, EpochStart, GroupId, NodeId, Position
 from staqraft.replication.plan import Offer, RefusalKind
 from staqraft.replication.session import MAX_BATCH_BYTES
 from staqraft.wire.v1 import replication_pb2 as pb
 from staqraft.wire.v1 import types_pb2
+
+EOF: object = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know it
 
 # A frozen peer was unseen for 10 s without ping_timeout_ms; the rest lets pings go out at all.
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (

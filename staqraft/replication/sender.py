@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed, bounds
 from staqraft.journal.doorbell import RECHECK_MS
 from staqraft.model import ORIGIN, Epoch, EpochStart, GroupId, NodeId, Position
 from staqraft.replication import frame
-from staqraft.replication.messages import from_position, to_hello, to_position
+from staqraft.replication.messages import EOF, from_position, to_hello, to_position
 from staqraft.replication.plan import Offer
 from staqraft.replication.problems import Problems
 from staqraft.replication.session import BATCH_BYTES, HEARTBEAT_MS, SendWindow
-from staqraft.replication.tasks import first_ended, on_disk
+from staqraft.replication.status import PeerStatus, State
+from staqraft.replication.tasks import first_ended, never, on_disk
 from staqraft.wire.v1 import replication_pb2 as pb
 from staqraft.wire.v1 import replication_pb2_grpc as pb_grpc
 
@@ -43,32 +43,6 @@ PREFERRED_CHECK_MS = 1000
 
 Call = Any  # grpc.aio.StreamStreamCall: the generated stubs are not typed
 Dial = Callable[[Ring], grpc.aio.Channel]
-
-
-class State(Enum):
-    """How the session with the peer is."""
-
-    DISCONNECTED = "disconnected"
-    RECONCILING = "reconciling"
-    CATCHING_UP = "catching up"
-    STREAMING = "streaming"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerStatus:
-    """What is known of the peer. Positions are of its journal and trees."""
-
-    node: NodeId
-    state: State = State.DISCONNECTED
-    durable: Position = ORIGIN
-    applied: Position = ORIGIN
-    ring: str = ""
-    heard_ms: int | None = None  # on the worker's clock; None: never
-    problem: str = ""
-    objects_done: int = 0
-    objects_total: int = 0
-    wire_bytes: int = 0
-    raw_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +93,7 @@ class PeerSender:
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stop_reason = ""
-        self._waiters: list[tuple[Position, asyncio.Future[Position]]] = []
+        self._waiters: list[tuple[Position, asyncio.Future[Position | None]]] = []
         self._readable_from: Position | None = None  # damage: nothing before this can be sent
         self._warm: tuple[Ring, grpc.aio.Channel] | None = None
 
@@ -127,11 +101,11 @@ class PeerSender:
         """There may be something new in the journal."""
         self._news.set()
 
-    async def wait_durable(self, position: Position) -> Position:
-        """Returns what is durable at the peer as soon as that is at least `position`."""
+    async def wait_durable(self, position: Position) -> Position | None:
+        """What is durable at the peer, as soon as that is at least `position`; None: stopped before."""
         if self.status.durable >= position:
             return self.status.durable
-        waiter: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Position | None] = asyncio.get_running_loop().create_future()
         self._waiters.append((position, waiter))
         return await waiter
 
@@ -153,7 +127,7 @@ class PeerSender:
             await self._cool()
             for _, waiter in self._waiters:
                 if not waiter.done():
-                    waiter.cancel()
+                    waiter.set_result(None)
 
     # --- one session -----------------------------------------------------------------------------
 
@@ -172,7 +146,7 @@ class PeerSender:
             self._note_end(f"cannot read the journal to send it to {self.status.node}: {error}")
         finally:
             if channel is not None:
-                await channel.close()
+                await channel.close(None)
         return session is not None and session.window is not None
 
     def _note_end(self, problem: str) -> None:
@@ -198,9 +172,9 @@ class PeerSender:
                 problems.append(f"{ring.name} ({ring.address}): {_why(error)}")
                 if call is not None:
                     call.cancel()
-                await channel.close()
+                await channel.close(None)
             except BaseException:
-                await channel.close()
+                await channel.close(None)
                 raise
             else:
                 return channel, call, _Session(self, ring)
@@ -301,20 +275,20 @@ class PeerSender:
                 try:
                     await asyncio.wait_for(channel.channel_ready(), CONNECT_MS / 1000)
                 except TimeoutError:
-                    await channel.close()
+                    await channel.close(None)
                 except BaseException:
-                    await channel.close()
+                    await channel.close(None)
                     raise
                 else:
                     await self._cool()
                     self._warm = (candidate, channel)
                     return f"ring {candidate.name} is back"
-        return await asyncio.get_running_loop().create_future()  # the best one is in use
+        return await never()  # the best one is in use
 
     async def _cool(self) -> None:
         warm, self._warm = self._warm, None
         if warm is not None:
-            await warm[1].close()
+            await warm[1].close(None)
 
 
 class _Session:
@@ -346,7 +320,9 @@ class _Session:
             )
         except asyncio.InvalidStateError as error:
             # grpc.aio says so when one writes to a call that has ended; its status says why.
-            raise Ended(f"{sender.status.node} ended the session: {await call.details()}") from error
+            raise Ended(
+                f"{sender.status.node} ended the session: {await call.details()}"
+            ) from error
         finally:
             call.cancel()
 
@@ -377,7 +353,7 @@ class _Session:
         after = await self._answer(call)
         sender = self._sender
         window_bytes = sender.settings.window_bytes
-        self.window = SendWindow(after=after, window_bytes=window_bytes, now_ms=self._heard_ms)
+        self.window = SendWindow(after=after, window_bytes=window_bytes)
         sender.update(state=State.CATCHING_UP, objects_done=0, objects_total=0)
         sender.acknowledged(after, sender.status.applied, self._heard_ms)
         sender.healthy()
@@ -415,11 +391,13 @@ class _Session:
         while True:
             response = await self._read(call)
             if response.WhichOneof("message") != "ack":
-                raise Ended(f"{sender.status.node} sent {response.WhichOneof('message')} in between")
+                raise Ended(
+                    f"{sender.status.node} sent {response.WhichOneof('message')} in between"
+                )
             full = window.full
             durable = from_position(response.ack.durable)
             applied = from_position(response.ack.applied)
-            wrong = window.on_ack(durable=durable, applied=applied, now_ms=self._heard_ms)
+            wrong = window.on_ack(durable=durable, applied=applied)
             if wrong is not None:
                 raise Ended(f"{sender.status.node} contradicts itself: {wrong.reason}")
             sender.acknowledged(durable, applied, self._heard_ms)
@@ -431,7 +409,7 @@ class _Session:
         """The next message; Ended for a refusal and for the end of the call."""
         name = self._sender.status.node
         response = await call.read()
-        if response is grpc.aio.EOF:
+        if response is EOF:
             if self._leaving is not None:
                 raise Ended
             details = await call.details() or "it closed the connection"
@@ -456,7 +434,7 @@ class _Session:
             await self._send(call, self.window)
         await call.write(pb.ReplicateRequest(finish=pb.Finish(reason=self._leaving or "")))
         await call.done_writing()
-        await asyncio.get_running_loop().create_future()  # the reader or the clock ends it
+        await never()  # the reader or the clock ends it
 
     async def _beat(self, call: Call, last: Position) -> None:
         now_ms = self._sender.now_ms()
@@ -540,9 +518,7 @@ def _read_batch(cursor: Cursor, budget: int, policy: str) -> _Prepared | Trimmed
         raw_bytes=len(found.data),
         frames=packed,
     )
-    return _Prepared(
-        frames=found, request=pb.ReplicateRequest(batch=batch), wire_bytes=len(packed)
-    )
+    return _Prepared(frames=found, request=pb.ReplicateRequest(batch=batch), wire_bytes=len(packed))
 
 
 async def _wait(event: asyncio.Event, timeout_ms: int) -> None:

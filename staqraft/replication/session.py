@@ -1,7 +1,7 @@
 """The bookkeeping of one session, at both ends (PURE): window, acknowledgements, order, epochs.
 
-Time comes in as milliseconds on the caller's clock. What the other side may not say is returned as a
-Violation with the refusal that it deserves; nothing here raises.
+What the other side may not say is returned as a Violation with the refusal that it deserves; nothing
+here raises.
 """
 
 from __future__ import annotations
@@ -42,11 +42,10 @@ class SendWindow:
     was last full.
     """
 
-    def __init__(self, *, after: Position, window_bytes: int, now_ms: int) -> None:
+    def __init__(self, *, after: Position, window_bytes: int) -> None:
         self.sent = after
         self.durable = after
         self.applied = Position()
-        self.heard_ms = now_ms
         self.streaming = False
         self._window_bytes = window_bytes
         self._on_the_way: deque[_Sent] = deque()
@@ -82,9 +81,8 @@ class SendWindow:
         if self.full:
             self.streaming = False
 
-    def on_ack(self, *, durable: Position, applied: Position, now_ms: int) -> Violation | None:
+    def on_ack(self, *, durable: Position, applied: Position) -> Violation | None:
         """The standby said what it has."""
-        self.heard_ms = now_ms
         if durable < self.durable or durable > self.sent:
             return Violation(
                 RefusalKind.BAD_FRAME,
@@ -114,17 +112,15 @@ class ReceiveOrder:
     """The standby's end: each batch must follow the one before, on the history of the session."""
 
     def __init__(
-        self, *, epoch: Epoch, epoch_starts: Sequence[EpochStart], after: Position, now_ms: int
+        self, *, epoch: Epoch, epoch_starts: Sequence[EpochStart], after: Position
     ) -> None:
         self.epoch = epoch
         self.expected_after = after
-        self.heard_ms = now_ms
         self.offered = after
         self._starts = tuple(epoch_starts)
 
-    def on_batch(self, head: BatchHead, now_ms: int) -> Violation | None:
+    def on_batch(self, head: BatchHead) -> Violation | None:
         """Checks the head; the frames themselves are checked by the journal."""
-        self.heard_ms = now_ms
         before, first, last = self.expected_after, head.first, head.last
         if max(first.epoch, last.epoch) > self.epoch:
             return _bad(f"record {last} is newer than the session's epoch {self.epoch}")
@@ -143,9 +139,8 @@ class ReceiveOrder:
         self.offered = max(self.offered, last)
         return None
 
-    def on_heartbeat(self, epoch: Epoch, last: Position, now_ms: int) -> Violation | None:
+    def on_heartbeat(self, epoch: Epoch, last: Position) -> Violation | None:
         """The active is alive and says what it has."""
-        self.heard_ms = now_ms
         if epoch != self.epoch:
             return Violation(
                 RefusalKind.STALE_EPOCH,

@@ -25,6 +25,11 @@ async def first_ended(*parts: Coroutine[Any, Any, T]) -> T:
     return min(done, key=tasks.index).result()
 
 
+async def never() -> Any:
+    """Waits until it is cancelled."""
+    return await asyncio.get_running_loop().create_future()
+
+
 async def on_disk(executor: Executor, work: Callable[[], T]) -> T:
     """Runs `work` in the executor. When cancelled, waits for it all the same: it holds the disk."""
     future = asyncio.get_running_loop().run_in_executor(executor, work)

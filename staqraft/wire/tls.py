@@ -8,15 +8,17 @@ and reads the URI in it. What TLS cannot know, whether that identity may do what
 The server looks at the certificate files again before each handshake, so a renewed certificate is
 used for new connections without a restart, and running streams go on.
 
-A handshake that fails is seen by gRPC's C core alone; no Python hook exists, and nothing of the
-refused connection is kept. A stranger that gets through the handshake (a node of ours that has no
-business here, a certificate without our URI) is logged once, in bounded memory.
+Strangers are logged once, in bounded memory: those that get through the handshake (a node of ours
+that has no business here, a certificate without our URI) by `require_peer`, those that do not by
+`visitors`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -31,6 +33,7 @@ from staqraft.errors import CertificateError
 from staqraft.logs import Once, log_once
 from staqraft.model import NodeId
 from staqraft.names import is_name, is_node_name, tls_name
+from staqraft.wire.visitors import Visitors, inbound_addresses
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,18 @@ CHANNEL_DEFAULTS: dict[str, str | int] = {
 
 _strangers = Once()
 
+# Ports of this process that do not speak TLS; whoever connects there is nobody to warn of.
+plain_ports: set[int] = set()
+
+
+def _later(delay_s: float, action: Callable[[], None]) -> None:
+    timer = threading.Timer(delay_s, action)
+    timer.daemon = True
+    timer.start()
+
+
+_visitors = Visitors(time.monotonic, _later, lambda: inbound_addresses(plain_ports))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -64,13 +79,13 @@ class Identity:
         return f"{who} of cluster {self.cluster}"
 
 
-def server_credentials(files: Tls) -> grpc.ServerCredentials:
+def server_credentials(files: Tls, *, visitors: Visitors = _visitors) -> grpc.ServerCredentials:
     """For a server that lets in only holders of a certificate of our authority.
 
     CertificateError when a file cannot be read now. Later changes are taken up before the next
     handshake; files that cannot be read then leave the previous ones in force, said once.
     """
-    watched = _WatchedFiles(files)
+    watched = _WatchedFiles(files, visitors)
     return grpc.dynamic_ssl_server_credentials(
         watched.current(),
         watched.changed,  # type: ignore[arg-type]  # None, "no change", is missing in the stubs
@@ -133,6 +148,7 @@ async def require_peer(
     *,
     admins: bool = False,
     strangers: Once = _strangers,
+    visitors: Visitors = _visitors,
 ) -> Identity:
     """The caller's identity if it is one of `nodes` (or, with `admins`, an administrator).
 
@@ -140,6 +156,8 @@ async def require_peer(
     and logs the stranger, once for each address and identity among the last few hundred.
     """
     identity = peer_identity(context)
+    address = peer_address(context.peer())
+    visitors.identified(address)  # it is through the handshake; what follows is logged here
     if identity is None:
         reason = (
             "the caller has no certificate with a StaqRaft identity;"
@@ -154,7 +172,6 @@ async def require_peer(
     else:
         reason = f"{identity} may not use this service of cluster {cluster}"
         code = grpc.StatusCode.PERMISSION_DENIED
-    address = peer_address(context.peer())
     log_once(
         strangers,
         f"{address}|{identity}",
@@ -193,8 +210,9 @@ def _read(files: Tls) -> tuple[bytes, bytes, bytes]:
 class _WatchedFiles:
     """The files as gRPC wants them, and whether they changed. Called from gRPC's own threads."""
 
-    def __init__(self, files: Tls) -> None:
+    def __init__(self, files: Tls, visitors: Visitors) -> None:
         self._files = files
+        self._visitors = visitors
         self._stamp = self._look()
         self._problems = Once(capacity=16)
 
@@ -212,7 +230,11 @@ class _WatchedFiles:
         return grpc.ssl_server_certificate_configuration([(key, certificate)], ca)
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """The new configuration if a file changed since the last call, else None: no change."""
+        """The new configuration if a file changed since the last call, else None: no change.
+
+        gRPC calls this when somebody has connected, before the handshake.
+        """
+        self._visitors.knocked()
         try:
             stamp = self._look()
             if stamp == self._stamp:

@@ -1,10 +1,12 @@
-"""Asks the bridge fifty times a second who has the VIP, and counts the questions that two hosts answered.
+"""Asks the bridge fifty times a second who has the VIP, and counts the questions that two hosts
+answered.
 
-Runs in the switch: `python -m lab.arpwatch [--interval-ms 20]`; ends when its standard input is closed and then prints
-a `Findings` as JSON. The questions come from the bridge itself, so they reach every plugged-in port, also those
-whose forwarding is cut: what is asked is who *would* answer, not who can be heard. Each question has one of eight
-sender addresses in turn, and an ARP answer repeats its question's sender as target, so an answer that comes late
-is still counted for its own question. Two MACs for one question are two holders at one instant.
+Runs in the switch: `python -m lab.arpwatch [--interval-ms 20]`; ends when its standard input is
+closed and then prints a `Findings` as JSON. The questions come from the bridge itself, so they
+reach every plugged-in port, also those whose forwarding is cut: what is asked is who *would*
+answer, not who can be heard. Each question has one of eight sender addresses in turn, and an ARP
+answer repeats its question's sender as target, so an answer that comes late is still counted for
+its own question. Two MACs for one question are two holders at one instant.
 """
 
 from __future__ import annotations

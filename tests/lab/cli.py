@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _become_root_of_a_namespace() -> None:
-    """Without root: `up` makes a user namespace, all else enters the one that the lab's switch is in."""
+    """Without root: `up` makes a user namespace, all else enters that of the lab's switch."""
     state = State.load(default_directory().absolute())
     if state is not None and state.switch.alive:
         enter = [

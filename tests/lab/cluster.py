@@ -1,7 +1,10 @@
-"""StaqRaft in the lab: its configuration, certificates, daemons and `staqctl`, as an administrator has them."""
+"""StaqRaft in the lab: its configuration, certificates, daemons and `staqctl`, as an administrator
+has them.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -22,7 +25,18 @@ NAME = "lab"
 GROUP = "default"
 CONFIGURATION = "/etc/staqraft/staqraft.yaml"
 DAEMON = "staqraftd"
+ALL_IS_WELL, NEEDS_ATTENTION = 0, 1  # exit codes of `staqctl status`
 Status = dict[str, Any]
+
+
+def program(name: str, module: str) -> list[str]:
+    """An installed program of ours, else its module in this checkout."""
+    installed = Path(sys.executable).parent / name
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", module]
+
+
+STAQCTL = program("staqctl", "staqraft.cli.staqctl")
+STAQRAFTD = program("staqraftd", "staqraft.cli.staqraftd")
 
 
 def configuration(node: str, initial_active: str = "a") -> str:
@@ -58,6 +72,15 @@ def configuration(node: str, initial_active: str = "a") -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An object in quarantine."""
+
+    tree: str
+    path: bytes
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Barrier:
     """What `staqctl barrier` said."""
 
@@ -65,12 +88,6 @@ class Barrier:
     replicas: tuple[str, ...]
     degraded: bool
     elapsed_ms: float
-
-
-def program(name: str, module: str) -> list[str]:
-    """An installed program of ours, else its module in this checkout."""
-    installed = Path(sys.executable).parent / name
-    return [str(installed)] if installed.exists() else [sys.executable, "-m", module]
 
 
 class Cluster:
@@ -84,9 +101,9 @@ class Cluster:
     def install(self) -> None:
         """Certificates, configuration and empty trees on every member."""
         authority = self.lab.directory / "ca"
-        self._certs("init", NAME, authority)
+        self._certs("init", NAME, "--directory", str(authority))
+        self._certs("issue", *MEMBERS, "--directory", str(authority))
         for node in MEMBERS:
-            self._certs("issue", node, authority)
             etc = self.lab.host_directory(node) / "etc"
             (etc / "tls").mkdir()
             for file in ("ca.pem", f"{node}.pem", f"{node}.key"):
@@ -96,10 +113,10 @@ class Cluster:
             (self.lab.host_directory(node) / "etc" / "nginx.conf").write_text(nginx.TEXT)
             self.lab.run(node, self.lab.module("workload", "prepare"))
 
-    def _certs(self, verb: str, name: str, authority: Path) -> None:
-        argv = [*program("staqctl", "staqraft.cli.staqctl"), "certs", verb, name]
+    def _certs(self, *words: str) -> None:
+        argv = [*STAQCTL, "certs", *words]
         done = subprocess.run(
-            [*argv, "--directory", str(authority)],
+            argv,
             env={**os.environ, **self.lab.environment()},
             capture_output=True,
             text=True,
@@ -112,7 +129,7 @@ class Cluster:
 
     def start(self, nodes: Iterable[str] = MEMBERS) -> None:
         """Starts the daemons, now and at every boot."""
-        argv = [*program(DAEMON, "staqraft.cli.staqraftd"), "--config", CONFIGURATION]
+        argv = [*STAQRAFTD, "--config", CONFIGURATION]
         for node in nodes:
             self.lab.enable(node, DAEMON, argv)
 
@@ -120,18 +137,31 @@ class Cluster:
 
     def ctl(self, node: str, *words: str, timeout_s: float = 60.0) -> str:
         """Runs staqctl on a node; LabError with what it said when it fails."""
-        argv = [*program("staqctl", "staqraft.cli.staqctl"), "--config", CONFIGURATION, *words]
+        argv = [*STAQCTL, "--config", CONFIGURATION, *words]
         return self.lab.run(node, argv, timeout_s=timeout_s).stdout
 
     def status(self, node: str) -> Status | None:
         """`staqctl status --json`; None when the node's daemon does not answer."""
         if not self.lab.has_power(node):
             return None
-        try:
-            answer: Status = json.loads(self.ctl(node, "status", "--json", timeout_s=10))
-        except (LabError, subprocess.TimeoutExpired):
+        argv = [*STAQCTL, "--config", CONFIGURATION, "status", "--json"]
+        done = self.lab.run(node, argv, check=False, timeout_s=10)
+        if done.returncode not in (ALL_IS_WELL, NEEDS_ATTENTION):
             return None
+        answer: Status = json.loads(done.stdout)
         return answer
+
+    def quarantine(self, node: str) -> list[Kept]:
+        """`staqctl quarantine list --json`."""
+        entries = json.loads(self.ctl(node, "quarantine", "list", "--json"))["entries"]
+        return [
+            Kept(
+                tree=entry["tree"],
+                path=base64.b64decode(entry["path"]),
+                content=Path(f"{self.lab.root(node)}{entry['kept_at']}").read_bytes(),
+            )
+            for entry in entries
+        ]
 
     def group(self, node: str) -> Status:
         """The one group as this node sees it; {} when it does not answer."""
@@ -141,11 +171,7 @@ class Cluster:
 
     def events(self, node: str) -> list[Status]:
         """The history as this node has it, oldest first."""
-        text = self.ctl(node, "events", "--json").strip()
-        if text.startswith("["):
-            found: list[Status] = json.loads(text)
-            return found
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in self.ctl(node, "events", "--json").splitlines()]
 
     def barrier(self, node: str) -> Barrier:
         """`staqctl barrier`."""

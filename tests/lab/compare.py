@@ -1,4 +1,6 @@
-"""Compares trees completely: types, content, mode, owner, mtime in ns, xattrs and ACLs, symlinks, hard links."""
+"""Compares trees completely: types, content, mode, owner, mtime in ns, xattrs and ACLs, symlinks,
+hard links.
+"""
 
 from __future__ import annotations
 
@@ -55,47 +57,44 @@ class Difference:
         return f"{name}: {self.aspect} is {self.left!r} here and {self.right!r} there"
 
 
-def _digest(path: bytes) -> str:
+def _digest(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def _content(path: bytes, kind: str) -> str | None:
+def _content(path: Path, kind: str) -> str | None:
     if kind == "symlink":
-        return os.fsdecode(os.readlink(path))
+        return str(path.readlink())
     return _digest(path) if kind == "file" else None
 
 
-def _xattrs(path: bytes) -> tuple[tuple[str, bytes], ...]:
+def _xattrs(path: Path) -> tuple[tuple[str, bytes], ...]:
     names = sorted(os.listxattr(path, follow_symlinks=False))
     return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
 
 
-def _names(root: bytes) -> list[bytes]:
-    found = [b""]
+def _paths(root: Path) -> list[Path]:
+    found = [root]
     for directory, below, files in os.walk(root):
-        prefix = os.path.relpath(directory, root)
-        found += [os.path.normpath(os.path.join(prefix, name)) for name in (*below, *files)]
+        found += [Path(directory, name) for name in (*below, *files)]
     return sorted(found)
 
 
 def manifest(root: Path) -> Manifest:
     """The tree as it is now; it must not change meanwhile."""
-    base = os.fsencode(root)
-    seen = {name: os.lstat(os.path.join(base, name) if name else base) for name in _names(base)}
+    seen = {path: path.lstat() for path in _paths(root)}
     names_of: dict[tuple[int, int], list[bytes]] = defaultdict(list)
-    for name, status in seen.items():
+    for path, status in seen.items():
         if not stat.S_ISDIR(status.st_mode):
-            names_of[status.st_dev, status.st_ino].append(name)
+            names_of[status.st_dev, status.st_ino].append(_name(root, path))
     items: Manifest = {}
-    for name, status in seen.items():
-        path = os.path.join(base, name) if name else base
+    for path, status in seen.items():
         kind = KIND[stat.S_IFMT(status.st_mode)]
         links = names_of.get((status.st_dev, status.st_ino), [])
-        items[name] = Item(
+        items[_name(root, path)] = Item(
             kind=kind,
             mode=stat.S_IMODE(status.st_mode),
             owner=status.st_uid,
@@ -107,6 +106,10 @@ def manifest(root: Path) -> Manifest:
             linked_with=links[0] if len(links) > 1 else None,
         )
     return items
+
+
+def _name(root: Path, path: Path) -> bytes:
+    return b"" if path == root else os.fsencode(path.relative_to(root))
 
 
 def differences(left: Manifest, right: Manifest) -> list[Difference]:

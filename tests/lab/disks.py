@@ -1,4 +1,4 @@
-"""The disks of the hosts, which outlive power cuts: images on loop devices, or tmpfs directories."""
+"""The hosts' disks, which outlive power cuts: images on loop devices, or tmpfs directories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = [f"{host.name}-{disk}" for host in HOSTS.values() for disk in host.disks
 
 
 def place(directory: Path, *, images: bool) -> Path:
-    """Beside the lab's state, but images never in memory: /run is a small tmpfs on a real machine."""
+    """Beside the lab's state, but images never in memory: /run is a small tmpfs elsewhere."""
     kind = subprocess.run(
         ["stat", "-f", "-c", "%T", str(directory)], capture_output=True, text=True, check=True
     )

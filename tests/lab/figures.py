@@ -1,4 +1,6 @@
-"""Figures that are worth knowing of a running cluster: live latency, and what its processes use when idle."""
+"""Figures that are worth knowing of a running cluster: live latency, and what its processes use
+when idle.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Use:
     memory_mib: float
 
 
-def live_latency(lab: Lab, source: str, target: str, *, count: int = 100, rate: int = 50) -> Latency:
+def live_latency(
+    lab: Lab, source: str, target: str, *, count: int = 100, rate: int = 50
+) -> Latency:
     """Files of 4 KiB renamed into a tree at `rate` a second, each awaited on the other side."""
     here, there = (Path(f"{lab.root(name)}/srv/www") for name in (source, target))
     taken = []
@@ -49,7 +53,9 @@ def live_latency(lab: Lab, source: str, target: str, *, count: int = 100, rate: 
         renamed = time.monotonic()
         while not (there / name).exists():
             if time.monotonic() - renamed > 5:
-                raise LabError(f"{name}, written on {source}, did not appear on {target} within 5 s")
+                raise LabError(
+                    f"{name}, written on {source}, did not appear on {target} within 5 s"
+                )
             time.sleep(LOOK_EVERY_S)
         taken.append(1000 * (time.monotonic() - renamed))
         time.sleep(max(0.0, begun + 1 / rate - time.monotonic()))

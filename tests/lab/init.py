@@ -1,7 +1,9 @@
-"""Pid 1 of a host, or of the switch: makes the namespaces, mounts, says "ready", then minds processes.
+"""Pid 1 of a host, or of the switch: makes the namespaces, mounts, says "ready", then minds
+processes.
 
-Started as `python -m lab.init SPEC FD`: SPEC is JSON (see `Spec`), FD a datagram socket to the lab. The kernel
-stamps the ready message with our pid as the lab sees it (SCM_CREDENTIALS), which spares all pid translation.
+Started as `python -m lab.init SPEC FD`: SPEC is JSON (see `Spec`), FD a datagram socket to the lab.
+The kernel stamps the ready message with our pid as the lab sees it (SCM_CREDENTIALS), which spares
+all pid translation.
 """
 
 from __future__ import annotations
@@ -39,9 +41,9 @@ class Spec:
 
 
 def _directory(*parts: str) -> str:
-    path = os.path.join(*parts)
-    os.makedirs(path, exist_ok=True)
-    return path
+    path = Path(*parts)
+    path.mkdir(parents=True, exist_ok=True)
+    return str(path)
 
 
 def _bind_descriptor(descriptor: int, target: str) -> None:
@@ -52,7 +54,7 @@ def _bind_descriptor(descriptor: int, target: str) -> None:
 def _open_disk(spec: Spec, name: str) -> int:
     """Mounts a disk in the lab's directory, in our own mount namespace, and opens its root."""
     source = spec.disks[name]
-    if os.path.isdir(source):
+    if Path(source).is_dir():
         return os.open(source, os.O_PATH)
     at = _directory(spec.root, "mnt", name)
     # mount(8) attaches the loop device with autoclear: it goes when the last mount of it goes.
@@ -61,14 +63,12 @@ def _open_disk(spec: Spec, name: str) -> int:
 
 
 def _mount_host(spec: Spec) -> None:
-    own = {
-        name: os.open(os.path.join(spec.root, name), os.O_PATH) for name in ("etc", "log", "units")
-    }
+    own = {name: os.open(f"{spec.root}/{name}", os.O_PATH) for name in ("etc", "log", "units")}
     disks = {name: _open_disk(spec, name) for name in spec.disks}
     linux.mount("tmpfs", "/run", "tmpfs", data="mode=755")
     for path in OVERLAID:
         upper = _directory(HOST_STATE, "overlay", path[1:].replace("/", "-"), "upper")
-        work = _directory(os.path.dirname(upper), "work")
+        work = _directory(str(Path(upper).parent), "work")
         linux.mount(
             "overlay", path, "overlay", data=f"lowerdir={path},upperdir={upper},workdir={work}"
         )
@@ -76,14 +76,12 @@ def _mount_host(spec: Spec) -> None:
     _bind_descriptor(own["log"], "/var/log/staqraft")
     _bind_descriptor(own["units"], UNITS)
     for name, descriptor in disks.items():
-        _bind_descriptor(descriptor, os.path.join(DISK_MOUNT, name))
+        _bind_descriptor(descriptor, f"{DISK_MOUNT}/{name}")
     if "data" in disks:
         for directory, target in (("srv", "/srv"), ("var-mail", "/var/mail")):
             linux.mount(_directory(DISK_MOUNT, "data", directory), target, flags=linux.MS_BIND)
     if "state" in disks:
-        linux.mount(
-            os.path.join(DISK_MOUNT, "state"), _directory("/var/lib/staqraft"), flags=linux.MS_BIND
-        )
+        linux.mount(f"{DISK_MOUNT}/state", _directory("/var/lib/staqraft"), flags=linux.MS_BIND)
     _directory("/run/staqraft")
 
 

@@ -128,7 +128,7 @@ class Lab:
         self.ask_init(name, op="boot")
 
     def power_off(self, name: str) -> float:
-        """Cuts the power; returns the instant on CLOCK_BOOTTIME. Returns when all of the host is gone."""
+        """Cuts the power. Returns the instant (CLOCK_BOOTTIME), when all of the host is gone."""
         host = _host(name)
         init = self.init(name)
         with ExitStack() as stack:
@@ -219,7 +219,9 @@ class Lab:
         return done
 
     def popen(self, name: str, argv: Sequence[str]) -> subprocess.Popen[str]:
-        """Starts a lab module in a host; it ends when its standard input is closed or its host loses power."""
+        """Starts a lab module in a host; it ends when its standard input is closed or its host
+        loses power.
+        """
         with (self.directory / "tools.log").open("ab") as errors:
             return subprocess.Popen(
                 [*self.enter(name), *argv],
@@ -287,7 +289,7 @@ class Lab:
         """Everything about the lab, for people and scripts."""
         return {
             "directory": str(self.directory),
-            "disks": f"{'ext4 images' if self._state.images else 'tmpfs: a power cut forgets nothing'}",
+            "disks": "ext4 images" if self._state.images else "tmpfs: a power cut forgets nothing",
             "hosts": {
                 name: {
                     "power": True,

@@ -1,4 +1,6 @@
-"""The few system calls that Python 3.11 does not offer, and the clock that the lab's records share."""
+"""The few system calls that Python 3.11 does not offer, and the clock that the lab's records
+share.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import fcntl
 import os
 import struct
 import time
+from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -68,10 +71,9 @@ def boottime() -> float:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When the process started (field 22 of its stat); None if it is gone. Guards against reused pids."""
+    """When the process started (field 22 of its stat), against reused pids; None: it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])

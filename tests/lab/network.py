@@ -1,10 +1,10 @@
 """The two networks in the switch's namespace, their cables, and the cuts.
 
 A link is named
-  `sync` or `service`  the whole network: every cable of it is pulled out (no carrier at either end);
+  `sync` or `service`  the whole network: all its cables are pulled out (no carrier at either end);
   `a:service`          one cable: host a's, on that network;
-  `a-b`, `a-b:sync`    the path between two hosts, on all their common networks or on one: frames are dropped
-                       in the switch, both hosts keep their carrier and reach everybody else.
+  `a-b`, `a-b:sync`    the path between two hosts, on all their common networks or on one: frames
+                       are dropped in the switch, both keep their carrier and reach all others.
 With a sender, only frames that this host sends are lost (a one-way cut); carriers stay.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
+from itertools import permutations
 
 from lab.errors import LabError
 from lab.layout import HOSTS, NETWORKS, SERVICE, SYNC, Host
@@ -30,7 +31,7 @@ table bridge lab {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A parsed link name. `ends` are none (a whole network), one (a cable) or two hosts (a path)."""
+    """A parsed link name. `ends`: none (a whole network), one (a cable) or two hosts (a path)."""
 
     name: str
     ends: tuple[str, ...]
@@ -61,20 +62,15 @@ class Link:
 
     def directions(self, sender: str | None) -> list[tuple[str, str]]:
         """(from port, to port) of all frames that a cut drops in the switch."""
-        pairs = []
-        for network in self.networks:
-            members = [h for h in HOSTS.values() if network in h.networks]
-            for source in members:
-                for target in members:
-                    if source is not target and self._concerns(source, target, sender):
-                        pairs.append((source.port(network), target.port(network)))
-        return pairs
-
-    def _concerns(self, source: Host, target: Host, sender: str | None) -> bool:
-        if sender is not None and source.name != sender:
-            return False
-        between = {source.name, target.name}
-        return set(self.ends) <= between
+        return [
+            (source.port(network), target.port(network))
+            for network in self.networks
+            for source, target in permutations(HOSTS.values(), 2)
+            if network in source.networks
+            and network in target.networks
+            and sender in (None, source.name)
+            and set(self.ends) <= {source.name, target.name}
+        ]
 
 
 class Network:
@@ -95,17 +91,18 @@ class Network:
         self._run(["nft", "-f", "-"], TABLE)
 
     def plug_in(self, host: Host, init: int) -> None:
-        """New cables for a host that has just got power; a cable that was cut before is whole again."""
+        """New cables for a host that has just got power; one that was pulled out is in again."""
         lines = []
         inside = []
         for network in host.networks:
             port, interface = host.port(network), host.interface(network)
             lines += [
-                f"link add {port} type veth peer name {interface} netns {init} address {host.mac(network)}",
+                f"link add {port} type veth peer name {interface} netns {init}",
                 f"link set {port} master {network}",
                 f"link set {port} up",
             ]
             inside += [
+                f"link set {interface} address {host.mac(network)}",
                 f"address add {host.address(network)}/24 dev {interface}",
                 f"link set {interface} up",
             ]
@@ -117,7 +114,7 @@ class Network:
         self._ip([f"link set {host.port(network)} down" for network in host.networks])
 
     def remove(self, host: Host) -> None:
-        """Takes the ends in the switch away, of which the kernel may have removed some with the host."""
+        """Takes the switch's ends away, some of which the kernel may have removed with the host."""
         self._ip([f"link delete {host.port(network)}" for network in host.networks], force=True)
 
     def cut(self, link: Link, sender: str | None = None) -> None:

@@ -6,7 +6,7 @@ PIDFILE = "/run/nginx.pid"
 CONFIGURATION = "/etc/staqraft/nginx.conf"
 PROGRAM = "/usr/sbin/nginx"
 
-TEXT = f"""# nginx of a lab host: listens on every address, so that the VIP is served as soon as it is there
+TEXT = f"""# nginx of a lab host: on every address, so that the VIP is served as soon as it is there
 user root;
 worker_processes 1;
 pid {PIDFILE};

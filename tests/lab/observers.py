@@ -40,7 +40,7 @@ class Observer(AbstractContextManager["Observer[Result]"], Generic[Result]):
         output, _ = self._process.communicate(timeout=10)
         if self._process.returncode != 0:
             raise LabError(
-                f"{self._what} ended with {self._process.returncode}; see tools.log in the lab's directory"
+                f"{self._what} ended with {self._process.returncode}; see tools.log of the lab"
             )
         return self._result.from_json(output)
 

@@ -1,8 +1,10 @@
-"""The client's view: asks for a page every 50 ms over a fresh connection, each with its own short time limit.
+"""The client's view: asks for a page every 50 ms over a fresh connection, each with its own short
+time limit.
 
-Runs in a host: `python -m lab.prober URL [--interval-ms 50] [--timeout-ms 250]`; ends when its standard input is closed
-and then prints a `Record` as JSON. Requests are started by the clock, whether or not earlier ones were answered, so
-that an outage is measured to one interval, and a connection attempt never waits in TCP's own back-off.
+Runs in a host: `python -m lab.prober URL [--interval-ms 50] [--timeout-ms 250]`; ends when its
+standard input is closed and then prints a `Record` as JSON. Requests are started by the clock,
+whether or not earlier ones were answered, so that an outage is measured to one interval, and a
+connection attempt never waits in TCP's own back-off.
 """
 
 from __future__ import annotations

@@ -77,9 +77,8 @@ def boot(spec: Spec, console: Path, parent: Process | None) -> Process:
             word, ancillary = b"it said nothing for too long", []
     if word != b"ready":
         why = word.decode(errors="replace") or "it ended"
-        raise LabError(
-            f"{spec.name} did not boot: {why}\n{console.read_text(encoding='utf-8', errors='replace')}"
-        )
+        said = console.read_text(encoding="utf-8", errors="replace")
+        raise LabError(f"{spec.name} did not boot: {why}\n{said}")
     pid, _, _ = _CREDENTIALS.unpack(ancillary[0][2][: _CREDENTIALS.size])
     return Process.of(pid)
 
@@ -94,7 +93,7 @@ def kill(process: Process, what: str, and_then: Callable[[], None] = lambda: Non
         and_then()
         if not select.select([handle], [], [], DEATH_TIMEOUT_S)[0]:
             raise LabError(
-                f"{what} (pid {process.pid}) did not die within {DEATH_TIMEOUT_S:.0f} s of its SIGKILL"
+                f"{what} (pid {process.pid}) lives {DEATH_TIMEOUT_S:.0f} s after its SIGKILL"
             )
     finally:
         os.close(handle)

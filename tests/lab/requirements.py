@@ -67,9 +67,11 @@ def check(*, may_use_user_namespace: bool = False) -> None:
             refusal = _try_unshare("--user", "--map-root-user")
         if refusal is not None:
             problems.append(
-                f"namespaces cannot be made here ({refusal}): run it as root, or allow user namespaces "
-                "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, and on Ubuntu "
-                "kernel.apparmor_restrict_unprivileged_userns=0); in a container, run it with --privileged"
+                f"namespaces cannot be made here ({refusal}): run it as root, or allow user "
+                "namespaces (sysctl kernel.unprivileged_userns_clone=1, "
+                "user.max_user_namespaces>0, and on Ubuntu "
+                "kernel.apparmor_restrict_unprivileged_userns=0); "
+                "a container needs --privileged"
             )
         if (
             os.geteuid() == 0

@@ -1,9 +1,11 @@
-"""A service manager small enough for pid 1 of a lab host. It stands in for systemd, with the real daemons.
+"""A service manager small enough for pid 1 of a lab host. It stands in for systemd, with the real
+daemons.
 
-A unit is a JSON file NAME.json in the units directory: {"argv": [...], "environment": {...}, "notify": bool}.
-All units there are started at boot, when the cables are in. A unit's main process is restarted 100 ms after it ended (Restart=always);
-only the main process is signalled on stop (KillMode=process), as its services must outlive a restart.
-NOTIFY_SOCKET is honoured: a unit with "notify" is "starting" until it says READY=1.
+A unit is a JSON file NAME.json in the units directory: {"argv": [...], "environment": {...},
+"notify": bool}. All units there are started at boot, when the cables are in. A unit's main process
+is restarted 100 ms after it ended (Restart=always); only the main process is signalled on stop
+(KillMode=process), as its services must outlive a restart. NOTIFY_SOCKET is honoured: a unit with
+"notify" is "starting" until it says READY=1.
 """
 
 from __future__ import annotations
@@ -136,7 +138,7 @@ class Supervisor:
             "NOTIFY_SOCKET": unit.notify_socket.getsockname(),
             **unit.environment,
         }
-        with open(f"{LOGS}/{unit.name}.log", "ab") as log:
+        with Path(LOGS, f"{unit.name}.log").open("ab") as log:
             log.write(f"--- {unit.name}: start {unit.starts}: {' '.join(unit.argv)}\n".encode())
             log.flush()
             try:
@@ -169,7 +171,7 @@ class Supervisor:
         unit.process.returncode = code  # reaped by us: Popen must not wait for that pid again
         unit.process, unit.ready = None, False
         unit.exits.append(code)
-        with open(f"{LOGS}/{unit.name}.log", "ab") as log:
+        with Path(LOGS, f"{unit.name}.log").open("ab") as log:
             log.write(f"--- {unit.name}: ended with {code}\n".encode())
         if unit.wanted:
             unit.restart_at = time.monotonic() + RESTART_DELAY_S

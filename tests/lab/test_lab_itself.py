@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,35 +23,78 @@ from lab.processes import wait_until
 
 pytestmark = pytest.mark.lab
 
-PING = """
+# Programs that run in hosts: they say "ready", then what happened.
+SAY = """
 import socket, sys
-source, target = sys.argv[1:]
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
-    wire.bind((source, 0)); wire.sendto(b"x", (target, 4000))
+    wire.bind((sys.argv[1], 0))
+    wire.sendto(b"x", (sys.argv[2], 4000))
 """
 HEAR = """
 import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
-    wire.bind((sys.argv[1], 4000)); print("ready", flush=True)
-    wire.settimeout(float(sys.argv[2]))
+    wire.bind((sys.argv[1], 4000))
+    wire.settimeout(0.4)
+    print("ready", flush=True)
     try:
-        wire.recv(10); print("heard")
+        wire.recv(10)
+        print("heard")
     except TimeoutError:
         print("silence")
 """
+ACCEPT = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], 81))
+print("ready", flush=True)
+listener.accept()[0].recv(1)
+"""
+CONNECT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 81)) as connection:
+    connection.settimeout(1)
+    print("ready", flush=True)
+    try:
+        print("told", connection.recv(1))
+    except TimeoutError:
+        print("silence")
+"""
+ANNOUNCE = """
+import socket, struct, sys
+mac, vip = bytes.fromhex(sys.argv[1].replace(":", "")), socket.inet_aton(sys.argv[2])
+ethernet = b"\\xff" * 6 + mac + b"\\x08\\x06"
+arp = struct.pack("!HHBBH6s4s6s4s", 1, 0x800, 6, 4, 1, mac, vip, b"\\0" * 6, vip)
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind(("eth0", 0))
+wire.send(ethernet + arp)
+"""
+NOTIFY = """
+import os, socket, time
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+time.sleep(999)
+"""
+
+
+def begin(lab: Lab, name: str, script: str, *arguments: str) -> subprocess.Popen[str]:
+    """Starts a program in a host; returns when it is ready."""
+    process = lab.popen(name, [sys.executable, "-c", script, *arguments])
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
 
 
 def arrives(lab: Lab, sender: str, receiver: str, network: str = "service") -> bool:
-    """Whether a datagram (and the ARP before it, unless the neighbour is known) gets through."""
+    """Whether a datagram gets through. The neighbour is made known: ARP would need both ways."""
     source, target = HOSTS[sender], HOSTS[receiver]
     known = ["neigh", "replace", target.address(network), "lladdr", target.mac(network)]
     lab.run(sender, ["ip", *known, "dev", source.interface(network)])
-    ear = lab.popen(receiver, [sys.executable, "-c", HEAR, target.address(network), "0.4"])
-    assert ear.stdout is not None
-    assert ear.stdout.readline() == "ready\n"
-    argv = [sys.executable, "-c", PING, source.address(network), target.address(network)]
-    lab.run(sender, argv, check=False)
+    ear = begin(lab, receiver, HEAR, target.address(network))
+    addresses = (source.address(network), target.address(network))
+    lab.run(sender, [sys.executable, "-c", SAY, *addresses])
     return "heard" in ear.communicate()[0]
+
+
+def announce(lab: Lab, name: str) -> None:
+    lab.run(name, [sys.executable, "-c", ANNOUNCE, HOSTS[name].mac(), VIP])
 
 
 @contextmanager
@@ -60,19 +103,6 @@ def vip_on(lab: Lab, name: str) -> Iterator[None]:
     announce(lab, name)
     yield
     lab.run(name, ["ip", "address", "delete", f"{VIP}/32", "dev", "eth0"])
-
-
-ANNOUNCE = """
-import socket, struct, sys
-mac, vip = bytes.fromhex(sys.argv[1].replace(":", "")), socket.inet_aton(sys.argv[2])
-wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-wire.bind(("eth0", 0))
-wire.send(struct.pack("!6s6sHHHBBH6s4s6s4s", b"\\xff" * 6, mac, 0x806, 1, 0x800, 6, 4, 1, mac, vip, b"\\0" * 6, vip))
-"""
-
-
-def announce(lab: Lab, name: str) -> None:
-    lab.run(name, [sys.executable, "-c", ANNOUNCE, HOSTS[name].mac(), VIP])
 
 
 def serve(lab: Lab, name: str) -> None:
@@ -125,26 +155,13 @@ def test_a_power_cut_keeps_what_was_fsynced_and_forgets_the_rest(lab: Lab) -> No
 
 
 def test_a_power_cut_kills_everything_in_the_host_at_once_and_says_no_goodbye(lab: Lab) -> None:
-    inside = [lab.popen("b", ["sleep", "1000"]) for _ in range(3)]
-    listener = "import socket; s = socket.create_server(('10.77.0.12', 81)); print('ready', flush=True); s.accept()[0].recv(1)"
-    server = lab.popen("b", [sys.executable, "-c", listener])
-    assert server.stdout is not None
-    assert server.stdout.readline() == "ready\n"
-    client = lab.popen(
-        "client",
-        [
-            sys.executable,
-            "-c",
-            "import socket; s = socket.create_connection(('10.77.0.12', 81)); s.settimeout(1)\n"
-            "print('ready', flush=True)\ntry: print('told', s.recv(1))\nexcept TimeoutError: print('silence')",
-        ],
-    )
-    assert client.stdout is not None
-    assert client.stdout.readline() == "ready\n"
+    processes = [lab.popen("b", ["sleep", "1000"]) for _ in range(3)]
+    processes.append(begin(lab, "b", ACCEPT, HOSTS["b"].address()))
+    client = begin(lab, "client", CONNECT, HOSTS["b"].address())
     lab.power_off("b")
-    assert all(process.wait(timeout=5) != 0 for process in [*inside, server])
-    for process in [*inside, server]:
-        process.communicate()
+    for process in processes:
+        process.communicate(timeout=5)
+        assert process.returncode != 0
     assert client.communicate()[0] == "silence\n"
     with pytest.raises(LabError, match="has no power"):
         lab.run("b", ["true"])
@@ -242,8 +259,7 @@ def test_the_prober_measures_an_outage_to_its_interval(lab: Lab) -> None:
 
 
 def test_units_are_restarted_when_they_end_and_start_at_boot(lab: Lab) -> None:
-    script = 'exec python3 -c \'import os,socket,time; s=socket.socket(1,2); s.sendto(b"READY=1",os.environ["NOTIFY_SOCKET"]); time.sleep(999)\''
-    lab.enable("w", "sleeper", ["sh", "-c", script])
+    lab.enable("w", "sleeper", [sys.executable, "-c", NOTIFY])
     wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "active", 5, "ready")
     lab.signal_unit("w", "sleeper", signal.SIGKILL)
     wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["starts"] == 2, 5, "started again")
@@ -271,7 +287,7 @@ def test_two_labs_live_side_by_side_and_down_ends_only_its_own(lab: Lab, tmp_pat
     finally:
         inits = [second.init(name).pid for name in HOSTS]
         second.down()
-    assert not any(os.path.exists(f"/proc/{pid}/root/proc") for pid in inits)
+    assert not any(Path(f"/proc/{pid}/root/proc").exists() for pid in inits)
     assert not (tmp_path / "second").exists()
     assert lab.run("a", ["hostname"]).stdout == "a\n"
 

@@ -118,9 +118,8 @@ def mail(count: int = 500) -> Counts:
         path.unlink()
     return {
         "delivered": count,
-        "read": len(read),
-        "answered": len(answered),
-        "archived": len(archive),
+        "flagged": len(read) + len(answered),
+        "moved": len(archive),
         "deleted": len(deleted),
     }
 
@@ -155,7 +154,7 @@ def accounts(count: int = 25) -> Counts:
 
 
 def unsent() -> Counts:
-    """What a user saves in the last instant before the power goes: a page, a changed page, a mail."""
+    """What users save in the last instant before the power goes: pages and a mail."""
     write_synced(WEB / "unsent.html", b"<p>written a moment before the power cut</p>\n")
     write_synced(WEB / "odd" / "private", b"changed a moment before the power cut\n")
     deliver(MAIL / "emil", "1700000001.unsent.lab", _message("emil", 1))

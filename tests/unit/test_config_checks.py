@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from fakes.configs import write_config
 from fakes.pki import cluster_pki, new_pki
-
 from staqraft.config.loader import read
 from staqraft.errors import ConfigError
 
@@ -104,9 +104,7 @@ class TestMembers:
 
     def test_no_address_is_used_twice(self, tmp_path: Path) -> None:
         path = write_config(tmp_path, {"10.1.0.2": "10.0.0.1"})
-        assert the_finding(path) == (
-            "nodes.b.rings.sync: 10.0.0.1 is the address of a already"
-        )
+        assert the_finding(path) == ("nodes.b.rings.sync: 10.0.0.1 is the address of a already")
 
     def test_a_vip_is_no_nodes_own_address(self, tmp_path: Path) -> None:
         path = write_config(tmp_path, {"10.0.0.10/24": "10.0.0.1/24"})

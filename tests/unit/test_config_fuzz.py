@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fakes.configs import write_config
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from fakes.configs import write_config
 from staqraft.config.loader import load
 from staqraft.errors import ConfigError
 

@@ -1,0 +1,209 @@
+"""Capture: what changed in a group's trees on the active, into its journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+from staqraft.capture import dirty
+from staqraft.capture.differences import Differences
+from staqraft.capture.errors import CaptureError
+from staqraft.capture.files import Files
+from staqraft.capture.ledger import Ledger
+from staqraft.capture.ports import CaptureStatus, IndexPort, JournalPort
+from staqraft.capture.scanner import Scanner
+from staqraft.capture.structure import Dirty
+from staqraft.capture.watcher import Batch, MakeSource, Watcher, cookie_directories
+from staqraft.config.schema import Tree
+from staqraft.errors import BarrierTimeout, JournalFull
+from staqraft.index import IndexFull
+from staqraft.model import Epoch, Position
+
+logger = logging.getLogger(__name__)
+
+_CAPTURED_AT: Final = "capture.captured-ns"
+_SLICE_MS: Final = 8  # of scanning and of large files, between two looks at the dirty set
+_SCAN_AHEAD: Final = 2_000  # places that a scan may mark before they are worked off
+_COMMIT_MS: Final = 500
+_RETRY_FULL_MS: Final = 1_000
+_CHECK_ROOTS_MS: Final = 1_000
+_RESCAN_UNWATCHED_MS: Final = 30_000
+_IDLE_MS: Final = 250
+_FEW: Final = 8  # a tree with fewer objects may become empty without a question
+
+
+class Capture:
+    """Used by one thread: `start`, then `run` (or `step`, `flush`) and `stop`.
+
+    Any thread may call `ask_barrier`, `status` and `end`. The journal and the index are the
+    owner's to open and close. `wall_ns` is the system's clock, which file times are made of.
+    """
+
+    def __init__(
+        self,
+        *,
+        trees: Sequence[Tree],
+        group: str,
+        run_dir: Path,
+        journal: JournalPort,
+        index: IndexPort,
+        epoch: Epoch,
+        now_ms: Callable[[], int],
+        wall_ns: Callable[[], int],
+        never: Sequence[Path] = (),
+        on_journalled: Callable[[Position], None] = lambda _: None,
+        backends: Sequence[MakeSource] | None = None,
+    ) -> None:
+        cookies = cookie_directories(run_dir, group, trees)
+        chosen = {} if backends is None else {"backends": backends}
+        self._index = index
+        self._now_ms = now_ms
+        self._wall_ns = wall_ns
+        self._problems: dict[str, str] = {}
+        self._watcher = Watcher(trees, cookies, now_ms, never=never, **chosen)
+        self._ledger = Ledger(
+            journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled
+        )
+        captured = index.meta(_CAPTURED_AT)
+        self._scanner = Scanner(self._watcher, index, int(captured) if captured else None)
+        self._files = Files(self._watcher, self._ledger, now_ms)
+        self._differences = Differences(
+            self._watcher,
+            self._ledger,
+            self._scanner,
+            self._files,
+            self._may_remove,
+            self._report,
+            now_ms,
+        )
+        self._requests: queue.SimpleQueue[tuple[int, Future[Position]]] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        self._full_until_ms = 0
+        self._committed_ms = now_ms()
+        self._roots_checked_ms = 0
+        self._rescanned_ms = now_ms()
+        self._removable: dict[str, bool] = {}
+        self._missing: set[str] = set()
+        self._complete = False
+
+    # --- life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The trees are watched already; queues their comparison with the index."""
+        for name in self._watcher.trees:
+            self.scan(name)
+
+    def run(self) -> None:
+        """Captures until `end` is called, then stops."""
+        try:
+            while not self._ended.is_set():
+                self.step(_IDLE_MS)
+        finally:
+            self.stop()
+
+    def end(self) -> None:
+        """Asks `run` to return soon; what happened before this call is still captured."""
+        self._ended.set()
+        self._watcher.wake()
+
+    def stop(self) -> None:
+        """Captures what has happened so far as well as it can, and stops watching."""
+        try:
+            self._watcher.barrier(1_000)
+            self.flush(everything=True)
+            self._commit()
+        except (JournalFull, IndexFull, CaptureError, BarrierTimeout) as error:
+            logger.warning("The last changes were not captured: %s", error)
+        finally:
+            self._files.give_up()
+            self._watcher.close()
+            while not self._requests.empty():
+                self._requests.get()[1].set_exception(CaptureError("capture has stopped"))
+
+    def step(self, timeout_ms: int) -> None:
+        """One turn: waits for something to do at most so long, and does a slice of it."""
+        if not self._busy():
+            self._watcher.wait(timeout_ms)
+        self._serve_barriers()
+        self._look_around()
+        if self._now_ms() >= self._full_until_ms:
+            self._turn(everything=False)
+        elif self._busy():
+            self._ended.wait((self._full_until_ms - self._now_ms()) / 1000)
+
+    # --- work --------------------------------------------------------------------------------
+
+    def scan(self, tree: str) -> None:
+        """Compares a whole tree with the index, in slices, beside everything else."""
+        root = self._watcher.directories.roots.get(tree)
+        if root is None:
+            self._adopt(tree)
+            return
+        self._complete = False
+        self._watcher.mark(root, b"", dirty.SCANNED)
+        self._scanner.add(root, deep=True)
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Journals what is dirty and due; with `everything` also what is held back.
+
+        Raises JournalFull or IndexFull; then everything stays dirty.
+        """
+        batch = self._watcher.take(everything=everything)
+        if batch.lost:
+            self._events_lost()
+        try:
+            self._journal(batch)
+        except (JournalFull, IndexFull) as error:
+            self._put_back(batch, error)
+            raise
+        finally:
+            self._watcher.release()
+
+    def barrier(self, timeout_ms: int) -> Position:
+        """The position that has everything which happened before the call, durable here.
+
+        For the capture thread; others use `ask_barrier`. Raises BarrierTimeout, JournalFull.
+        """
+        deadline = self._now_ms() + timeout_ms
+        self._watcher.barrier(timeout_ms)
+        self._files.recheck(everything=True)
+        self.flush(everything=True)
+        waiting = self._files.active
+        while self._scanner.waiting or self._watcher.postponed or waiting & self._files.active:
+            if self._now_ms() > deadline:
+                raise BarrierTimeout(
+                    f"capture did not catch up within {timeout_ms} ms: {self._scanner.waiting}"
+                    f" directories and {self._files.transfers} large files are still to be read"
+                )
+            new = not self._scanner.waiting
+            self._turn(everything=True)
+            waiting |= set() if new else self._files.active
+        self._commit()
+        return self._index_position()
+
+    def ask_barrier(self, timeout_ms: int) -> Future[Position]:
+        """The same from any thread, carried out by the capture thread."""
+        future: Future[Position] = Future()
+        self._requests.put((timeout_ms, future))
+        self._watcher.wake()
+        return future
+
+    def status(self) -> CaptureStatus:
+        """What capture is doing."""
+        return CaptureStatus(
+            backend=self._watcher.backend,
+            reason=self._watcher.reason,
+            dirty=len(self._watcher.dirty),
+            scanning=self._scanner.waiting,
+            scanned=self._scanner.scanned,
+            transfers=self._files.transfers,
+            journalled=self._ledger.journalled,
+            complete=self._complete,
+            problems=tuple(self._problems.values()),
+        )

@@ -1,0 +1,369 @@
+"""Compares dirty places with the index and journals what differs.
+
+The order within a batch: directories that moved, files that moved, what is new or changed with
+parents first, what is gone, and the times of directories last. So a mail that is renamed or copied
+is on the other side at every moment under one name at least, and no directory's time is touched
+after it was set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Concatenate, Final, ParamSpec
+
+from staqraft.capture import dirty, mailbox
+from staqraft.capture.directories import Directory
+from staqraft.capture.errors import ObjectUnstable
+from staqraft.capture.files import Files
+from staqraft.capture.ledger import Ledger
+from staqraft.capture.moves import order_moves
+from staqraft.capture.objects import identity_of, look, read_state, type_of
+from staqraft.capture.scanner import Scanner
+from staqraft.capture.structure import PARKING, Dirty, Moved
+from staqraft.capture.watcher import Batch, Watcher
+from staqraft.index import Entry
+from staqraft.journal.record import MailKind, Metadata, MovedFrom, ObjectType
+
+_STRUCTURAL: Final = dirty.NAMED | dirty.CREATED | dirty.DIRECTORY
+_REWRITTEN: Final = dirty.CONTENT | dirty.CLOSED | dirty.CREATED | dirty.SCANNED | dirty.ATTRIBUTES
+_RETRY_MS: Final = 20
+_P = ParamSpec("_P")
+
+
+@dataclass(slots=True)
+class _Found:
+    place: Dirty
+    path: bytes
+    now: os.stat_result | None
+    entry: Entry | None
+
+
+class Differences:
+    """Used by the capture thread. `may_remove(tree)` says whether removals are to be believed."""
+
+    def __init__(
+        self,
+        watcher: Watcher,
+        ledger: Ledger,
+        scanner: Scanner,
+        files: Files,
+        may_remove: Callable[[str], bool],
+        report: Callable[[str, str], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._watcher = watcher
+        self._ledger = ledger
+        self._index = ledger.index
+        self._scanner = scanner
+        self._files = files
+        self._may_remove = may_remove
+        self._report = report
+        self._now_ms = now_ms
+        self._parents: set[tuple[str, bytes]] = set()
+
+    def journal(self, batch: Batch) -> None:
+        """Journals everything in the batch. Raises JournalFull, IndexFull; then do it all again."""
+        self._parents.clear()
+        for moved in batch.moved:
+            self._directory_moved(moved)
+        found = self._look(batch.dirty)
+        self._files_moved(found)
+        present = sorted((f for f in found if f.now is not None and f.place.name), key=_by_path)
+        last: list[_Found] = []
+        for item in present:
+            self._guarded(item, self._present, last)
+        self._ledger.flush()
+        removed: set[tuple[str, bytes]] = set()
+        for item in sorted((f for f in found if f.now is None), key=_by_path):
+            self._gone(item, removed)
+        last += [f for f in found if f.now is not None and not f.place.name]
+        for item in sorted(last, key=_by_path, reverse=True):
+            self._guarded(item, self._directory)
+        self._ledger.flush()
+
+    def _guarded(
+        self, item: _Found, work: Callable[Concatenate[_Found, _P], None], *more: _P.args, **kw: _P.kwargs
+    ) -> None:
+        """One object that cannot be read is reported and tried again; the others go on."""
+        key = f"read {item.place.tree} {item.path!r}"
+        try:
+            work(item, *more, **kw)
+        except (OSError, ObjectUnstable) as error:
+            self._report(
+                key,
+                f"tree {item.place.tree}: {os.fsdecode(item.path)!r} cannot be read"
+                f" ({error}); it is tried again, see to its filesystem",
+            )
+            self._watcher.postpone(item.place, self._now_ms() + 50 * _RETRY_MS)
+        else:
+            self._report(key, "")
+
+    def _look(self, places: Iterable[Dirty]) -> list[_Found]:
+        found: dict[tuple[str, bytes], _Found] = {}
+        parents: dict[int, Dirty] = {}
+        for place in places:
+            path = place.path
+            fd = self._watcher.open(place.directory)
+            if fd is None:
+                if place.directory.parent is not None:
+                    self._unreachable(place)
+                continue
+            now = look(fd, place.name)
+            if now is not None and self._is_out(place, path, now):
+                now = None
+            entry = self._index.get(place.tree, path)
+            if now is not None or entry is not None:
+                found[place.tree, path] = _Found(place, path, now, entry)
+            if place.name and place.flags & (_STRUCTURAL | dirty.SCANNED):
+                parents.setdefault(
+                    id(place.directory), Dirty(place.directory, b"", dirty.SCANNED, place.first_ms)
+                )
+        for place in parents.values():  # their times changed with what is in them
+            path = place.directory.path
+            if (place.tree, path) in found:
+                continue
+            fd = self._watcher.open(place.directory)
+            now = None if fd is None else look(fd, b"")
+            if now is not None:
+                entry = self._index.get(place.tree, path)
+                found[place.tree, path] = _Found(place, path, now, entry)
+        return list(found.values())
+
+    def _unreachable(self, place: Dirty) -> None:
+        """Its directory is gone, or elsewhere and its own story is still in the queue."""
+        if not place.flags & dirty.LAST_CALL:
+            again = dirty.LAST_CALL if place.flags & dirty.AGAIN else dirty.AGAIN
+            later = Dirty(place.directory, place.name, place.flags | again, place.first_ms)
+            self._watcher.postpone(later, self._now_ms() + _RETRY_MS)
+
+    def _is_out(self, place: Dirty, path: bytes, now: os.stat_result) -> bool:
+        """Whether it is left out on purpose."""
+        kind = type_of(now)
+        is_directory = kind is ObjectType.DIRECTORY
+        if path and self._watcher.excludes[place.tree].excludes(path, is_directory=is_directory):
+            return True
+        if is_directory and place.name and self._watcher.is_foreign(place.directory, now):
+            self._report(
+                f"mount {place.tree} {path!r}",
+                f"tree {place.tree}: {os.fsdecode(path)!r} is a mount point or StaqRaft's own"
+                " directory, and is not replicated; make it a tree of its own, or exclude it",
+            )
+            return True
+        return False
+
+    # --- moves -----------------------------------------------------------------------------
+
+    def _directory_moved(self, moved: Moved) -> None:
+        tree = moved.directory.tree
+        entry = self._index.get(tree, moved.source)
+        parent = moved.target.rpartition(b"/")[0]
+        above = self._index.get(tree, parent)
+        if (
+            entry is None
+            or entry.metadata.type is not ObjectType.DIRECTORY
+            or above is None
+            or above.metadata.type is not ObjectType.DIRECTORY
+        ):
+            self._scanner.add(moved.directory, deep=True)  # not known there: as new here
+            return
+        at_target = self._index.get(tree, moved.target)
+        if at_target is not None:
+            self._ledger.remove(tree, moved.target, at_target)
+        self._ledger.upsert(
+            tree,
+            moved.target,
+            entry.metadata,
+            entry.identity,
+            before=None,
+            content=MovedFrom(moved.source),
+            mail=self._appeared(tree, moved.target, entry.metadata, moved_from=moved.source),
+        )
+        self._ledger.flush()
+        if self._watcher.excludes[tree].depends_on_place:
+            self._scanner.add(moved.directory, deep=True)
+
+    def _files_moved(self, found: list[_Found]) -> None:
+        """Files whose inode the index knows under a path where it no longer is."""
+        by_tree: dict[str, dict[bytes, tuple[_Found, bytes]]] = {}
+        for item in found:
+            now, entry = item.now, item.entry
+            if now is None or type_of(now) is not ObjectType.FILE:
+                continue
+            if entry is not None and entry.identity.ino == now.st_ino:
+                continue
+            source = self._left_behind(item.place.tree, item.path, now)
+            if source is not None:
+                by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
+        for tree, moves in by_tree.items():
+            touched = self._perform_moves(tree, moves)
+            for item in found:
+                if item.place.tree == tree and item.path in touched:
+                    item.entry = self._index.get(tree, item.path)
+
+    def _perform_moves(self, tree: str, moves: dict[bytes, tuple[_Found, bytes]]) -> set[bytes]:
+        """Journals the moves in an order that works. Returns all paths that took part."""
+        targets: dict[bytes, bytes] = {}  # each source once
+        for target, (_, source) in moves.items():
+            targets.setdefault(source, target)
+        plan = {target: source for source, target in targets.items()}
+        touched: set[bytes] = set()
+        for source, target in order_moves(plan, _parking):
+            if source in touched or target in touched:
+                self._ledger.flush()  # the index must show what stands there by now
+            item = moves[target][0] if target in moves else None
+            self._file_moved(tree, source, target, item)
+            touched |= {source, target}
+        self._ledger.flush()
+        return touched
+
+    def _left_behind(self, tree: str, path: bytes, now: os.stat_result) -> bytes | None:
+        for name in self._index.names_of(tree, now.st_dev, now.st_ino):
+            if name == path:
+                continue
+            entry = self._index.get(tree, name)
+            if entry is None or not entry.digest or entry.metadata.type is not ObjectType.FILE:
+                continue
+            there = self._files.inode_at(tree, name)
+            return name if there != now.st_ino else None  # still there: another name of it
+        return None
+
+    def _file_moved(self, tree: str, source: bytes, target: bytes, item: _Found | None) -> None:
+        entry = self._index.get(tree, source)
+        if entry is None:
+            return
+        before = self._index.get(tree, target)
+        if item is not None:
+            self._ensure_parents(item.place)
+        if before is not None and before.metadata.type is ObjectType.DIRECTORY:
+            self._ledger.remove(tree, target, before)
+            before = None
+        identity = entry.identity
+        if item is not None and item.now is not None and _same_but_name(entry, item):
+            identity = identity_of(item.now)
+        self._ledger.upsert(
+            tree,
+            target,
+            entry.metadata,
+            identity,
+            before=before,
+            digest=entry.digest,
+            content=MovedFrom(source),
+            mail=self._appeared(tree, target, entry.metadata, moved_from=source),
+        )
+
+    # --- what is there, what is gone --------------------------------------------------------
+
+    def _present(self, item: _Found, last: list[_Found]) -> None:
+        now, place, entry = item.now, item.place, item.entry
+        assert now is not None, "only what is there"
+        is_directory = type_of(now) is ObjectType.DIRECTORY
+        if entry is not None and is_directory != (entry.metadata.type is ObjectType.DIRECTORY):
+            self._ledger.remove(place.tree, item.path, entry)
+            self._ledger.flush()
+            entry = item.entry = None
+        if is_directory:
+            was = place.directory.child(place.name)
+            directory = self._watcher.attach(place.directory, place.name)
+            if directory is None:  # its move is still to be told, or it is gone again
+                self._watcher.postpone(
+                    Dirty(place.directory, place.name, dirty.DIRECTORY, place.first_ms),
+                    self._now_ms() + _RETRY_MS,
+                )
+                return
+            if directory is not was:
+                self._scanner.add(directory, deep=True)
+            if entry is not None:
+                last.append(item)
+                return
+            self._ensure_parents(place)
+            self._directory(item)
+            return
+        if (stale := place.directory.child(place.name)) is not None:
+            self._watcher.detach(stale)
+        self._ensure_parents(place)
+        self._files.compare(place, item.path, now, entry)
+
+    def _directory(self, item: _Found) -> None:
+        """A directory's own metadata."""
+        fd = self._watcher.open(item.place.directory)
+        state = None if fd is None else read_state(fd, item.place.name)
+        if state is None or state.metadata.type is not ObjectType.DIRECTORY:
+            return  # gone or replaced meanwhile: that is an event of its own
+        tree, entry = item.place.tree, item.entry
+        if entry is None or entry.metadata != state.metadata:
+            mail = None
+            if entry is None:
+                mail = self._appeared(tree, item.path, state.metadata, moved_from=None)
+            self._ledger.upsert(
+                tree, item.path, state.metadata, state.identity, before=entry, mail=mail
+            )
+            self._parents.add((tree, item.path))
+        elif entry.identity != state.identity:
+            self._ledger.refresh(tree, entry, state.identity)
+
+    def _gone(self, item: _Found, removed: set[tuple[str, bytes]]) -> None:
+        place = item.place
+        parent = item.path.rpartition(b"/")[0]
+        if (place.tree, parent) in removed:
+            removed.add((place.tree, item.path))
+            return  # it went with its directory
+        child = place.directory.child(place.name) if place.name else None
+        if child is not None:
+            return  # postponed: the map still has it, its story is not all read
+        entry = self._index.get(place.tree, item.path) if item.entry is not None else None
+        if entry is None:
+            return
+        if not self._may_remove(place.tree):
+            self._watcher.postpone(place, self._now_ms() + 250 * _RETRY_MS)
+            return
+        profile = self._watcher.trees[place.tree].profile
+        mail = mailbox.disappeared(profile, item.path, entry.metadata.type)
+        self._ledger.remove(place.tree, item.path, entry, mail)
+        removed.add((place.tree, item.path))
+
+    def _ensure_parents(self, place: Dirty) -> None:
+        """A directory stands in the index before what is in it."""
+        missing: list[Directory] = []
+        at: Directory | None = place.directory
+        while at is not None and (at.tree, at.path) not in self._parents:
+            known = self._index.get(at.tree, at.path)
+            if known is not None and known.metadata.type is ObjectType.DIRECTORY:
+                self._parents.add((at.tree, at.path))
+                break
+            missing.append(at)
+            at = at.parent
+        for directory in reversed(missing):
+            self._directory(
+                _Found(Dirty(directory, b"", 0, place.first_ms), directory.path, None, None)
+            )
+
+    def _appeared(
+        self, tree: str, path: bytes, metadata: Metadata, *, moved_from: bytes | None
+    ) -> MailKind | None:
+        profile = self._watcher.trees[tree].profile
+        return mailbox.appeared(profile, path, metadata.type, moved_from=moved_from)
+
+
+def _by_path(item: _Found) -> tuple[str, bytes]:
+    return item.place.tree, item.path
+
+
+def _parking(source: bytes) -> bytes:
+    directory, slash, name = source.rpartition(b"/")
+    return directory + slash + PARKING + name[:200]
+
+
+def _same_but_name(entry: Entry, item: _Found) -> bool:
+    """Whether a rename is all that happened to the file."""
+    now, m = item.now, entry.metadata
+    return (
+        now is not None
+        and not item.place.flags & _REWRITTEN
+        and now.st_ino == entry.identity.ino
+        and now.st_size == m.size
+        and now.st_mtime_ns == m.mtime_ns
+        and (now.st_mode & 0o7777, now.st_uid, now.st_gid) == (m.mode, m.uid, m.gid)
+        and now.st_nlink == 1
+    )

@@ -1,0 +1,95 @@
+"""What capture needs of the journal and the index, and what it tells its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from staqraft.index import Entry, Totals
+from staqraft.journal.record import Record
+from staqraft.model import Epoch, Position
+
+
+class JournalPort(Protocol):
+    """The writer's side of the journal; see staqraft.journal."""
+
+    @property
+    def last(self) -> Position:
+        """The last record."""
+        ...
+
+    def append(self, records: Sequence[Record], epoch: Epoch) -> Position:
+        """All or nothing. Raises JournalFull and leaves the journal as it was."""
+        ...
+
+    def sync(self) -> Position:
+        """Makes what was appended durable."""
+        ...
+
+
+class IndexPort(Protocol):
+    """What capture uses of the index; see staqraft.index."""
+
+    def get(self, tree: str, path: bytes) -> Entry | None:
+        """The entry at a path."""
+        ...
+
+    def children(self, tree: str, path: bytes) -> list[Entry]:
+        """The entries of a directory."""
+        ...
+
+    def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
+        """The paths of an inode."""
+        ...
+
+    def totals(self, tree: str) -> Totals:
+        """How much the tree holds."""
+        ...
+
+    def put(self, tree: str, entry: Entry) -> None:
+        """Sets an entry."""
+        ...
+
+    def remove(self, tree: str, path: bytes) -> None:
+        """Forgets an entry with all below it."""
+        ...
+
+    def move(self, tree: str, source: bytes, target: bytes) -> None:
+        """Renames an entry with all below it."""
+        ...
+
+    def signature(self, tree: str, path: bytes) -> bytes | None:
+        """The block signatures of a file."""
+        ...
+
+    def put_signature(self, tree: str, path: bytes, blocks: bytes | None) -> None:
+        """Keeps them."""
+        ...
+
+    def commit(self, position: Position) -> None:
+        """Keeps all that was put."""
+        ...
+
+    def meta(self, key: str) -> str | None:
+        """A note."""
+        ...
+
+    def set_meta(self, key: str, value: str | None) -> None:
+        """Keeps a note."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureStatus:
+    """What capture is doing, for status and metrics. Sizes in places, not bytes."""
+
+    backend: str
+    reason: str  # why not fanotify; "" if it is
+    dirty: int
+    scanning: int  # directories still to be compared
+    scanned: int  # directories compared since the start
+    transfers: int  # large files on their way
+    journalled: int  # records since the start
+    complete: bool  # every tree was compared since the start, or since events were lost
+    problems: tuple[str, ...]  # sentences for people

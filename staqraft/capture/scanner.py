@@ -1,0 +1,141 @@
+"""Compares directories with the index and marks what differs, a slice at a time.
+
+Runs at the start, after lost events, and for each directory that came into a tree. It reads
+directory entries and the index only; what differs is marked like an event and takes the same way
+as everything else. A directory is listed after it was added to the map, so that a change between
+the two is seen by the listing or by an event. A restarted scan costs only the comparison: what was
+captured before stands in the index.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from staqraft.capture import dirty
+from staqraft.capture.directories import Directory
+from staqraft.capture.dirty import Key
+from staqraft.capture.objects import type_of
+from staqraft.capture.ports import IndexPort
+from staqraft.capture.watcher import Watcher
+from staqraft.index import Entry
+from staqraft.journal.record import ObjectType
+
+_SLICE: Final = 500
+_RACY_NS: Final = 2_000_000_000
+"""A file that changed less than this before the last commit may have changed again in the same
+tick of the clock: its content is compared, not only its times."""
+
+
+class Scanner:
+    """A queue of directories to compare."""
+
+    def __init__(self, watcher: Watcher, index: IndexPort, captured_ns: int | None) -> None:
+        self.scanned = 0
+        self._watcher = watcher
+        self._index = index
+        self._racy_after = None if captured_ns is None else captured_ns - _RACY_NS
+        self._queue: deque[tuple[Directory, bool]] = deque()
+        self._queued: dict[Key, bool] = {}
+        self._current: Iterator[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Directories that are still to be compared."""
+        return len(self._queue) + (self._current is not None)
+
+    def add(self, directory: Directory, *, deep: bool) -> None:
+        """Compares a directory; with `deep` also the known directories below it.
+
+        New ones are added by whoever attaches them.
+        """
+        if directory.key not in self._queued:
+            self._queue.append((directory, deep))
+            self._queued[directory.key] = deep
+        elif deep:
+            self._queued[directory.key] = True
+
+    def step(self) -> None:
+        """Compares some hundred entries."""
+        if self._current is None:
+            if not self._queue:
+                return
+            directory, _ = self._queue.popleft()
+            deep = self._queued.pop(directory.key)
+            self._current = self._compare(directory, deep=deep)
+        if next(self._current, self) is self:
+            self._current = None
+            self.scanned += 1
+
+    def _compare(self, directory: Directory, *, deep: bool) -> Iterator[None]:
+        fd = self._watcher.open(directory)
+        if fd is None or directory.key not in self._watcher.directories.by_key:
+            return
+        path = directory.path
+        known = {e.path.rpartition(b"/")[2]: e for e in self._index.children(directory.tree, path)}
+        itself = self._index.get(directory.tree, path)
+        if itself is None or not self._same(os.fstat(fd), itself):
+            self._watcher.mark(directory, b"", dirty.SCANNED)
+        excludes = self._watcher.excludes[directory.tree]
+        fd = os.dup(fd)  # the watcher's may be closed between slices
+        try:
+            with os.scandir(fd) as listing:
+                for count, item in enumerate(listing, 1):
+                    name = os.fsencode(item.name)
+                    below = directory.below(name)
+                    try:
+                        found = item.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # gone while it was listed
+                    is_directory = stat.S_ISDIR(found.st_mode)
+                    if not excludes.excludes(below, is_directory=is_directory):
+                        self._look(directory, name, found, known.pop(name, None), deep=deep)
+                    if count % _SLICE == 0:
+                        yield
+                        if directory.key not in self._watcher.directories.by_key:
+                            return
+        finally:
+            os.close(fd)
+        for name in known:
+            self._watcher.mark(directory, name, dirty.SCANNED | dirty.NAMED)
+
+    def _look(
+        self,
+        directory: Directory,
+        name: bytes,
+        found: os.stat_result,
+        entry: Entry | None,
+        *,
+        deep: bool,
+    ) -> None:
+        if stat.S_ISDIR(found.st_mode):
+            child = directory.child(name)
+            if child is None or child.inode != (found.st_dev, found.st_ino):
+                self._watcher.mark(directory, name, dirty.SCANNED | dirty.DIRECTORY)
+                return
+            if deep:
+                self.add(child, deep=True)
+        if entry is None or not self._same(found, entry):
+            self._watcher.mark(directory, name, dirty.SCANNED)
+
+    def _same(self, found: os.stat_result, entry: Entry) -> bool:
+        """Whether nothing can have changed. The device's number may, by a reboot."""
+        m, i = entry.metadata, entry.identity
+        if (
+            found.st_ctime_ns != i.ctime_ns
+            or found.st_ino != i.ino
+            or found.st_dev != i.dev
+            or found.st_mtime_ns != m.mtime_ns
+            or stat.S_IMODE(found.st_mode) != m.mode
+            or found.st_uid != m.uid
+            or found.st_gid != m.gid
+            or type_of(found) is not m.type
+        ):
+            return False
+        if m.type is not ObjectType.FILE:
+            return True
+        racy = self._racy_after is not None and i.ctime_ns >= self._racy_after
+        return found.st_size == m.size and len(entry.digest) > 0 and not racy

@@ -1,0 +1,175 @@
+"""What staqctl does for each command; each returns the exit code."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from staqraft import certs
+from staqraft.api.admin import BARRIER_DEFAULT_MS, SWITCH_OVER_DEFAULT_MS
+from staqraft.cli import rendering
+from staqraft.cli.concerns import concerns
+from staqraft.cli.connection import configuration, connected, worker
+from staqraft.errors import ActionError, ConfigError
+from staqraft.model import GroupId
+from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, data_worker_pb2, data_worker_pb2_grpc
+
+OK = 0
+ATTENTION = 1  # status: answered, and something is wrong
+STATUS_S = 5.0
+SLACK_S = 3.0  # for the way; the daemon keeps the time-out itself
+
+Print = Callable[[str], None]
+
+
+def to_json(message: Message) -> str:
+    """One line, names as in proto/, every field."""
+    content = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return json.dumps(content)
+
+
+def show(line: str) -> None:
+    """Prints a line at once, so that a pipe sees progress."""
+    print(line, flush=True)
+
+
+async def status(options: Namespace) -> int:
+    """The cluster as the daemon sees it."""
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        response: admin_pb2.GetStatusResponse = await stub.GetStatus(
+            admin_pb2.GetStatusRequest(), timeout=STATUS_S
+        )
+    show(to_json(response) if options.json else rendering.render_status(response))
+    return ATTENTION if concerns(response) else OK
+
+
+async def barrier(options: Namespace) -> int:
+    """Waits until everything written before is durable on every in-sync replica."""
+    timeout_ms = options.timeout or BARRIER_DEFAULT_MS
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        response: admin_pb2.BarrierResponse = await stub.Barrier(
+            admin_pb2.BarrierRequest(
+                group=options.group, timeout_ms=timeout_ms, min_replicas=options.min_replicas
+            ),
+            timeout=timeout_ms / 1000 + SLACK_S,
+        )
+    show(to_json(response) if options.json else rendering.render_barrier(response))
+    return OK
+
+
+async def switchover(options: Namespace) -> int:
+    """Hands a group over; shows each step."""
+    timeout_ms = options.timeout or SWITCH_OVER_DEFAULT_MS
+    succeeded = False
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = admin_pb2.SwitchOverRequest(
+            group=options.group,
+            target=options.to,
+            reason=options.reason,
+            timeout_ms=timeout_ms,
+            requested_by=f"{getpass.getuser()} on {socket.gethostname()}",
+        )
+        step: admin_pb2.SwitchOverResponse
+        async for step in stub.SwitchOver(request, timeout=timeout_ms / 1000 + SLACK_S):
+            show(to_json(step) if options.json else rendering.render_step(step))
+            succeeded = step.done and step.succeeded
+    return OK if succeeded else ActionError.exit_code
+
+
+async def events(options: Namespace) -> int:
+    """The history; with --follow until interrupted."""
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = admin_pb2.ListEventsRequest(after=options.after, follow=options.follow)
+        event: admin_pb2.ListEventsResponse
+        async for event in stub.ListEvents(request, timeout=None if options.follow else STATUS_S):
+            show(to_json(event) if options.json else rendering.render_event(event))
+    return OK
+
+
+async def quarantine_list(options: Namespace) -> int:
+    """What is in quarantine on this host, asked of the data worker itself."""
+    config = configuration(options)
+    groups = [GroupId(options.group)] if options.group else sorted(config.groups)
+    if unknown := [group for group in groups if group not in config.groups]:
+        known = ", ".join(sorted(config.groups))
+        raise ConfigError([f"there is no group {unknown[0]!r}: it is one of {known}"])
+    found = data_worker_pb2.ListQuarantineResponse()
+    for group in groups:
+        async with worker(config, config.worker_socket(group, "trees")) as channel:
+            stub = data_worker_pb2_grpc.TreesWorkerServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+            response: data_worker_pb2.ListQuarantineResponse = await stub.ListQuarantine(
+                data_worker_pb2.ListQuarantineRequest(), timeout=STATUS_S
+            )
+        found.entries.extend(response.entries)
+    show(to_json(found) if options.json else rendering.render_quarantine(found))
+    return OK
+
+
+def certs_init(options: Namespace) -> int:
+    """Makes the cluster's certificate authority."""
+    made = certs.init(options.directory, options.cluster, **_validity(options), force=options.force)
+    _tell(
+        options,
+        made,
+        f"Made the authority of cluster {options.cluster}: {made.certificate}, valid until"
+        f" {made.not_after:%Y-%m-%d}.\nKeep {made.key} on this machine or offline: who has it can"
+        " join the cluster. Next: 'staqctl certs issue' for each node.",
+    )
+    return OK
+
+
+def certs_issue(options: Namespace) -> int:
+    """Makes certificates for nodes, or for administrators."""
+    make = certs.issue_admin if options.admin else certs.issue
+    for name in options.names:
+        made = make(options.directory, name, **_validity(options), force=options.force)
+        whom = f"administrator {name}" if options.admin else f"node {name}"
+        _tell(
+            options,
+            made,
+            f"Made the certificate of {whom}, valid until {made.not_after:%Y-%m-%d}."
+            f"\nCopy to {name}: {made.ca} {made.certificate} {made.key} (mode 0600)",
+        )
+    return OK
+
+
+def _validity(options: Namespace) -> dict[str, int]:
+    return {} if options.days is None else {"days": options.days}
+
+
+def _tell(options: Namespace, made: certs.Issued, text: str) -> None:
+    if options.json:
+        content: dict[str, str] = {
+            "ca": _path(made.ca),
+            "certificate": _path(made.certificate),
+            "key": _path(made.key),
+            "not_after": made.not_after.isoformat(),
+        }
+        text = json.dumps(content)
+    show(text)
+
+
+def _path(path: Path) -> str:
+    return os.fsdecode(path)
+
+
+def report(error: str, exit_code: int, *, as_json: bool) -> None:
+    """Says on stderr what went wrong, and to programs as an object on stdout."""
+    print(f"staqctl: {error}", file=sys.stderr, flush=True)
+    if as_json:
+        show(json.dumps({"error": error, "exit_code": exit_code}))

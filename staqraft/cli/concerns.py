@@ -1,0 +1,103 @@
+"""What is wrong in a status, each with what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from staqraft.wire.v1 import admin_pb2, data_worker_pb2
+
+
+def concerns(status: admin_pb2.GetStatusResponse) -> list[str]:
+    """Sentences for an administrator; none: everything is as it should be."""
+    return [
+        *_nodes(status),
+        *_raft(status),
+        *(line for group in status.groups for line in _group(group, status)),
+    ]
+
+
+def notices(status: admin_pb2.GetStatusResponse) -> list[str]:
+    """What is worth knowing but is not wrong."""
+    found = []
+    for group in status.groups:
+        count = group.trees.quarantined if group.HasField("trees") else 0
+        if count:
+            objects = "1 object is" if count == 1 else f"{count} objects are"
+            found.append(
+                f"group {group.group}: {objects} in quarantine on {status.node}: see 'staqctl"
+                " quarantine list' for what this node had and the active had not"
+            )
+        if group.switchover_target:
+            found.append(
+                f"group {group.group}: a switchover to {group.switchover_target} is pending"
+            )
+    return found
+
+
+def _nodes(status: admin_pb2.GetStatusResponse) -> Iterator[str]:
+    versions = {node.version for node in status.nodes if node.version}
+    for node in status.nodes:
+        if not node.reachable:
+            yield (
+                f"{node.node} is not heard by {status.node}: is the host up ('ping'), does its"
+                " daemon run ('systemctl status staqraftd' there), and are the links between them?"
+            )
+        if node.config_differs:
+            yield (
+                f"the configuration of {node.node} differs from that of {status.node}: compare the"
+                " files; 'staqraftd --check' prints a fingerprint that is to be the same everywhere"
+            )
+    if len(versions) > 1:
+        yield (
+            f"the nodes run different versions ({', '.join(sorted(versions))}): finish the upgrade"
+        )
+
+
+def _raft(status: admin_pb2.GetStatusResponse) -> Iterator[str]:
+    if not status.raft.has_quorum:
+        yield (
+            f"{status.node} is not in touch with a majority of the nodes: it can neither become nor"
+            " stay active. Bring another node or its link back"
+        )
+    if status.raft.problem:
+        yield f"{status.node} does not vote: {status.raft.problem}"
+
+
+def _group(group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse) -> Iterator[str]:
+    name = f"group {group.group}"
+    if not group.active:
+        yield f"{name}: nobody is active, so its addresses and services are down"
+        yield from (
+            f"{name}: {status.node} does not take over: {why}" for why in group.not_eligible
+        )
+    replicas = sorted(n.node for n in status.nodes if n.role == "replica")
+    missing = [r for r in replicas if r not in group.in_sync]
+    if group.active and missing:
+        yield (
+            f"{name}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in sync: if"
+            f" {group.active} fails now, nobody takes over by itself"
+        )
+    if group.maintenance:
+        yield f"{name}: maintenance is on, nothing is taken over automatically"
+    if group.active == status.node:
+        for vip in group.vips:
+            if not vip.held:
+                yield f"{name}: {vip.address} is not on {vip.interface} though this is the active"
+    for service in group.services:
+        if service.state == "failed":
+            yield f"{name}: {service.detail or f'service {service.name} is not well'}"
+    for problem in _problems(group):
+        yield f"{name}: {problem}"
+
+
+def _problems(group: admin_pb2.GroupStatus) -> Iterator[str]:
+    """Of the group and its data worker, each text once: the daemon may repeat its worker's."""
+    told: list[data_worker_pb2.WorkerProblem] = [*group.problems]
+    if group.HasField("trees"):
+        told += group.trees.problems
+        if group.trees.needs_reconcile:
+            yield f"the trees are to be compared with the active's: {group.trees.needs_reconcile}"
+    if group.HasField("stream"):
+        told += group.stream.problems
+        yield from (f"{p.node}: {p.problem}" for p in group.stream.peers if p.problem)
+    yield from dict.fromkeys(problem.text for problem in told)

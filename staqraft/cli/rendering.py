@@ -1,0 +1,268 @@
+"""Answers of the daemon as text for people. Pure; what came from elsewhere is made harmless."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, tzinfo
+
+from staqraft.cli.concerns import concerns, notices
+from staqraft.wire.v1 import admin_pb2, data_worker_pb2, types_pb2
+
+WIDTH = 100
+LABEL = 14
+
+_SESSION = {
+    data_worker_pb2.SESSION_STATE_IDLE: "idle",
+    data_worker_pb2.SESSION_STATE_DISCONNECTED: "not connected",
+    data_worker_pb2.SESSION_STATE_RECONCILING: "comparing trees",
+    data_worker_pb2.SESSION_STATE_CATCHING_UP: "catching up",
+    data_worker_pb2.SESSION_STATE_STREAMING: "streaming",
+}
+
+
+def safe(text: str) -> str:
+    """`text` without anything that could steer a terminal or begin a line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def path_text(path: bytes) -> str:
+    """A path as bytes on disk, readable; what is not UTF-8 appears as \\xNN."""
+    return safe(path.decode(errors="backslashreplace"))
+
+
+def local_time(wall_ms: int, zone: tzinfo | None = None) -> str:
+    """A wall-clock time for people: local, to the second."""
+    moment = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone(zone)
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def size_text(size: int) -> str:
+    """Bytes in binary units, three digits."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1000:  # noqa: PLR2004 - so that no unit needs four digits
+            return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration_text(milliseconds: float) -> str:
+    """A duration with the precision that matters."""
+    if milliseconds < 1000:  # noqa: PLR2004 - a second
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 120_000:  # noqa: PLR2004 - two minutes
+        return f"{milliseconds / 1000:.1f} s"
+    minutes = round(milliseconds / 60_000)
+    if minutes < 120:  # noqa: PLR2004 - two hours
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Left-aligned columns as wide as their content; the first row is the head."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def position_text(position: types_pb2.Position) -> str:
+    """`epoch:seq`, as everywhere in StaqRaft."""
+    return f"{position.epoch}:{position.seq}"
+
+
+# --- status -------------------------------------------------------------------------------------
+
+
+def render_status(status: admin_pb2.GetStatusResponse) -> str:
+    """The whole status, what matters most first."""
+    wrong = concerns(status)
+    known = notices(status)
+    lines = [
+        f"cluster {safe(status.cluster)}, seen by {safe(status.node)}"
+        f" (StaqRaft {safe(status.version)})",
+        "",
+    ]
+    if wrong:
+        lines += ["NEEDS ATTENTION", *_bullets(wrong), ""]
+    else:
+        lines += ["All is well.", ""]
+    if known:
+        lines += ["Worth knowing", *_bullets(known), ""]
+    lines += _nodes(status)
+    for group in status.groups:
+        lines += ["", *_group(group, status.node)]
+    return "\n".join(lines)
+
+
+def _bullets(sentences: Sequence[str]) -> list[str]:
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(
+            safe(sentence),
+            WIDTH,
+            initial_indent="  - ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def _nodes(status: admin_pb2.GetStatusResponse) -> list[str]:
+    rows: list[list[str]] = [["NODE", "ROLE", "HEARD", "VERSION", "CONFIGURATION", "RAFT"]]
+    for node in sorted(status.nodes, key=lambda n: n.node):
+        here = node.node == status.node
+        rows.append(
+            [
+                safe(node.node),
+                safe(node.role),
+                "(this node)" if here else ("yes" if node.reachable else "NO"),
+                safe(node.version) or "?",
+                "DIFFERS" if node.config_differs else "same",
+                "leader" if node.node == status.raft.leader else "",
+            ]
+        )
+    raft = status.raft
+    quorum = "in touch with a majority" if raft.has_quorum else "NOT in touch with a majority"
+    behind = raft.commit_index - raft.applied_index
+    applied = f"{behind} entries behind" if behind else "all applied"
+    late = f", {raft.late_ticks} late ticks" if raft.late_ticks else ""
+    return [
+        *table(rows),
+        f"Raft: {quorum}, term {raft.term}, entry {raft.commit_index}, {applied}{late}",
+    ]
+
+
+def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
+    head = f"GROUP {safe(group.group)}"
+    lines = textwrap.wrap(f"{head}: {safe(group.summary)}" if group.summary else head, WIDTH)
+
+    def say(label: str, text: str) -> None:
+        if text:
+            lines.append(f"  {label.ljust(LABEL)}{safe(text)}")
+
+    active = group.active or "nobody"
+    fence = f", the one before was fenced by: {group.last_fence}" if group.last_fence else ""
+    say("active", f"{active} in epoch {group.epoch}{fence}")
+    say("in sync", ", ".join(group.in_sync) or "nobody")
+    lease = f", lease runs for {duration_text(group.lease_left_ms)}" if group.lease_left_ms else ""
+    say(f"{me} is", f"{group.phase}{lease}")
+    for reason in group.not_eligible:
+        say("no takeover", reason)
+    for vip in group.vips:
+        held = "held here" if vip.held else "not here"
+        say("address", f"{vip.address} on {vip.interface}: {held}")
+    for service in group.services:
+        # What is wrong with a failed one stands under NEEDS ATTENTION.
+        say("service", f"{service.name}: {service.state}")
+    if group.HasField("stream"):
+        _stream(group.stream, say)
+    if group.HasField("trees"):
+        _trees(group.trees, say)
+    return lines
+
+
+Say = Callable[[str, str], None]
+
+
+def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:
+    for peer in stream.peers:
+        parts = [_SESSION.get(peer.state, "unknown")]
+        if peer.ring:
+            parts[0] += f" over {peer.ring}"
+        if peer.objects_total:
+            parts.append(f"{peer.objects_done:,} of {peer.objects_total:,} objects")
+        if peer.state in {
+            data_worker_pb2.SESSION_STATE_CATCHING_UP,
+            data_worker_pb2.SESSION_STATE_STREAMING,
+        }:
+            parts.append(f"{peer.lag_records:,} records behind")
+        parts.append(f"durable {position_text(peer.durable)}")
+        parts.append(f"heard {duration_text(peer.heard_ms_ago)} ago")
+        say("peer", f"{peer.node}: {', '.join(parts)}")
+    say(
+        "journal",
+        f"{position_text(stream.first)} to {position_text(stream.last)},"
+        f" {size_text(stream.journal_bytes)}",
+    )
+
+
+def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
+    for tree in trees.trees:
+        waiting = f", {tree.dirty:,} changes to read" if tree.dirty else ""
+        say(
+            "tree",
+            f"{tree.tree} ({tree.path}): {tree.objects:,} objects, {size_text(tree.bytes)}{waiting}",
+        )
+    if trees.role == data_worker_pb2.WORKER_ROLE_STANDBY:
+        say("applied", position_text(trees.applied))
+    running = trees.reconcile
+    if trees.HasField("reconcile") and not running.done:
+        say(
+            "comparing",
+            f"{running.objects_done:,} of {running.objects_total:,} objects,"
+            f" {size_text(running.bytes_done)} fetched",
+        )
+    if trees.quarantined:
+        say("quarantine", f"{trees.quarantined:,} objects")
+
+
+# --- the other answers --------------------------------------------------------------------------
+
+
+def render_barrier(response: admin_pb2.BarrierResponse) -> str:
+    """One sentence."""
+    where = " and ".join(safe(r) for r in response.replicas)
+    took = duration_text(response.elapsed_us / 1000)
+    text = (
+        f"Everything written before is durable on {where}"
+        f" (position {position_text(response.position)}, {took})."
+    )
+    if response.degraded:
+        text += " That is one host only: no other replica is in sync."
+    return text
+
+
+def render_step(response: admin_pb2.SwitchOverResponse) -> str:
+    """One line of a switchover's progress."""
+    ending = ""
+    if response.done:
+        ending = f" (epoch {response.epoch})" if response.succeeded else " (NOT done)"
+    return f"{response.elapsed_ms / 1000:7.2f} s  {safe(response.step)}{ending}"
+
+
+def render_event(event: admin_pb2.ListEventsResponse, zone: tzinfo | None = None) -> str:
+    """One line of the history."""
+    where = f"{safe(event.group)}@{event.epoch}" if event.group else "cluster"
+    return (
+        f"{local_time(event.wall_ms, zone)}  {where:<12} {safe(event.node):<8}"
+        f" {safe(event.kind):<14} {safe(event.text)}"
+    )
+
+
+def render_quarantine(
+    response: data_worker_pb2.ListQuarantineResponse, zone: tzinfo | None = None
+) -> str:
+    """A table, oldest first."""
+    if not response.entries:
+        return "Nothing is in quarantine on this node."
+    rows = [["SINCE", "EPOCH", "SIZE", "TREE", "PATH", "WHY", "KEPT AT"]]
+    rows += [
+        [
+            local_time(entry.wall_ms, zone),
+            str(entry.epoch),
+            size_text(entry.size),
+            safe(entry.tree),
+            path_text(entry.path),
+            safe(entry.reason),
+            safe(entry.kept_at),
+        ]
+        for entry in response.entries
+    ]
+    return "\n".join(table(rows))

@@ -1,0 +1,197 @@
+"""staqctl: what administrators ask of a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from staqraft import __version__
+from staqraft.cli import commands
+from staqraft.cli.connection import DEFAULT_CONFIG, Refusal
+from staqraft.config.values import duration_ms
+from staqraft.errors import StaqraftError
+
+INTERRUPTED = 130
+
+EXIT_CODES = """\
+exit codes:
+  0    done; for status: all is well
+  1    status: the daemon answered, and something needs attention; others: any other error
+  2    wrong usage, request or configuration
+  3    Raft cannot do it, or the outcome is unknown
+  4    the journal cannot be read or written
+  5    the replication stream failed
+  6    a change could not be applied
+  7    an address, service or fence action failed; the switchover was not done
+  8    nobody is active, or the node asked is not
+  9    the barrier was not reached in time
+  10   the daemon does not answer
+  11   a certificate cannot be made or used
+  130  interrupted
+"""
+
+Command = Callable[[argparse.Namespace], int | Coroutine[Any, Any, int]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options.run, options)
+    except Refusal as error:
+        exit_code = error.ends_with
+        commands.report(str(error), exit_code, as_json=options.json)
+    except StaqraftError as error:
+        exit_code = error.exit_code
+        commands.report(str(error), exit_code, as_json=options.json)
+    except KeyboardInterrupt:
+        exit_code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has enough; Python would complain once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        exit_code = commands.OK
+    return exit_code
+
+
+def _run(command: Command, options: argparse.Namespace) -> int:
+    result = command(options)
+    return result if isinstance(result, int) else asyncio.run(result)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _common()
+    parser = argparse.ArgumentParser(
+        prog="staqctl",
+        description="Looks into and operates a StaqRaft cluster.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    # The common options may stand before or after the command: only here do they have defaults.
+    parser.set_defaults(
+        config=None, node=None, socket=None, address=None, ca=None, cert=None, key=None, json=False
+    )
+    parser.add_argument("--version", action="version", version=f"staqctl {__version__}")
+    add = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Command, text: str) -> argparse.ArgumentParser:
+        made = add.add_parser(name, help=text, description=text, parents=[common])
+        made.set_defaults(run=run)
+        return made
+
+    command("status", commands.status, "Show the cluster as the daemon sees it.")
+    barrier = command(
+        "barrier",
+        commands.barrier,
+        "Wait until everything written before now is durable on every in-sync replica.",
+    )
+    _group(barrier)
+    _timeout(barrier, "10s")
+    barrier.add_argument(
+        "--min-replicas",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="fail unless so many replicas, the active included, have it (default: 1)",
+    )
+    switchover = command(
+        "switchover", commands.switchover, "Hand a group over to the other replica."
+    )
+    _group(switchover)
+    _timeout(switchover, "60s")
+    switchover.add_argument("--to", default="", metavar="NODE", help="the replica to become active")
+    switchover.add_argument("--reason", default="", help="for the history")
+    events = command("events", commands.events, "Show the history, oldest first.")
+    events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
+    events.add_argument(
+        "--after", type=_count, default=0, metavar="INDEX", help="only events behind this one"
+    )
+    _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
+    quarantine = add.add_parser("quarantine", help="Show what a returning node had to itself.")
+    listing = quarantine.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "list", help="List what is in quarantine on this host.", parents=[common]
+    )
+    _group(listing)
+    listing.set_defaults(run=commands.quarantine_list)
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    where = common.add_argument_group("which daemon")
+    where.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"its configuration (default: {DEFAULT_CONFIG}); names the socket and certificates",
+    )
+    where.add_argument("--node", metavar="NAME", help="this node, if the configuration leaves it")
+    where.add_argument("--socket", type=Path, metavar="PATH", help="its admin socket on this host")
+    where.add_argument(
+        "--address", metavar="HOST:PORT", help="a node over the network, with --ca, --cert, --key"
+    )
+    where.add_argument("--ca", type=Path, metavar="FILE", help="the cluster's authority")
+    where.add_argument("--cert", type=Path, metavar="FILE", help="an administrator's certificate")
+    where.add_argument("--key", type=Path, metavar="FILE", help="its key")
+    common.add_argument("--json", action="store_true", help="for programs: one object a line")
+    return common
+
+
+def _add_certs(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    add = parser.add_subparsers(metavar="COMMAND", required=True)
+    init = add.add_parser("init", help="Make the certificate authority.", parents=[common])
+    init.add_argument("cluster", help="the cluster's name")
+    init.set_defaults(run=commands.certs_init)
+    issue = add.add_parser("issue", help="Make certificates of nodes.", parents=[common])
+    issue.add_argument("names", nargs="+", metavar="NAME", help="the node's name")
+    issue.add_argument(
+        "--admin", action="store_true", help="the names are administrators, for use over TCP"
+    )
+    issue.set_defaults(run=commands.certs_issue)
+    for made in (init, issue):
+        made.add_argument(
+            "--directory",
+            "-d",
+            type=Path,
+            default=Path(),
+            metavar="DIR",
+            help="where the authority is kept (default: the current directory)",
+        )
+        made.add_argument("--days", type=_count, help="validity")
+        made.add_argument("--force", action="store_true", help="replace what exists")
+
+
+def _group(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--group", "-g", default="", help="the group, if there are several")
+
+
+def _timeout(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        default=None,
+        metavar="TIME",
+        help=f"give up after this time, for instance 500ms or 30s (default: {default})",
+    )
+
+
+def _duration(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""staqraftd: the daemon of a node."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from staqraft import __version__
+from staqraft.cli.connection import DEFAULT_CONFIG
+from staqraft.config.loader import check, load
+from staqraft.config.schema import Config
+from staqraft.errors import StaqraftError
+from staqraft.logs import setup
+from staqraft.model import NodeId
+
+Daemon = Callable[[Config], int]
+
+
+def main(arguments: Sequence[str] | None = None, *, daemon: Daemon | None = None) -> int:
+    """Checks the configuration, or runs the node until it is told to stop; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    node = None if options.node is None else NodeId(options.node)
+    if options.check:
+        exit_code, lines = check(options.config, node)
+        print("\n".join(lines), file=sys.stderr if exit_code else sys.stdout)
+        if exit_code == 0:
+            print("OK")
+        return exit_code
+    setup()
+    try:
+        config = load(options.config, node)
+        setup(config.log_level)
+        return (daemon or _real_daemon)(config)
+    except StaqraftError as error:
+        print(f"staqraftd: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _real_daemon(config: Config) -> int:
+    # Not before it is needed: --check is to work where the daemon's libraries do not.
+    from staqraft.daemon.node import main as run_node  # noqa: PLC0415
+
+    return run_node(config)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="staqraftd",
+        description="A node of a StaqRaft cluster. Runs in the foreground; use systemd.",
+        epilog="exit codes: 0 stopped as asked, or the configuration is good; 2 the configuration"
+        " is not usable; others as in 'staqctl --help'",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"the configuration (default: {DEFAULT_CONFIG})",
+    )
+    parser.add_argument(
+        "--node", metavar="NAME", help="which node this is, if the configuration leaves it"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check the configuration, print OK or every problem as file:line, and end",
+    )
+    parser.add_argument("--version", action="version", version=f"staqraftd {__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The one thread that ticks every Raft member of this process.
+
+A member is ticked when its period is over or when it is woken (a message, a proposal), whichever
+is first. Members are staggered, and an exception in one is logged and does not stop another. A tick
+that comes late by more than the member allows is counted and logged: elections that nobody
+understands usually begin there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+logger = logging.getLogger(__name__)
+
+_LOG_LATE_EVERY_S: Final = 10.0
+
+
+class Ticked(Protocol):
+    """What is ticked."""
+
+    @property
+    def name(self) -> str:
+        """For the log."""
+
+    def tick(self) -> None:
+        """One step, on the ticker's thread."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    member: Ticked
+    period_s: float
+    late_s: float
+    due: float
+    late: int = 0
+    said_late_at: float = float("-inf")
+    failed: str = ""
+
+
+class RaftTicker:
+    """Runs a thread while it has members. `clock` gives seconds that never go back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._slots: dict[int, _Slot] = {}
+        self._woken: set[int] = set()
+        self._busy: int | None = None
+        self._thread: threading.Thread | None = None
+
+    def add(self, member: Ticked, *, period_s: float, late_s: float) -> None:
+        """Ticks `member` from now on; a tick later than `late_s` counts as late."""
+        with self._condition:
+            place = len(self._slots)
+            due = self._clock() + period_s * (place % 8) / 8
+            self._slots[id(member)] = _Slot(member, period_s, late_s, due)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
+                self._thread.start()
+            self._condition.notify_all()
+
+    def remove(self, member: Ticked) -> None:
+        """Returns when `member` is not being ticked and will not be again."""
+        key = id(member)
+        with self._condition:
+            self._slots.pop(key, None)
+            self._woken.discard(key)
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: self._busy != key)
+            thread = self._thread if not self._slots else None
+        if thread is not None:
+            thread.join()
+
+    def wake(self, member: Ticked) -> None:
+        """Ticks `member` at once. From any thread."""
+        with self._condition:
+            if id(member) in self._slots:
+                self._woken.add(id(member))
+                self._condition.notify_all()
+
+    def late_ticks(self, member: Ticked) -> int:
+        """How many ticks of `member` came late."""
+        slot = self._slots.get(id(member))
+        return slot.late if slot is not None else 0
+
+    def _run(self) -> None:
+        while (batch := self._next()) is not None:
+            for key, slot in batch:
+                with self._condition:
+                    if key not in self._slots:
+                        continue
+                    self._busy = key
+                self._tick(slot)
+                with self._condition:
+                    self._busy = None
+                    if not self._slots or key not in self._slots:
+                        self._condition.notify_all()
+
+    def _next(self) -> list[tuple[int, _Slot]] | None:
+        """Waits; who is to be ticked now, or None when there is nobody left."""
+        with self._condition:
+            while self._slots:
+                now = self._clock()
+                batch = [
+                    (key, slot)
+                    for key, slot in self._slots.items()
+                    if key in self._woken or slot.due <= now
+                ]
+                if batch:
+                    self._woken.clear()
+                    return batch
+                self._condition.wait(min(slot.due for slot in self._slots.values()) - now)
+            self._thread = None
+            return None
+
+    def _tick(self, slot: _Slot) -> None:
+        now = self._clock()
+        behind = now - slot.due
+        if behind > slot.late_s:
+            slot.late += 1
+            if now - slot.said_late_at > _LOG_LATE_EVERY_S:
+                slot.said_late_at = now
+                logger.warning(
+                    "the Raft tick of %s came %d ms late (%d late so far): the machine or its disk"
+                    " is overloaded, and elections may follow",
+                    slot.member.name,
+                    behind * 1000,
+                    slot.late,
+                )
+        try:
+            slot.member.tick()
+            slot.failed = ""
+        except Exception as error:
+            if str(error) != slot.failed:
+                logger.exception("the Raft tick of %s failed", slot.member.name)
+            slot.failed = str(error)
+        slot.due = self._clock() + slot.period_s

@@ -1,0 +1,436 @@
+"""Raft's messages between nodes: one ordered gRPC stream per pair of members, mutual TLS.
+
+Of two members the one with the greater name dials, on all of the other's addresses at once with a
+short lead for the preferred ones; the first that answers is the session. C-core goes on
+connecting by itself, so a peer that is back is reached within its back-off (0.2 s), and nothing
+of ours spins while it is away.
+
+A session is a promise to the Raft library: in order, nothing twice, nothing of an older session.
+When it cannot be kept (the queue is full, a peer falls silent) the session is dropped, which Raft
+takes as a cut network, instead of growing or reordering anything. HTTP/2 pings find a dead host
+or frozen process within 0.6 s; a heartbeat of ours finds a stuck one within a second, because
+C-core answers pings for it.
+
+Everything here runs in the asyncio loop, except `post`, which any thread may call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from staqraft.config.schema import Node, Tls
+from staqraft.consensus.errors import BadMessage
+from staqraft.logs import Once, log_once
+from staqraft.model import NodeId
+from staqraft.wire import tls
+from staqraft.wire.v1 import raft_pb2 as pb
+from staqraft.wire.v1 import raft_pb2_grpc
+
+logger = logging.getLogger(__name__)
+
+EOF: Final[Any] = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know it
+
+FORMAT: Final = 1
+SESSION_ID_BYTES: Final = 12
+_HEARTBEAT_S: Final = 0.25
+_SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end a session
+_OPEN_TIMEOUT_S: Final = 1.0
+_RING_LEAD_S: Final = 0.03  # by so much the preferred address is tried before the next
+_REDIAL_S: Final = 0.1
+_QUEUE_ENVELOPES: Final = 4096
+_QUEUE_BYTES: Final = 96 << 20
+_BATCH_BYTES: Final = 1 << 20
+MAX_MESSAGE_BYTES: Final = 32 << 20
+
+# The server that the service is added to needs `SERVER_OPTIONS`; the channels have the others.
+KEEPALIVE: Final = (
+    ("grpc.keepalive_time_ms", 200),
+    ("grpc.keepalive_timeout_ms", 400),
+    ("grpc.http2.ping_timeout_ms", 400),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+SERVER_OPTIONS: Final = (
+    *KEEPALIVE,
+    ("grpc.http2.min_ping_interval_without_data_ms", 100),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 100),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+_CHANNEL_OPTIONS: Final = (
+    *KEEPALIVE,
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 400),  # also the time that a connection attempt may take
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+
+Write = Callable[[list[pb.Envelope]], Awaitable[None]]
+Read = Callable[[], Awaitable[Any]]  # a message with envelopes, or EOF
+
+
+class Sink:
+    """Who is told what the sessions bring; called in the loop, must not block."""
+
+    def connected(self, node: NodeId) -> None:
+        """A session is open; messages of an older one will not come any more."""
+        raise NotImplementedError
+
+    def disconnected(self, node: NodeId) -> None:
+        """The session is gone."""
+        raise NotImplementedError
+
+    def received(self, node: NodeId, envelopes: Iterable[pb.Envelope]) -> None:
+        """Messages of the open session, in order."""
+        raise NotImplementedError
+
+
+class _Session:
+    """A stream that both sides opened, from whichever side."""
+
+    def __init__(self, peer: NodeId) -> None:
+        self.peer = peer
+        self.reason = ""
+        self._closed = asyncio.Event()
+        self._queue: deque[pb.Envelope] = deque()
+        self._queued_bytes = 0
+        self._wanted = asyncio.Event()
+        self._heard = True
+        self._said = False
+
+    def push(self, envelope: pb.Envelope) -> None:
+        """Queues a message; a full queue ends the session."""
+        self._queued_bytes += envelope.ByteSize()
+        if len(self._queue) >= _QUEUE_ENVELOPES or self._queued_bytes > _QUEUE_BYTES:
+            self.close(f"{self.peer} does not take its messages")
+            return
+        self._queue.append(envelope)
+        self._wanted.set()
+
+    def close(self, reason: str) -> None:
+        """Ends the session, with the first reason."""
+        self.reason = self.reason or reason
+        self._queue.clear()
+        self._closed.set()
+
+    async def run(self, read: Read, write: Write, sink: Sink) -> str:
+        """Carries messages until the session ends; says why it did."""
+        parts = (self._read(read, sink), self._write(write), self._watch(), self._closed.wait())
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                error = task.exception()
+                if isinstance(error, grpc.aio.AioRpcError):
+                    self.close(f"the connection is gone ({error.code().name})")
+                elif isinstance(error, grpc.aio.UsageError | asyncio.InvalidStateError):
+                    self.close("the connection is gone")
+                elif error is not None:
+                    raise error
+            self.close("the peer ended it")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return self.reason
+
+    async def _read(self, read: Read, sink: Sink) -> None:
+        while (message := await read()) is not EOF:
+            self._heard = True
+            if self._closed.is_set():
+                return
+            envelopes = [e for e in message.envelopes if not e.HasField("session_heartbeat")]
+            if envelopes:
+                sink.received(self.peer, envelopes)
+
+    async def _write(self, write: Write) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._queue:
+                batch, size = [], 0
+                while self._queue and size < _BATCH_BYTES:
+                    envelope = self._queue.popleft()
+                    size += envelope.ByteSize()
+                    batch.append(envelope)
+                self._queued_bytes = max(0, self._queued_bytes - size)
+                self._said = True
+                await write(batch)
+
+    async def _watch(self) -> None:
+        """Counts its own periods, not the time: after a stall of ours the peer gets its chance."""
+        silent = 0
+        while silent < _SILENT_HEARTBEATS:
+            await asyncio.sleep(_HEARTBEAT_S)
+            silent = 0 if self._heard else silent + 1
+            self._heard = False
+            if not self._said:
+                self.push(pb.Envelope(session_heartbeat=pb.SessionHeartbeat()))
+            self._said = False
+        self.close(f"{self.peer} is connected but silent")
+
+
+class RaftTransport:
+    """The sessions of one Raft member with its peers."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        me: NodeId,
+        peers: Mapping[NodeId, Node],
+        port: int,
+        files: Tls,
+        version: str,
+        random_bytes: Callable[[int], bytes],
+        sink: Sink,
+    ) -> None:
+        """`port`: where the peers listen. `files`: this node's certificate."""
+        self.cluster = cluster
+        self.me = me
+        self.peers = peers
+        self._port = port
+        self._files = files
+        self._version = version
+        self._random_bytes = random_bytes
+        self._sink = sink
+        self._sessions: dict[NodeId, _Session] = {}
+        self._dialers: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._findings = Once()
+
+    async def start(self) -> None:
+        """Begins to dial those peers that are not to dial this node."""
+        self._loop = asyncio.get_running_loop()
+        for peer in self.peers.values():
+            if self.me > peer.id:
+                name = f"raft-dial-{peer.id}"
+                self._dialers.append(asyncio.create_task(self._dial(peer), name=name))
+
+    async def stop(self) -> None:
+        """Ends all sessions."""
+        self._loop = None
+        for session in list(self._sessions.values()):
+            session.close("this node stops")
+        for task in self._dialers:
+            task.cancel()
+        await asyncio.gather(*self._dialers, return_exceptions=True)
+        self._dialers.clear()
+
+    def post(self, messages: list[tuple[NodeId, pb.Envelope]]) -> None:
+        """Queues messages, from any thread; those to a peer without a session are lost."""
+        loop = self._loop
+        if loop is not None and messages:
+            loop.call_soon_threadsafe(self._push, messages)
+
+    def drop(self, node: NodeId, reason: str) -> None:
+        """Ends the session with `node`, from any thread; a new one follows."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._drop, node, reason)
+
+    def _push(self, messages: list[tuple[NodeId, pb.Envelope]]) -> None:
+        for node, envelope in messages:
+            session = self._sessions.get(node)
+            if session is not None:
+                session.push(envelope)
+
+    def _drop(self, node: NodeId, reason: str) -> None:
+        session = self._sessions.get(node)
+        if session is not None:
+            session.close(f"what {node} sent was refused: {reason}")
+
+    async def carry(self, peer: NodeId, read: Read, write: Write) -> None:
+        """Runs an opened stream as the session with `peer`, in place of an older one."""
+        older = self._sessions.get(peer)
+        if older is not None:
+            older.close("a new session replaced it")
+            self._sink.disconnected(peer)
+        session = self._sessions[peer] = _Session(peer)
+        self._sink.connected(peer)
+        logger.info("connected with %s for Raft", peer)
+        self._findings.forget(peer)
+        try:
+            reason = await session.run(read, write, self._sink)
+        finally:
+            session.close("this node stops")
+            if self._sessions.get(peer) is session:
+                del self._sessions[peer]
+                self._sink.disconnected(peer)
+        log_once(
+            self._findings,
+            f"{peer} {reason}",
+            logger,
+            logging.WARNING,
+            f"the Raft session with {peer} ended: {reason}",
+        )
+
+    def opening(self, session: bytes) -> pb.Envelope:
+        """The first message of this side."""
+        return pb.Envelope(
+            session_open=pb.SessionOpen(
+                cluster=self.cluster,
+                node=self.me,
+                session=session,
+                format=FORMAT,
+                version=self._version,
+            )
+        )
+
+    # --- dialling -------------------------------------------------------------------------------
+
+    async def _dial(self, peer: Node) -> None:
+        """Keeps a session with `peer`, for ever."""
+        channels = [
+            tls.channel(
+                ring.address, self._port, peer.id, self.cluster, self._files, _CHANNEL_OPTIONS
+            )
+            for ring in peer.rings
+        ]
+        try:
+            while True:
+                call = await self._first_to_answer(peer, channels)
+                if call is not None:
+                    try:
+                        await self._carry_call(peer.id, call)
+                    finally:
+                        call.cancel()
+                await asyncio.sleep(_REDIAL_S)
+        finally:
+            await asyncio.gather(*(channel.close(None) for channel in channels))
+
+    async def _carry_call(self, peer: NodeId, call: Any) -> None:
+        async def write(envelopes: list[pb.Envelope]) -> None:
+            await call.write(pb.ExchangeRequest(envelopes=envelopes))
+
+        await self.carry(peer, call.read, write)
+
+    async def _first_to_answer(self, peer: Node, channels: list[grpc.aio.Channel]) -> Any:
+        """An opened call on the best address that answers; None: none of them, try again."""
+        attempts = {
+            asyncio.create_task(self._open(peer.id, channel, lead=index * _RING_LEAD_S))
+            for index, channel in enumerate(channels)
+        }
+        won = None
+        try:
+            while attempts and won is None:
+                done, attempts = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    call = task.result()
+                    if call is not None and won is not None:
+                        call.cancel()
+                    won = won or call
+            return won
+        finally:
+            for task in attempts:
+                task.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+
+    async def _open(self, peer: NodeId, channel: grpc.aio.Channel, *, lead: float) -> Any:
+        """Opens a call; None when the peer refuses. Waits while it cannot be reached."""
+        await asyncio.sleep(lead)
+        stub = raft_pb2_grpc.RaftServiceStub(channel)  # type: ignore[no-untyped-call]
+        call = stub.Exchange(wait_for_ready=True)
+        opened = False
+        try:
+            session = self._random_bytes(SESSION_ID_BYTES)
+            await call.write(pb.ExchangeRequest(envelopes=[self.opening(session)]))
+            answer = await call.read()
+            envelopes = answer.envelopes if answer is not EOF else ()
+            check_opening(envelopes, self.cluster, peer, session)
+            opened = True
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, BadMessage) as error:
+            what = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
+            log_once(
+                self._findings,
+                f"{peer} {what}",
+                logger,
+                logging.WARNING,
+                f"{peer} does not open a Raft session with this node: {what}",
+            )
+            return None
+        else:
+            return call
+        finally:
+            if not opened:
+                call.cancel()
+
+
+def check_opening(
+    envelopes: Iterable[pb.Envelope], cluster: str, node: NodeId, session: bytes | None
+) -> pb.SessionOpen:
+    """The first message of the other side. BadMessage when it is not what the certificate says."""
+    first = next(iter(envelopes), pb.Envelope())
+    opening = first.session_open
+    if not first.HasField("session_open"):
+        raise BadMessage("its first message does not open a session")
+    if opening.format != FORMAT:
+        raise BadMessage(
+            f"{node} speaks format {opening.format} of Raft's messages, this node {FORMAT}:"
+            " run the same version on both"
+        )
+    if (opening.cluster, opening.node) != (cluster, node):
+        raise BadMessage(
+            f"it says that it is {opening.node!r} of {opening.cluster!r}, its certificate says"
+            f" {node} of {cluster}"
+        )
+    if len(opening.session) != SESSION_ID_BYTES or session not in {None, opening.session}:
+        raise BadMessage("its session is not the one that was opened")
+    return opening
+
+
+class RaftEndpoint(raft_pb2_grpc.RaftServiceServicer):
+    """The service that peers dial; hands each session to the transport of its cluster."""
+
+    def __init__(self) -> None:
+        self._transports: dict[str, RaftTransport] = {}
+
+    def add_to_server(self, server: grpc.aio.Server) -> None:
+        """The server's credentials must demand client certificates; see `SERVER_OPTIONS`."""
+        add = raft_pb2_grpc.add_RaftServiceServicer_to_server
+        add(self, server)  # type: ignore[no-untyped-call]
+
+    def register(self, transport: RaftTransport) -> None:
+        """Sessions of this transport's cluster are for it from now on."""
+        self._transports[transport.cluster] = transport
+
+    def unregister(self, transport: RaftTransport) -> None:
+        """No more."""
+        self._transports.pop(transport.cluster, None)
+
+    async def Exchange(  # noqa: N802 - the name of the call
+        self, request_iterator: object, context: tls.Context
+    ) -> None:
+        """Checks who calls before it reads anything, then carries the session."""
+        del request_iterator  # the context reads one message at a time
+        presented = tls.peer_identity(context)
+        transport = self._transports.get(presented.cluster) if presented is not None else None
+        cluster = transport.cluster if transport is not None else ""
+        members = transport.peers.keys() if transport is not None else ()
+        identity = await tls.require_peer(context, cluster, members)
+        assert transport is not None, "require_peer let in a caller of no cluster"
+        assert identity.node is not None, "require_peer let in a caller that is no node"
+        try:
+            first = await asyncio.wait_for(context.read(), _OPEN_TIMEOUT_S)
+            if first is EOF:
+                return
+            opening = check_opening(first.envelopes, transport.cluster, identity.node, None)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no session was opened")
+        except BadMessage as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+        async def write(envelopes: list[pb.Envelope]) -> None:
+            await context.write(pb.ExchangeResponse(envelopes=envelopes))
+
+        await write([transport.opening(opening.session)])
+        await transport.carry(identity.node, context.read, write)

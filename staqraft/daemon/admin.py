@@ -1,0 +1,191 @@
+"""What administrators ask of this daemon (`api.node.Node`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from staqraft import __version__
+from staqraft.api.node import BarrierReached, SwitchOverStep, SwitchOverWish
+from staqraft.config.schema import Config
+from staqraft.consensus.group import Group as RaftGroup
+from staqraft.daemon import status
+from staqraft.daemon.barriers import barrier
+from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.loop import GroupLoop
+from staqraft.decision.phases import SENTENCES
+from staqraft.errors import ActionError, NotActive, OutcomeUnknown
+from staqraft.model import (
+    CancelSwitchover,
+    ClusterEvent,
+    ClusterRecord,
+    Epoch,
+    GroupId,
+    GroupRecord,
+    Refused,
+    RequestSwitchover,
+)
+from staqraft.wire.v1 import admin_pb2
+
+_REREAD_S = 0.2  # nothing announces that somebody else's core proceeded
+
+
+class NodeAdmin:
+    """Answers the admin service from the group loops and from Raft."""
+
+    def __init__(
+        self,
+        config: Config,
+        raft: RaftGroup,
+        loops: Mapping[GroupId, GroupLoop],
+        *,
+        fingerprint: str,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._config = config
+        self._raft = raft
+        self._loops = loops
+        self._fingerprint = fingerprint
+        self._now_ms = now_ms
+        self._changed = asyncio.Event()
+        raft.subscribe(self._on_raft)
+
+    def _on_raft(self, _: ClusterRecord) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def status(self) -> admin_pb2.GetStatusResponse:
+        """The cluster as this node sees it."""
+        view = self._raft.status()
+        groups = []
+        for group in sorted(self._config.groups):
+            loop = self._loops.get(group)
+            if loop is None:
+                groups.append(status.witness_group_status(group, self.group(group)))
+                continue
+            try:
+                held = await loop.hands.vips.held()
+            except ActionError as error:
+                held = {}
+                loop.executor.vip_problem = str(error)
+            groups.append(status.group_status(loop, self._now_ms(), held))
+        return admin_pb2.GetStatusResponse(
+            cluster=self._config.cluster,
+            node=self._config.node,
+            version=__version__,
+            nodes=status.node_statuses(self._config, self._raft.state, view, self._fingerprint),
+            raft=status.raft_status(view),
+            groups=groups,
+        )
+
+    def group(self, group: GroupId) -> GroupRecord:
+        """The group's record as applied on this node."""
+        return self._raft.state.groups.get(group, GroupRecord())
+
+    async def barrier(
+        self, group: GroupId, *, timeout_ms: int, min_replicas: int
+    ) -> BarrierReached:
+        """See `barriers.barrier`."""
+        return await barrier(self._loop(group), timeout_ms, min_replicas)
+
+    def _loop(self, group: GroupId) -> GroupLoop:
+        loop = self._loops.get(group)
+        if loop is None:
+            raise NotActive(f"{self._config.node} is a witness: ask a replica")
+        return loop
+
+    async def switch_over(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        """Request the switchover through Raft, and tell how it proceeds."""
+        loop = self._loop(wish.group)
+        if not loop.state.mine:
+            raise NotActive(f"{self._config.node} is not active in group {wish.group} any more")
+        before = loop.state.record.epoch
+        outcome = await self._raft.propose(
+            RequestSwitchover(
+                node=self._config.node,
+                group=wish.group,
+                target=wish.target,
+                requested_by=wish.requested_by,
+                reason=wish.reason,
+                wall_ms=wall_ms(),
+            )
+        )
+        if isinstance(outcome, Refused):
+            yield SwitchOverStep(step=outcome.reason, done=True, epoch=before)
+            return
+        yield SwitchOverStep(step=f"requested: {wish.target} shall become active")
+        deadline_ms = self._now_ms() + wish.timeout_ms
+        said = ""
+        while self._now_ms() < deadline_ms:
+            record = self.group(wish.group)
+            if _serves(self._raft.state, wish, before):
+                text = f"{wish.target} is active in epoch {record.epoch}"
+                yield SwitchOverStep(step=text, done=True, succeeded=True, epoch=record.epoch)
+                return
+            if record.switchover is None and record.epoch == before and loop.state.mine:
+                text = f"cancelled: {_last_reason(self._raft.state, wish.group)}"
+                yield SwitchOverStep(step=text, done=True, epoch=record.epoch)
+                return
+            sentence = f"{self._config.node} {SENTENCES[loop.state.phase]}"
+            if sentence != said:
+                said = sentence
+                yield SwitchOverStep(step=sentence)
+            await self._next(loop)
+        async for step in self._give_up(wish):
+            yield step
+
+    async def _next(self, loop: GroupLoop) -> None:
+        """Wait until something changed here or in Raft."""
+        waits = {
+            asyncio.create_task(self._changed.wait()),
+            asyncio.create_task(loop.changed()),
+        }
+        try:
+            await asyncio.wait(waits, timeout=_REREAD_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _give_up(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        epoch = self.group(wish.group).epoch
+        reason = f"not done within {wish.timeout_ms} ms"
+        try:
+            await self._raft.propose(
+                CancelSwitchover(
+                    node=self._config.node, group=wish.group, reason=reason, wall_ms=wall_ms()
+                )
+            )
+        except OutcomeUnknown as error:
+            reason = f"{reason}; cancelling it has an unknown outcome: {error}"
+        yield SwitchOverStep(step=f"given up: {reason}", done=True, epoch=epoch)
+
+    async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
+        """The history behind `after`; with `follow` for ever."""
+        while True:
+            changed = self._changed
+            for event in self._raft.state.events:
+                if event.index > after:
+                    after = event.index
+                    yield event
+            if not follow:
+                return
+            await changed.wait()
+
+
+def _serves(cluster: ClusterRecord, wish: SwitchOverWish, before: Epoch) -> bool:
+    """The target has said that its services and addresses are up, in an epoch after ours."""
+    return any(
+        event.kind == "active"
+        and event.group == wish.group
+        and event.node == wish.target
+        and event.epoch > before
+        for event in reversed(cluster.events)
+    )
+
+
+def _last_reason(cluster: ClusterRecord, group: GroupId) -> str:
+    for event in reversed(cluster.events):
+        if event.group == group and event.kind.startswith("switchover"):
+            return event.text
+    return "the active gave it up"

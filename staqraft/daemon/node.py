@@ -1,0 +1,163 @@
+"""The control process of a replica or a witness."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+
+from staqraft import __version__
+from staqraft.actions.announce import Announcer
+from staqraft.actions.fence import FenceClient, FenceServicer
+from staqraft.actions.services import ServiceManager
+from staqraft.actions.vip import VipHolder
+from staqraft.api.admin import AdminServicer
+from staqraft.api.forward import over_any_ring
+from staqraft.api.server import ApiServers
+from staqraft.config.loader import fingerprint
+from staqraft.config.schema import Config
+from staqraft.consensus.group import Group as RaftGroup
+from staqraft.consensus.ticker import RaftTicker
+from staqraft.consensus.transport import RaftEndpoint
+from staqraft.daemon.admin import NodeAdmin
+from staqraft.daemon.clock import boottime_ms
+from staqraft.daemon.executor import Hands
+from staqraft.daemon.feed import Feed
+from staqraft.daemon.history import announce, report_quarantine
+from staqraft.daemon.loop import GroupLoop
+from staqraft.daemon.workers import DataWorker
+from staqraft.errors import StaqraftError
+from staqraft.metrics import Metrics, MetricsServer
+from staqraft.model import Epoch, GroupId, NodeRole
+from staqraft.sdnotify import Notifier
+
+logger = logging.getLogger(__name__)
+
+_HAND_OVER_MS = 15_000
+
+
+class ControlNode:
+    """Everything of one control process, wired."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._fingerprint = fingerprint(config)
+        self._endpoint = RaftEndpoint()
+        self.raft = RaftGroup(config, RaftTicker(), self._endpoint)
+        self._fence = FenceClient(config)
+        is_replica = config.me.role is NodeRole.REPLICA
+        self.loops = {g: self._loop(g) for g in sorted(config.groups)} if is_replica else {}
+        self._admin = NodeAdmin(
+            config, self.raft, self.loops, fingerprint=self._fingerprint, now_ms=boottime_ms
+        )
+        self._servers = ApiServers(
+            config,
+            AdminServicer(config, self._admin, over_any_ring(config)),
+            FenceServicer(config, self._let_go, self._fence),
+            peers=[self._endpoint.add_to_server],
+        )
+        self._notifier = Notifier()
+        self._metrics = Metrics(config.cluster, config.node, __version__)
+
+    def _loop(self, group: GroupId) -> GroupLoop:
+        settings = self._config.groups[group]
+        # The announcer asks before each repetition whether the lease still runs: a loser that
+        # announces would pull the clients' traffic to itself.
+        loop: GroupLoop
+
+        def lease_runs() -> bool:
+            return loop.state.lease.held(boottime_ms())
+
+        loop = GroupLoop(
+            self._config,
+            group,
+            Hands(
+                raft=self.raft,
+                data=DataWorker(self._config, group, now_ms=boottime_ms),
+                vips=VipHolder(group, settings.vips),
+                announcer=Announcer(lease_runs),
+                services=ServiceManager(group, settings.services),
+                fence=self._fence,
+            ),
+            now_ms=boottime_ms,
+        )
+        return loop
+
+    async def _let_go(self, group: GroupId, epoch: Epoch) -> tuple[bool, str]:
+        loop = self.loops.get(group)
+        if loop is None:
+            return False, f"{self._config.node} does not serve group {group}"
+        return await loop.let_go(epoch)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then hand over what this node is active in, and end."""
+        config = self._config
+        await self.raft.start()
+        await self._servers.start()
+        addresses = ["127.0.0.1", *(ring.address for ring in config.me.rings)]
+        feed = Feed(self._metrics, self._notifier, self.raft, self.loops, now_ms=boottime_ms)
+        work = [
+            feed.run(),
+            MetricsServer(self._metrics, addresses, config.ports.metrics).run(),
+            announce(self.raft, config.node, self._fingerprint),
+            *(loop.hands.data.run() for loop in self.loops.values()),
+            *(loop.run() for loop in self.loops.values()),
+            *(report_quarantine(self.raft, loop) for loop in self.loops.values()),
+        ]
+        logger.info(
+            "staqraftd %s runs as %s %s of cluster %s",
+            __version__,
+            config.me.role.value,
+            config.node,
+            config.cluster,
+        )
+        self._notifier.ready(f"{config.me.role.value} {config.node} of {config.cluster}")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(part) for part in work]
+                await stop.wait()
+                self._notifier.stopping()
+                await asyncio.gather(
+                    *(loop.hand_over_before_stop(_HAND_OVER_MS) for loop in self.loops.values())
+                )
+                for task in running:
+                    task.cancel()
+        finally:
+            await self._servers.stop()
+            await self.raft.stop()
+            for loop in self.loops.values():
+                await loop.hands.vips.aclose()
+
+
+async def _serve(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await ControlNode(config).run(stop)
+
+
+def main(config: Config) -> int:
+    """Run the control process until it is told to stop; the exit code."""
+    try:
+        asyncio.run(_serve(config))
+    except StaqraftError as error:
+        return _failed(error)
+    except BaseExceptionGroup as group:
+        ours, rest = group.split(StaqraftError)
+        if ours is None or rest is not None:
+            raise
+        return max(_failed(error) for error in _leaves(ours))
+    return 0
+
+
+def _failed(error: StaqraftError) -> int:
+    logger.critical("%s", error)
+    return error.exit_code
+
+
+def _leaves(group: BaseExceptionGroup[StaqraftError]) -> list[StaqraftError]:
+    found: list[StaqraftError] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

@@ -1,0 +1,151 @@
+"""What `staqctl status` is told: the decision core's state in words, and how everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from staqraft.actions.services import ServiceHealth
+from staqraft.config.schema import Config, Vip
+from staqraft.consensus.group import RaftView
+from staqraft.daemon.loop import GroupLoop
+from staqraft.daemon.workers import WorkerStatus
+from staqraft.decision.eligibility import reasons_against
+from staqraft.decision.phases import SENTENCES, Phase
+from staqraft.decision.state import GroupState
+from staqraft.model import ClusterRecord, GroupId, GroupRecord
+from staqraft.wire.v1 import admin_pb2
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+
+def node_statuses(
+    config: Config, cluster: ClusterRecord, raft: RaftView, fingerprint: str
+) -> list[admin_pb2.NodeStatus]:
+    """The members as this node sees them."""
+    found = []
+    for name, node in sorted(config.nodes.items()):
+        announced = cluster.members.get(name)
+        found.append(
+            admin_pb2.NodeStatus(
+                node=name,
+                role=node.role.value,
+                reachable=name == config.node or name in raft.reachable,
+                version=announced.version if announced else "",
+                config_differs=announced is not None
+                and announced.config_fingerprint != fingerprint,
+            )
+        )
+    return found
+
+
+def raft_status(raft: RaftView) -> admin_pb2.RaftStatus:
+    """Raft as this node sees it."""
+    return admin_pb2.RaftStatus(
+        leader=raft.leader or "",
+        term=raft.term,
+        commit_index=raft.commit_index,
+        applied_index=raft.applied_index,
+        has_quorum=raft.has_quorum,
+        late_ticks=raft.late_ticks,
+        problem=raft.problem,
+    )
+
+
+def group_status(loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool]) -> admin_pb2.GroupStatus:
+    """A group on a replica."""
+    state, worker = loop.state, loop.watch.latest
+    status = _from_record(loop.group, state.record)
+    status.phase = state.phase.value
+    deadline = state.lease.deadline_ms
+    status.lease_left_ms = max(0, deadline - now_ms) if deadline is not None else 0
+    status.summary = summary(state, worker)
+    if not state.mine:
+        status.not_eligible.extend(reasons_against(state, now_ms))
+    status.vips.extend(
+        admin_pb2.VipStatus(address=str(vip.address), interface=vip.interface, held=is_held)
+        for vip, is_held in held.items()
+    )
+    status.services.extend(_service(health) for health in loop.hands.services.health)
+    if worker.trees is not None:
+        status.trees.CopyFrom(worker.trees)
+    if worker.stream is not None:
+        status.stream.CopyFrom(worker.stream)
+    status.problems.extend(_problems(loop, worker))
+    return status
+
+
+def witness_group_status(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
+    """A group as a witness knows it: from Raft alone."""
+    status = _from_record(group, record)
+    status.phase = "witness"
+    status.summary = (
+        f"{record.active} is active in epoch {record.epoch}"
+        if record.active and not record.released
+        else "nobody is active"
+    )
+    return status
+
+
+def _from_record(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
+    return admin_pb2.GroupStatus(
+        group=group,
+        epoch=record.epoch,
+        active=record.active if record.active and not record.released else "",
+        in_sync=sorted(record.in_sync),
+        switchover_target=record.switchover.target if record.switchover else "",
+        maintenance=record.maintenance,
+        last_fence=record.fence.rung.value if record.fence else "",
+    )
+
+
+def summary(state: GroupState, worker: WorkerStatus) -> str:
+    """One sentence: how protected the group is now, and what is missing if anything is."""
+    record, me = state.record, state.settings.node
+    if state.phase not in {Phase.ACTIVE, Phase.STANDBY}:
+        why = f" ({state.reason})" if state.reason else ""
+        return f"{me} {SENTENCES[state.phase]}{why}"
+    if record.active is None or record.released:
+        return "nobody is active: see why each replica is not eligible"
+    others = sorted(record.in_sync - {record.active})
+    if others:
+        return (
+            f"{record.active} is active and {', '.join(others)} is in sync: "
+            "the loss of either host loses nothing that was acknowledged"
+        )
+    missing = ", ".join(r for r in state.settings.replicas if r != record.active)
+    detail = _why_not_in_sync(worker) if state.mine else ""
+    return f"{record.active} is active ALONE: {missing} is not in sync{detail}"
+
+
+def _why_not_in_sync(worker: WorkerStatus) -> str:
+    if worker.stream is None or not worker.stream.peers:
+        return ""
+    peer = worker.stream.peers[0]
+    match peer.state:
+        case pb.SESSION_STATE_RECONCILING:
+            return (
+                f"; it compares its trees with ours: {peer.objects_done} of "
+                f"{peer.objects_total or 'an unknown number of'} objects"
+            )
+        case pb.SESSION_STATE_CATCHING_UP | pb.SESSION_STATE_STREAMING:
+            return f"; it catches up: {peer.lag_records} records to go"
+        case _:
+            return f"; {peer.problem}" if peer.problem else "; it does not answer"
+
+
+def _service(health: ServiceHealth) -> admin_pb2.ServiceStatus:
+    return admin_pb2.ServiceStatus(name=health.name, state=health.state.value, detail=health.detail)
+
+
+def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
+    found: list[pb.WorkerProblem] = []
+    for name, part in (("trees", worker.trees), ("stream", worker.stream)):
+        if part is None:
+            text = f"the {name} process does not answer: see the log of staqraftd"
+            found.append(pb.WorkerProblem(code=f"{name}-silent", text=text))
+        else:
+            found.extend(part.problems)
+    if loop.executor.vip_problem:
+        found.append(pb.WorkerProblem(code="vip", text=loop.executor.vip_problem))
+    if loop.state.service_problem:
+        found.append(pb.WorkerProblem(code="service", text=loop.state.service_problem))
+    return found

@@ -1,0 +1,34 @@
+"""How a session with a peer is, at either end: what the worker tells the control process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from staqraft.model import ORIGIN, NodeId, Position
+
+
+class State(Enum):
+    """How the session with the peer is."""
+
+    DISCONNECTED = "disconnected"
+    RECONCILING = "reconciling"
+    CATCHING_UP = "catching up"
+    STREAMING = "streaming"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """What is known of the peer. Positions are of its journal and trees."""
+
+    node: NodeId
+    state: State = State.DISCONNECTED
+    durable: Position = ORIGIN
+    applied: Position = ORIGIN
+    ring: str = ""
+    heard_ms: int | None = None  # on the worker's clock; None: never
+    problem: str = ""
+    objects_done: int = 0
+    objects_total: int = 0
+    wire_bytes: int = 0
+    raw_bytes: int = 0

@@ -1,0 +1,62 @@
+"""A standby's trees without a network: roots, index, applier, and how to heal it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from fakes.source_tree import TREE
+from staqraft.apply.applier import Applier
+from staqraft.apply.safety import TreeRoot
+from staqraft.index import Index
+from staqraft.journal.record import Record
+from staqraft.model import Position
+
+T = TypeVar("T")
+
+
+class Standby:
+    """One tree and its index; `restart` is what a kill -9 and a new start do."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.path = base / "tree"
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._open()
+
+    def _open(self) -> None:
+        self.root = TreeRoot(TREE, self.path)
+        self.root.make_staging()
+        self.index = Index.open(self.base / "index.sqlite")
+        self.applier = Applier({TREE: self.root}, self.index)
+
+    def apply(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.applier.apply(record)
+
+    def apply_and_commit(self, records: Iterable[Record]) -> list[Record]:
+        position = self.index.position
+        for record in records:
+            self.applier.apply(record)
+            position = record.position
+        wrong = self.applier.settle()
+        self.applier.commit(position)
+        return wrong
+
+    def restart(self) -> None:
+        """Killed: what the index had not committed is forgotten, what is on disk stays."""
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        self.index.close()
+        self.root.close()
+
+
+async def run_directly(work: Callable[[], T]) -> T:
+    """Stands in for the disk thread."""
+    return work()
+
+
+NOWHERE = Position()

@@ -1,0 +1,176 @@
+"""The group loop on the real event loop: decisions become actions, barriers wait for the right ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fakes.control import FakeAnnouncer, FakeData, FakeFence, FakeRaft, FakeServices, FakeVips
+from fakes.pki import cluster_pki
+from fakes.trio import DEFAULT, A, B, trio_config
+from staqraft.config.schema import Lease
+from staqraft.daemon.barriers import barrier
+from staqraft.daemon.clock import boottime_ms
+from staqraft.daemon.executor import Hands
+from staqraft.daemon.loop import GroupLoop
+from staqraft.decision.phases import Phase
+from staqraft.errors import BarrierTimeout, NotActive
+from staqraft.model import Epoch, NodeId, Position, RequestSwitchover
+
+
+class Rig:
+    """One group loop of node `a` with fakes around it."""
+
+    def __init__(self, directory: Path, raft: FakeRaft, node: NodeId = A) -> None:
+        config = trio_config(node, cluster_pki(), directory, control_port=7400)
+        config = replace(config, lease=Lease(ttl_ms=1200, renew_ms=100, margin_ms=50))
+        self.raft = raft
+        self.data = FakeData()
+        self.vips = FakeVips(config.groups[DEFAULT].vips)
+        self.announcer = FakeAnnouncer()
+        self.services = FakeServices()
+        self.fence = FakeFence()
+        hands = Hands(
+            raft=cast("Any", self.raft),
+            data=cast("Any", self.data),
+            vips=cast("Any", self.vips),
+            announcer=cast("Any", self.announcer),
+            services=cast("Any", self.services),
+            fence=cast("Any", self.fence),
+        )
+        self.loop = GroupLoop(config, DEFAULT, hands, now_ms=boottime_ms)
+
+    async def until(self, holds: Callable[[], bool], what: str) -> None:
+        try:
+            async with asyncio.timeout(10):
+                while not holds():
+                    await self.loop.changed()
+        except TimeoutError:
+            pytest.fail(f"{what}: still {self.loop.state.phase} ({self.loop.state.reason})")
+
+    async def active(self) -> None:
+        await self.until(lambda: self.loop.state.phase is Phase.ACTIVE, "active")
+
+
+@asynccontextmanager
+async def running(*rigs: Rig) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(rig.loop.run()) for rig in rigs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in results), results
+
+
+async def test_first_start_serves_and_holds_the_address(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        assert rig.data.role == "captures in 1"
+        assert rig.services.running
+        assert rig.announcer.announced == list(rig.vips.vips)
+        first = rig.vips.until_ms
+        await rig.until(lambda: rig.vips.until_ms > first, "the lease is renewed")
+
+
+async def test_a_barrier_of_a_lone_active_says_that_it_is_degraded(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        reached = await barrier(rig.loop, 1000, 1)
+        assert reached.degraded
+        assert reached.replicas == {A}
+        with pytest.raises(BarrierTimeout, match="2 replicas were asked for"):
+            await barrier(rig.loop, 1000, 2)
+
+
+async def test_a_standby_joins_and_barriers_wait_for_it(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        rig.data.peer = B
+        await rig.until(lambda: B in rig.loop.barrier_peers(), "b begins to join")
+        rig.data.acknowledge(rig.data.position)
+        await rig.until(lambda: B in rig.loop.state.record.in_sync, "b is in sync")
+
+        rig.data.write()
+        waiting = asyncio.create_task(barrier(rig.loop, 5000, 2))
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        assert not done, "the barrier answered before b had the record"
+        rig.data.acknowledge(rig.data.position)
+        reached = await waiting
+        assert not reached.degraded
+        assert reached.replicas == {A, B}
+
+
+async def test_a_barrier_fails_while_the_majority_is_away(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        rig.raft.cut = True
+        with pytest.raises(BarrierTimeout, match="waiting for the Raft majority"):
+            await barrier(rig.loop, 300, 1)
+
+
+async def test_without_renewals_everything_is_let_go(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        rig.raft.cut = True
+        await rig.until(lambda: rig.loop.state.phase not in {Phase.ACTIVE}, "the lease ends")
+        await rig.until(lambda: rig.vips.until_ms == 0 and not rig.services.running, "let go")
+        with pytest.raises(NotActive, match="ask there"):
+            await barrier(rig.loop, 300, 1)
+
+
+async def test_a_fence_call_is_answered_when_everything_is_down(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        refused, why = await rig.loop.let_go(Epoch(1))
+        assert not refused
+        assert "active in epoch 1" in why
+        let_go, _ = await rig.loop.let_go(Epoch(2))
+        assert let_go
+        assert rig.vips.until_ms == 0
+        assert not rig.services.running
+
+
+async def test_a_switchover_moves_everything_to_the_other(tmp_path: Path) -> None:
+    raft = FakeRaft()
+    first, second = Rig(tmp_path / "1", raft, A), Rig(tmp_path / "2", raft, B)
+    async with running(first, second):
+        await first.active()
+        first.data.peer = B
+        first.data.acknowledge(Position(Epoch(1), 1 << 40))
+        await first.until(lambda: B in first.loop.state.record.in_sync, "b is in sync")
+        await raft.propose(
+            RequestSwitchover(node=A, group=DEFAULT, target=B, requested_by="test", reason="drill")
+        )
+        await second.active()
+        assert first.vips.until_ms == 0
+        assert not first.services.running
+        assert second.services.running
+        fence = raft.state.groups[DEFAULT].fence
+        assert fence is not None
+        assert fence.rung.value == "released"
+
+
+async def test_stopping_the_daemon_hands_over_first(tmp_path: Path) -> None:
+    raft = FakeRaft()
+    first, second = Rig(tmp_path / "1", raft, A), Rig(tmp_path / "2", raft, B)
+    async with running(first, second):
+        await first.active()
+        first.data.peer = B
+        first.data.acknowledge(Position(Epoch(1), 1 << 40))
+        await first.until(lambda: B in first.loop.state.record.in_sync, "b is in sync")
+        await first.loop.hand_over_before_stop(5000)
+        assert first.vips.until_ms == 0
+        await second.active()
