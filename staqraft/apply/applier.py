@@ -9,13 +9,15 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from staqraft.apply import metadata as meta
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
+from staqraft.apply.replay import IndexReplay
 from staqraft.apply.safety import TreeRoot, check_path, sync_filesystem
 from staqraft.apply.unsettled import Unsettled
+from staqraft.apply.watermark import Watermark
 from staqraft.apply.writer import Place, TreeWriter
 from staqraft.errors import ApplyError
 from staqraft.index import UNRECORDED, Entry, Index, MissingParent
@@ -52,8 +54,9 @@ class Applier:
     `healed` counts objects that were not as the records expected and were put right.
     """
 
-    def __init__(self, roots: Mapping[str, TreeRoot], index: Index) -> None:
+    def __init__(self, roots: Mapping[str, TreeRoot], index: Index, watermark: Watermark) -> None:
         self.index = index
+        self.watermark = watermark
         self.roots = roots
         self.healed = 0
         self.changes: Counter[str] = Counter()
@@ -83,6 +86,20 @@ class Applier:
             self._failed(record, error)
         except MissingParent:
             self.unsettled.add(record)
+        if not fetched:
+            self.watermark.set(record.position)
+
+    def replay_index(self, done: Iterable[Record]) -> None:
+        """After a kill, before anything is applied: the records behind the index's position.
+
+        Those up to the watermark are on the disk already; only the index has to learn of them.
+        """
+        replay = IndexReplay(dict(self.roots), self.index, self.unsettled)
+        for record in done:
+            if record.position > self.watermark.position:
+                break
+            replay.note(record)
+        replay.finish()
 
     def _apply(self, record: Record, *, fetched: bool) -> None:
         stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
@@ -101,7 +118,6 @@ class Applier:
                 if past:
                     self._pass_over(record, upsert, stages)
                     return
-                self._recover(record.tree, record.path)
                 if self._upsert(record, upsert, fetched=fetched):
                     self.unsettled.discard(record.tree, record.path)
                     self._count(record, "upsert")
@@ -246,7 +262,6 @@ class Applier:
 
     def _link(self, record: Record, upsert: Upsert, other: bytes) -> bool:
         check_path(other)
-        self._recover(record.tree, other)
         source = self._place_or_none(record.tree, other)
         there = look(*source) if source else None
         if source is None or there is None or type_of(there) is not upsert.metadata.type:
@@ -300,7 +315,6 @@ class Applier:
         """After a run of records: looks again at what was not sure; returns what is still wrong."""
         wrong: list[Record] = []
         for record in self.unsettled.records():
-            self._recover(record.tree, record.path)
             if self._is_as_expected(record):
                 self.unsettled.discard(record.tree, record.path)
             else:
@@ -359,19 +373,6 @@ class Applier:
             return self.roots[tree].parent(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-    def _recover(self, tree: str, path: bytes) -> None:
-        """If an unsettled object was parked meanwhile (itself or with a directory): takes it back.
-
-        A crash between the moves of a file and of its directory leaves it where the index cannot
-        know it; it comes to light when that directory has to make room.
-        """
-        if not self.unsettled.has(tree, path):
-            return
-        entry = self.index.get(tree, path)
-        at = self._place_or_none(tree, path)
-        if entry is not None and at is not None and look(*at) is None:
-            self._writers[tree].unpark(entry.identity.ino, at)
 
     def _make_room(self, record: Record, *, keep_files: bool = True) -> Place:
         """The place of the record's object, free of what a rename could not replace."""

@@ -70,7 +70,12 @@ class Unsettled:
         for key in self._at_or_below(tree, source):
             record = self._records.pop(key)
             path = target + record.path[len(source) :]
-            self._records[tree, path] = replace(record, path=path)
+            self._records[tree, path] = self.at(record, path)
+
+    @staticmethod
+    def at(record: Record, path: bytes) -> Record:
+        """The same expectation of an object that is elsewhere now."""
+        return replace(record, path=path)
 
     def clear(self) -> None:
         """Nothing is unsettled any more."""

@@ -14,7 +14,7 @@ from typing import Final
 from staqraft.capture import dirty
 from staqraft.capture.differences import Differences
 from staqraft.capture.errors import CaptureError
-from staqraft.capture.files import Files
+from staqraft.capture.files import File, Files
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.ports import CaptureStatus, IndexPort, JournalPort
 from staqraft.capture.scanner import Scanner
@@ -67,9 +67,7 @@ class Capture:
         self._wall_ns = wall_ns
         self._problems: dict[str, str] = {}
         self._watcher = Watcher(trees, cookies, now_ms, never=never, **chosen)
-        self._ledger = Ledger(
-            journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled
-        )
+        self._ledger = Ledger(journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled)
         captured = index.meta(_CAPTURED_AT)
         self._scanner = Scanner(self._watcher, index, int(captured) if captured else None)
         self._files = Files(self._watcher, self._ledger, now_ms)
@@ -171,21 +169,24 @@ class Capture:
         For the capture thread; others use `ask_barrier`. Raises BarrierTimeout, JournalFull.
         """
         deadline = self._now_ms() + timeout_ms
+        earlier = self._files.active  # may have been read before the last change: once more
         self._watcher.barrier(timeout_ms)
         self._files.recheck(everything=True)
-        self.flush(everything=True)
-        waiting = self._files.active
-        while self._scanner.waiting or self._watcher.postponed or waiting & self._files.active:
+        self._turn(everything=True)
+        self._finish(self._files.active, deadline)
+        self._turn(everything=True)
+        self._finish(self._files.active & earlier, deadline)
+        return self._commit()
+
+    def _finish(self, transfers: set[File], deadline: int) -> None:
+        """Works until the scans, what was put off, and these transfers are done."""
+        while self._scanner.waiting or self._watcher.put_off or transfers & self._files.active:
             if self._now_ms() > deadline:
                 raise BarrierTimeout(
-                    f"capture did not catch up within {timeout_ms} ms: {self._scanner.waiting}"
-                    f" directories and {self._files.transfers} large files are still to be read"
+                    f"capture did not catch up in time: {self._scanner.waiting} directories and"
+                    f" {self._files.transfers} large files are still to be read"
                 )
-            new = not self._scanner.waiting
             self._turn(everything=True)
-            waiting |= set() if new else self._files.active
-        self._commit()
-        return self._index_position()
 
     def ask_barrier(self, timeout_ms: int) -> Future[Position]:
         """The same from any thread, carried out by the capture thread."""
@@ -207,3 +208,160 @@ class Capture:
             complete=self._complete,
             problems=tuple(self._problems.values()),
         )
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _busy(self) -> bool:
+        return self._scanner.waiting > 0 or self._files.transfers > 0
+
+    def _turn(self, *, everything: bool) -> None:
+        """A slice of each kind of work. Raises JournalFull or IndexFull when `everything`."""
+        try:
+            until = self._now_ms() + _SLICE_MS
+            while (
+                self._scanner.waiting
+                and len(self._watcher.dirty) < _SCAN_AHEAD
+                and self._now_ms() <= until
+            ):
+                self._scanner.step()
+            self.flush(everything=everything)
+            self._files.step(self._now_ms() + _SLICE_MS)
+            self._files.recheck(everything=False)
+            self._ledger.flush()
+            if self._ledger.uncommitted and self._now_ms() - self._committed_ms >= _COMMIT_MS:
+                self._commit()
+            if not self._scanner.waiting and not self._missing:
+                self._complete = True
+            self._report("full", "")
+        except (JournalFull, IndexFull) as error:
+            self._full(error)
+            if everything:
+                raise
+        finally:
+            self._watcher.release()
+
+    def _journal(self, batch: Batch) -> None:
+        self._removable.clear()
+        held = [place for place in batch.dirty if place.tree in self._missing]
+        for place in held:
+            self._watcher.postpone(place, self._now_ms() + _CHECK_ROOTS_MS)
+        if held:
+            kept = [place for place in batch.dirty if place.tree not in self._missing]
+            batch = Batch(moved=batch.moved, dirty=kept)
+        if batch.moved or batch.dirty:
+            self._differences.journal(batch)
+
+    def _put_back(self, batch: Batch, error: JournalFull | IndexFull) -> None:
+        """Neither journal nor index has it: it stays dirty. A told move is found anew by a scan."""
+        self._ledger.drop()
+        for place in batch.dirty:
+            self._watcher.put_back(place)
+        for moved in batch.moved:
+            self._scanner.add(moved.directory, deep=True)
+            parent = moved.directory.parent
+            if parent is not None:
+                again = Dirty(parent, moved.directory.name, dirty.SCANNED, self._now_ms())
+                self._watcher.put_back(again)
+        if isinstance(error, IndexFull):
+            self._events_lost("the index was rolled back since its volume is full")
+
+    def _full(self, error: JournalFull | IndexFull) -> None:
+        self._ledger.drop()
+        self._files.give_up()
+        self._report("full", f"changes are not captured: {error}")
+        self._full_until_ms = self._now_ms() + _RETRY_FULL_MS
+
+    def _events_lost(self, why: str = "the kernel's event queue overflowed") -> None:
+        logger.warning("All trees are compared anew: %s.", why)
+        for name in self._watcher.trees:
+            self.scan(name)
+
+    def _commit(self) -> Position:
+        self._index.set_meta(_CAPTURED_AT, str(self._wall_ns()))
+        try:
+            position = self._ledger.commit()
+        except IndexFull:
+            self._events_lost("the index was rolled back since its volume is full")
+            raise
+        self._committed_ms = self._now_ms()
+        return position
+
+    def _serve_barriers(self) -> None:
+        while not self._requests.empty():
+            timeout_ms, future = self._requests.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(self.barrier(timeout_ms))
+            except Exception as error:  # whatever it is, it is the answer
+                logger.debug("A barrier failed: %s", error)
+                future.set_exception(error)
+
+    # --- safety --------------------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        """Now and then: are the roots what they were, and is everything watched?"""
+        now = self._now_ms()
+        if now - self._roots_checked_ms < _CHECK_ROOTS_MS:
+            return
+        self._roots_checked_ms = now
+        for name in self._watcher.trees:
+            if name in self._missing or self._watcher.root_problem(name):
+                self._adopt(name)
+        self._report("watch", self._watcher.problem)
+        if self._watcher.problem and now - self._rescanned_ms >= _RESCAN_UNWATCHED_MS:
+            self._rescanned_ms = now
+            for name in self._watcher.trees:
+                self.scan(name)
+
+    def _adopt(self, name: str) -> None:
+        """Watches a root that came (back), unless it looks like an empty mount point."""
+        self._missing.add(name)
+        path = self._watcher.trees[name].path
+        try:
+            empty = not any(path.iterdir())
+        except OSError:
+            self._report(f"root {name}", self._watcher.root_problem(name))
+            return
+        if empty and self._index.totals(name).objects > _FEW:
+            self._report(f"root {name}", self._emptied(name))
+            return
+        try:
+            self._watcher.add_tree(name)
+        except CaptureError as error:
+            self._report(f"root {name}", str(error))
+            return
+        self._missing.discard(name)
+        self._report(f"root {name}", "")
+        self.scan(name)
+
+    def _may_remove(self, tree: str) -> bool:
+        """A root that is gone, another, or suddenly empty stops removals and raises an alarm."""
+        known = self._removable.get(tree)
+        if known is not None:
+            return known
+        problem = self._watcher.root_problem(tree)
+        if not problem and self._index.totals(tree).objects > _FEW:
+            with os.scandir(self._watcher.trees[tree].path) as listing:
+                if next(listing, None) is None:
+                    problem = self._emptied(tree)
+        self._report(f"root {tree}", problem)
+        self._removable[tree] = not problem
+        return not problem
+
+    def _emptied(self, tree: str) -> str:
+        path = self._watcher.trees[tree].path
+        return (
+            f"tree {tree}: {path} is empty, and {self._index.totals(tree).objects - 1} objects were"
+            " in it: nothing is removed from the standby. If it is not mounted, mount it; if it is"
+            f" meant to be empty, make any file in it (touch {path}/.keep)"
+        )
+
+    def _report(self, key: str, problem: str) -> None:
+        """Keeps a problem (or with "" clears it) for `status`; says it in the log once."""
+        if not problem:
+            if self._problems.pop(key, None) is not None:
+                logger.info("Capture recovered: %s.", key)
+        elif self._problems.get(key) != problem:
+            self._problems[key] = problem
+            logger.warning("Capture: %s.", problem)

@@ -84,7 +84,11 @@ class Differences:
         self._ledger.flush()
 
     def _guarded(
-        self, item: _Found, work: Callable[Concatenate[_Found, _P], None], *more: _P.args, **kw: _P.kwargs
+        self,
+        item: _Found,
+        work: Callable[Concatenate[_Found, _P], None],
+        *more: _P.args,
+        **kw: _P.kwargs,
     ) -> None:
         """One object that cannot be read is reported and tried again; the others go on."""
         key = f"read {item.place.tree} {item.path!r}"
@@ -108,7 +112,7 @@ class Differences:
             fd = self._watcher.open(place.directory)
             if fd is None:
                 if place.directory.parent is not None:
-                    self._unreachable(place)
+                    self._watcher.ask_again(place)  # gone, or moved and that is still to be told
                 continue
             now = look(fd, place.name)
             if now is not None and self._is_out(place, path, now):
@@ -130,13 +134,6 @@ class Differences:
                 entry = self._index.get(place.tree, path)
                 found[place.tree, path] = _Found(place, path, now, entry)
         return list(found.values())
-
-    def _unreachable(self, place: Dirty) -> None:
-        """Its directory is gone, or elsewhere and its own story is still in the queue."""
-        if not place.flags & dirty.LAST_CALL:
-            again = dirty.LAST_CALL if place.flags & dirty.AGAIN else dirty.AGAIN
-            later = Dirty(place.directory, place.name, place.flags | again, place.first_ms)
-            self._watcher.postpone(later, self._now_ms() + _RETRY_MS)
 
     def _is_out(self, place: Dirty, path: bytes, now: os.stat_result) -> bool:
         """Whether it is left out on purpose."""
@@ -266,11 +263,12 @@ class Differences:
         if is_directory:
             was = place.directory.child(place.name)
             directory = self._watcher.attach(place.directory, place.name)
+            if directory is None and place.flags & dirty.LAST_CALL:
+                self._watcher.detach_at(place.directory, place.name)
+                directory = self._watcher.attach(place.directory, place.name)
             if directory is None:  # its move is still to be told, or it is gone again
-                self._watcher.postpone(
-                    Dirty(place.directory, place.name, dirty.DIRECTORY, place.first_ms),
-                    self._now_ms() + _RETRY_MS,
-                )
+                flags = place.flags | dirty.DIRECTORY
+                self._watcher.ask_again(Dirty(place.directory, place.name, flags, self._now_ms()))
                 return
             if directory is not was:
                 self._scanner.add(directory, deep=True)

@@ -342,7 +342,7 @@ class Files:
         while self._transfers and self._now_ms() <= until_ms:
             waiting = True
             for file, (transfer, slices) in list(self._transfers.items()):
-                if transfer.waited and self._now_ms() < transfer.begun_ms:
+                if transfer.waited and self._now_ms() < transfer.look_again_ms:
                     continue
                 waiting = False
                 if next(slices, self) is self:
@@ -382,7 +382,7 @@ class Files:
                 self._drop(file, transfer)
                 return
             transfer.waited = True
-            transfer.begun_ms = self._now_ms() + _UNPLACED_MS
+            transfer.look_again_ms = self._now_ms() + _UNPLACED_MS
             return
         path = place.path
         entry = self._index.get(place.tree, path)
@@ -421,9 +421,13 @@ class Files:
                 place.tree, path, transfer.state, metadata, entry,
                 digest=memory.digest, content=transfer.content, mail=mail,
             )  # fmt: skip
+        file = _file_of(place.tree, transfer.state.identity)
+        suspect = self._suspects.get(file)
+        if suspect is not None and suspect.last_ms <= transfer.begun_ms:
+            del self._suspects[file]
         tree, packed = place.tree, memory.pack()
         self._ledger.note(lambda: self._index.put_signature(tree, path, packed))
-        self._memories.keep(_file_of(tree, transfer.state.identity), memory)
+        self._memories.keep(file, memory)
 
     def _drop(self, file: File, transfer: Transfer) -> None:
         del self._transfers[file]

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from inotify_simple import INotify, flags as bits, parse_events
+from inotify_simple import INotify, parse_events
+from inotify_simple import flags as bits
 
 from staqraft.capture import dirty
 from staqraft.capture.directories import Directory

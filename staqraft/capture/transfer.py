@@ -44,6 +44,7 @@ class Transfer:
         self.entry = entry
         self.begun_ms = begun_ms
         self.again = False  # it changed while it was read
+        self.look_again_ms = 0
         self.waited = False  # its name was not there at the end; its new one may be on its way
         self.memory: Memory | None = None  # of the new content, at the end
         self.size = 0

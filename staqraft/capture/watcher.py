@@ -59,6 +59,7 @@ class Watcher:
         self._open: dict[Key, int] = {}
         self._never = {_inode(path) for path in never if path.is_dir()}
         self.backend, self.reason = "", ""
+        self.put_off = 0  # places of the last batch whose story is not all read
         self._source = self._choose(cookies, backends)
 
     # --- trees -----------------------------------------------------------------------------
@@ -160,6 +161,7 @@ class Watcher:
 
         `everything` includes what is held back since more is likely to come.
         """
+        self.put_off = 0
         batch = Batch(lost=self.dirty.take_overflow())
         taken = self.dirty.take(everything=everything)
         by_key = self.directories.by_key
@@ -177,9 +179,7 @@ class Watcher:
         for place in places:
             key = place.directory.key
             if (key, place.name) in postponed:
-                again = dirty.LAST_CALL if place.flags & dirty.AGAIN else dirty.AGAIN
-                self.dirty.cool((key, place.name), place.first_ms + 2 * dirty.HOLD_MS)
-                self.mark(place.directory, place.name, place.flags | again)
+                self.ask_again(place)
             elif key in by_key:
                 batch.dirty.append(place)
         return batch
@@ -187,7 +187,21 @@ class Watcher:
     def postpone(self, place: Dirty, until_ms: int) -> None:
         """Puts a place back, not to be given out before `until_ms`."""
         self.dirty.cool((place.directory.key, place.name), until_ms)
-        self.mark(place.directory, place.name, place.flags)
+        self.put_back(place)
+
+    def put_back(self, place: Dirty) -> None:
+        """Makes a place dirty again, as it was."""
+        if place.directory.key in self.directories.by_key:
+            self.mark(place.directory, place.name, place.flags)
+
+    def ask_again(self, place: Dirty) -> None:
+        """Puts off a place whose other events are still to be read; at most twice."""
+        if place.flags & dirty.LAST_CALL:
+            return
+        self.put_off += 1
+        again = dirty.LAST_CALL if place.flags & dirty.AGAIN else dirty.AGAIN
+        later = Dirty(place.directory, place.name, place.flags | again, place.first_ms)
+        self.postpone(later, place.first_ms + 2 * dirty.HOLD_MS)
 
     def key_at(self, directory: Directory, name: bytes) -> Key | None:
         """The key of the directory that stands at a name now, excluded or not."""
@@ -215,6 +229,13 @@ class Watcher:
         if (was := parent.child(name)) is not None:
             self.detach(was)
         return self.directories.attach(parent, name, key, inode)
+
+    def detach_at(self, parent: Directory, name: bytes) -> None:
+        """Forgets where the directory at this name was known to be before."""
+        key = self.key_at(parent, name)
+        known = None if key is None else self.directories.by_key.get(key)
+        if known is not None and known.parent is not None:
+            self.detach(known)
 
     def detach(self, directory: Directory) -> None:
         """The directory is gone from the trees."""

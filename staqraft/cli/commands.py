@@ -110,7 +110,7 @@ async def quarantine_list(options: Namespace) -> int:
         raise ConfigError([f"there is no group {unknown[0]!r}: it is one of {known}"])
     found = data_worker_pb2.ListQuarantineResponse()
     for group in groups:
-        async with worker(config, config.worker_socket(group, "trees")) as channel:
+        async with worker(config.worker_socket(group, "trees")) as channel:
             stub = data_worker_pb2_grpc.TreesWorkerServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
             response: data_worker_pb2.ListQuarantineResponse = await stub.ListQuarantine(
                 data_worker_pb2.ListQuarantineRequest(), timeout=STATUS_S
@@ -122,7 +122,8 @@ async def quarantine_list(options: Namespace) -> int:
 
 def certs_init(options: Namespace) -> int:
     """Makes the cluster's certificate authority."""
-    made = certs.init(options.directory, options.cluster, **_validity(options), force=options.force)
+    days = certs.CA_DAYS if options.days is None else options.days
+    made = certs.init(options.directory, options.cluster, days=days, force=options.force)
     _tell(
         options,
         made,
@@ -136,8 +137,9 @@ def certs_init(options: Namespace) -> int:
 def certs_issue(options: Namespace) -> int:
     """Makes certificates for nodes, or for administrators."""
     make = certs.issue_admin if options.admin else certs.issue
+    days = certs.CERTIFICATE_DAYS if options.days is None else options.days
     for name in options.names:
-        made = make(options.directory, name, **_validity(options), force=options.force)
+        made = make(options.directory, name, days=days, force=options.force)
         whom = f"administrator {name}" if options.admin else f"node {name}"
         _tell(
             options,
@@ -146,10 +148,6 @@ def certs_issue(options: Namespace) -> int:
             f"\nCopy to {name}: {made.ca} {made.certificate} {made.key} (mode 0600)",
         )
     return OK
-
-
-def _validity(options: Namespace) -> dict[str, int]:
-    return {} if options.days is None else {"days": options.days}
 
 
 def _tell(options: Namespace, made: certs.Issued, text: str) -> None:

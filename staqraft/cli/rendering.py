@@ -29,7 +29,7 @@ def safe(text: str) -> str:
 
 
 def path_text(path: bytes) -> str:
-    """A path as bytes on disk, readable; what is not UTF-8 appears as \\xNN."""
+    """A path as bytes on disk, readable; bytes that are not UTF-8 are escaped."""
     return safe(path.decode(errors="backslashreplace"))
 
 
@@ -82,11 +82,8 @@ def render_status(status: admin_pb2.GetStatusResponse) -> str:
     """The whole status, what matters most first."""
     wrong = concerns(status)
     known = notices(status)
-    lines = [
-        f"cluster {safe(status.cluster)}, seen by {safe(status.node)}"
-        f" (StaqRaft {safe(status.version)})",
-        "",
-    ]
+    seen_by = f"{safe(status.node)} (StaqRaft {safe(status.version)})"
+    lines = [f"cluster {safe(status.cluster)}, seen by {seen_by}", ""]
     if wrong:
         lines += ["NEEDS ATTENTION", *_bullets(wrong), ""]
     else:
@@ -195,11 +192,8 @@ def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:
 
 def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
     for tree in trees.trees:
-        waiting = f", {tree.dirty:,} changes to read" if tree.dirty else ""
-        say(
-            "tree",
-            f"{tree.tree} ({tree.path}): {tree.objects:,} objects, {size_text(tree.bytes)}{waiting}",
-        )
+        text = f"{tree.tree} ({tree.path}): {tree.objects:,} objects, {size_text(tree.bytes)}"
+        say("tree", f"{text}, {tree.dirty:,} changes to read" if tree.dirty else text)
     if trees.role == data_worker_pb2.WORKER_ROLE_STANDBY:
         say("applied", position_text(trees.applied))
     running = trees.reconcile

@@ -19,7 +19,7 @@ Daemon = Callable[[Config], int]
 
 
 def main(arguments: Sequence[str] | None = None, *, daemon: Daemon | None = None) -> int:
-    """Checks the configuration, or runs the node until it is told to stop; returns the exit code."""
+    """Checks the configuration, or runs the node until told to stop; returns the exit code."""
     options = _parser().parse_args(arguments)
     node = None if options.node is None else NodeId(options.node)
     if options.check:

@@ -52,6 +52,7 @@ INBOX_LIMIT: Final = 10_000
 PENDING_LIMIT: Final = 1_000
 _RETRY_S: Final = 0.03
 _STORE_RETRY_S: Final = 1.0
+_IDLE_S: Final = 0.25  # a member is ticked so often even if it has no timer
 
 Subscriber = Callable[[ClusterRecord], None]
 
@@ -144,7 +145,7 @@ class Group(Sink):
         consensus = self._config.consensus
         self._ticker.add(
             self,
-            period_s=consensus.tick_ms / 1000,
+            shortest_s=consensus.tick_ms / 1000,
             late_s=consensus.election_min_ms / 3000,
         )
         self._endpoint.register(self._transport)
@@ -315,11 +316,11 @@ class Group(Sink):
 
     # --- the ticker's thread --------------------------------------------------------------------
 
-    def tick(self) -> None:
+    def tick(self) -> float:
         """One step of the member, on the ticker's thread."""
         member, loop = self._member, self._loop
         if member is None or loop is None:
-            return
+            return _IDLE_S
         happenings = [self._inbox.popleft() for _ in range(len(self._inbox))]
         ready = member.step(happenings)
         self._transport.post(ready.messages)
@@ -327,6 +328,7 @@ class Group(Sink):
             self._transport.drop(node, reason)
         if ready.record is not None or ready.outcomes or ready.failures:
             loop.call_soon_threadsafe(self._deliver, ready)
+        return _STORE_RETRY_S if member.problem else min(member.next_due_s(), _IDLE_S)
 
     def _deliver(self, ready: Ready) -> None:
         if ready.record is not None:

@@ -157,6 +157,10 @@ class RaftMember:
             ready.record = self.record
         return ready
 
+    def next_due_s(self) -> float:
+        """In how many seconds the next of its timers ends; it may be over already."""
+        return self._engine.next_timer - self._now()
+
     def close(self) -> None:
         """Persists what it can and closes the log."""
         self._persist()

@@ -54,6 +54,7 @@ _PRIVATE_METHODS: Final = (
 _PRIVATE_VALUES: Final = (
     "commandsWaitingCommit",
     "needLoadDumpFile",
+    "newAppendEntriesTime",
     "noopIDx",
     "raftCommitIndex",
     "raftCurrentTerm",
@@ -332,6 +333,11 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
     @election_deadline.setter
     def election_deadline(self, deadline: float) -> None:
         self._set("raftElectionDeadline", value=deadline)
+
+    @property
+    def next_timer(self) -> float:
+        """When its next timer ends: a leader's heartbeat, or an election."""
+        return float(self._get("newAppendEntriesTime")) if self.leads else self.election_deadline
 
     @property
     def asked_to_stand(self) -> bool:

@@ -1,7 +1,7 @@
 """The one thread that ticks every Raft member of this process.
 
-A member is ticked when its period is over or when it is woken (a message, a proposal), whichever
-is first. Members are staggered, and an exception in one is logged and does not stop another. A tick
+A member is ticked when it wished to be, or when it is woken (a message, a proposal), whichever is
+first; an idle member wishes seldom, so an idle process sleeps. Members are staggered, and an exception in one is logged and does not stop another. A tick
 that comes late by more than the member allows is counted and logged: elections that nobody
 understands usually begin there.
 """
@@ -27,14 +27,14 @@ class Ticked(Protocol):
     def name(self) -> str:
         """For the log."""
 
-    def tick(self) -> None:
-        """One step, on the ticker's thread."""
+    def tick(self) -> float:
+        """One step, on the ticker's thread; in how many seconds the next one is due."""
 
 
 @dataclass(slots=True)
 class _Slot:
     member: Ticked
-    period_s: float
+    shortest_s: float
     late_s: float
     due: float
     late: int = 0
@@ -53,12 +53,15 @@ class RaftTicker:
         self._busy: int | None = None
         self._thread: threading.Thread | None = None
 
-    def add(self, member: Ticked, *, period_s: float, late_s: float) -> None:
-        """Ticks `member` from now on; a tick later than `late_s` counts as late."""
+    def add(self, member: Ticked, *, shortest_s: float, late_s: float) -> None:
+        """Ticks `member` from now on, unless woken at least `shortest_s` apart.
+
+        A tick that comes more than `late_s` after it was due counts as late.
+        """
         with self._condition:
             place = len(self._slots)
-            due = self._clock() + period_s * (place % 8) / 8
-            self._slots[id(member)] = _Slot(member, period_s, late_s, due)
+            due = self._clock() + shortest_s * (place % 8) / 8
+            self._slots[id(member)] = _Slot(member, shortest_s, late_s, due)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
                 self._thread.start()
@@ -132,11 +135,12 @@ class RaftTicker:
                     behind * 1000,
                     slot.late,
                 )
+        wish_s = slot.shortest_s
         try:
-            slot.member.tick()
+            wish_s = slot.member.tick()
             slot.failed = ""
         except Exception as error:
             if str(error) != slot.failed:
                 logger.exception("the Raft tick of %s failed", slot.member.name)
             slot.failed = str(error)
-        slot.due = self._clock() + slot.period_s
+        slot.due = self._clock() + max(wish_s, slot.shortest_s)

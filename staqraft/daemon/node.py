@@ -18,7 +18,7 @@ from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import RaftEndpoint
+from staqraft.consensus.transport import SERVER_OPTIONS, RaftEndpoint
 from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.clock import boottime_ms
 from staqraft.daemon.executor import Hands
@@ -55,6 +55,7 @@ class ControlNode:
             AdminServicer(config, self._admin, over_any_ring(config)),
             FenceServicer(config, self._let_go, self._fence),
             peers=[self._endpoint.add_to_server],
+            options=SERVER_OPTIONS,
         )
         self._notifier = Notifier()
         self._metrics = Metrics(config.cluster, config.node, __version__)
@@ -123,8 +124,8 @@ class ControlNode:
                 for task in running:
                     task.cancel()
         finally:
-            await self._servers.stop()
             await self.raft.stop()
+            await self._servers.stop()
             for loop in self.loops.values():
                 await loop.hands.vips.aclose()
 

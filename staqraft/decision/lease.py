@@ -46,7 +46,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """What a node knows of its lease. `pending` are (number, instant just before proposing) with open outcome.
+    """What a node knows of its lease. `pending` are (number, instant just before proposing).
 
     Every attempt has a number of its own, so that the instant of the one that was committed is
     known even when earlier attempts were lost or are late.
@@ -84,7 +84,7 @@ def proposing(timing: Timing, lease: Lease, observed_number: int, now_ms: int) -
 
 
 def renewed(timing: Timing, lease: Lease, number: int) -> Lease:
-    """The lease when renewal `number` was observed as applied. An unknown number changes nothing."""
+    """The lease when renewal `number` was observed as applied; an unknown one changes nothing."""
     proposed = dict(lease.pending).get(number)
     rest = tuple(entry for entry in lease.pending if entry[0] > number)
     if proposed is None:

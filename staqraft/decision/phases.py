@@ -1,4 +1,4 @@
-"""The phases of a group on one replica, each with the sentence that `staqctl status` shows (PURE)."""
+"""The phases of a group on one replica, each with its sentence for `staqctl status` (PURE)."""
 
 from __future__ import annotations
 

@@ -306,6 +306,6 @@ def settle_addressing(turn: Turn) -> None:
 
 
 def new_epoch_for_self(turn: Turn) -> None:
-    """This epoch's journal cannot be continued: take the next one, with nobody to fence."""
+    """Since this epoch's journal cannot be continued, take the next one, with nobody to fence."""
     turn.note("epoch-broken", "the journal lost its tail in a power cut; a new epoch begins")
     _acquire(turn, "the journal of the last epoch lost its tail in a power cut")

@@ -17,7 +17,8 @@ import os
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 
 from staqraft.logs import Once, log_once
 
@@ -52,7 +53,9 @@ class Visitors:
         self._looked_at = clock()
         self._sweep_is_due = False
 
-    def __len__(self) -> int:
+    @property
+    def pending(self) -> int:
+        """How many addresses are not decided yet."""
         return len(self._pending)
 
     def knocked(self) -> None:
@@ -102,16 +105,16 @@ class Visitors:
             )
 
 
-def inbound_addresses(plain_ports: Set[int]) -> list[str]:
+def inbound_addresses(plain_ports: Collection[int]) -> list[str]:
     """Who is connected to the listening TCP ports of this process, `plain_ports` left out."""
     listening: set[int] = set()
     connected: list[tuple[int, str]] = []
-    for number in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            if not os.readlink(f"/proc/self/fd/{number}").startswith("socket:"):
+            if not str(descriptor.readlink()).startswith("socket:"):
                 continue
             # A copy of the descriptor: closing it leaves gRPC's own alone.
-            with socket.socket(fileno=os.dup(int(number))) as copy:
+            with socket.socket(fileno=os.dup(int(descriptor.name))) as copy:
                 if copy.family not in {socket.AF_INET, socket.AF_INET6}:
                     continue
                 port = copy.getsockname()[1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from fakes.source_tree import TREE
 from staqraft.apply.applier import Applier
 from staqraft.apply.safety import TreeRoot
+from staqraft.apply.watermark import Watermark
 from staqraft.index import Index
 from staqraft.journal.record import Record
 from staqraft.model import Position
@@ -29,7 +30,8 @@ class Standby:
         self.root = TreeRoot(TREE, self.path)
         self.root.make_staging()
         self.index = Index.open(self.base / "index.sqlite")
-        self.applier = Applier({TREE: self.root}, self.index)
+        self.watermark = Watermark(self.base / "applied", "this boot")
+        self.applier = Applier({TREE: self.root}, self.index, self.watermark)
 
     def apply(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -44,13 +46,25 @@ class Standby:
         self.applier.commit(position)
         return wrong
 
-    def restart(self) -> None:
-        """Killed: what the index had not committed is forgotten, what is on disk stays."""
+    def restart(self, journal: Sequence[Record] = (), *, in_the_middle: bool = False) -> int:
+        """Killed: what the index had not committed is forgotten, what is on disk stays.
+
+        `in_the_middle`: the last record was executed and not marked as done. Returns how many
+        records of the journal are done.
+        """
+        if in_the_middle and self.watermark.position.seq > 1:
+            done = self.watermark.position
+            self.watermark.set(Position(done.epoch, done.seq - 1))
         self.close()
         self._open()
+        known = [r for r in journal if r.position > self.index.position]
+        self.applier.replay_index(known)
+        done = max(self.watermark.position, self.index.position)
+        return sum(record.position <= done for record in journal)
 
     def close(self) -> None:
         self.index.close()
+        self.watermark.close()
         self.root.close()
 
 

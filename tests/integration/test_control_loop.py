@@ -1,4 +1,4 @@
-"""The group loop on the real event loop: decisions become actions, barriers wait for the right ones."""
+"""The group loop on the real event loop: decisions become actions, barriers wait rightly."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+
 from fakes.control import FakeAnnouncer, FakeData, FakeFence, FakeRaft, FakeServices, FakeVips
 from fakes.pki import cluster_pki
 from fakes.trio import DEFAULT, A, B, trio_config
@@ -124,7 +125,7 @@ async def test_without_renewals_everything_is_let_go(tmp_path: Path) -> None:
     async with running(rig):
         await rig.active()
         rig.raft.cut = True
-        await rig.until(lambda: rig.loop.state.phase not in {Phase.ACTIVE}, "the lease ends")
+        await rig.until(lambda: rig.loop.state.phase is not Phase.ACTIVE, "the lease ends")
         await rig.until(lambda: rig.vips.until_ms == 0 and not rig.services.running, "let go")
         with pytest.raises(NotActive, match="ask there"):
             await barrier(rig.loop, 300, 1)

@@ -32,18 +32,22 @@ async def server(
 ) -> AsyncIterator[int]:
     """A node with a service that only `b` (and administrators) may use and that says who calls."""
     strangers = Once()
-    visitors = visitors or Visitors(lambda: 0.0, lambda _delay, _action: None, list)
+    if visitors is None:
+        visitors = Visitors(lambda: 0.0, lambda _delay, _action: None, list)
+    doorkeeper = visitors
 
     async def who(_request: bytes, context: tls.Context) -> bytes:
         caller = await tls.require_peer(
-            context, "lab", {B}, admins=admins, strangers=strangers, visitors=visitors
+            context, "lab", {B}, admins=admins, strangers=strangers, visitors=doorkeeper
         )
         return str(caller).encode()
 
     running = grpc.aio.server()
     handlers = {"Who": grpc.unary_unary_rpc_method_handler(who)}
     running.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
-    port = running.add_secure_port("127.0.0.1:0", tls.server_credentials(files, visitors=visitors))
+    port = running.add_secure_port(
+        "127.0.0.1:0", tls.server_credentials(files, visitors=doorkeeper)
+    )
     await running.start()
     try:
         yield port

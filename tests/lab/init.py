@@ -82,7 +82,7 @@ def _mount_host(spec: Spec) -> None:
             linux.mount(_directory(DISK_MOUNT, "data", directory), target, flags=linux.MS_BIND)
     if "state" in disks:
         linux.mount(f"{DISK_MOUNT}/state", _directory("/var/lib/staqraft"), flags=linux.MS_BIND)
-    _directory("/run/staqraft")
+    Path("/run/staqraft").mkdir(mode=0o700)  # RuntimeDirectoryMode= of the unit
 
 
 def _new_boot_id() -> None:

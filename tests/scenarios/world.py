@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
@@ -148,7 +148,7 @@ class World:
         if host.stopped:
             host.inbox.append(event)
             return
-        event = type(event)(**{**_fields(event), "now_ms": self.now})
+        event = replace(event, now_ms=self.now)
         before = host.core
         host.core, commands = step(before, event)
         if host.core.phase is not before.phase:
@@ -312,7 +312,7 @@ class World:
 
     # --- what scripts say -------------------------------------------------------------------------
 
-    def obey(self, line: str) -> None:
+    def obey(self, line: str) -> None:  # noqa: C901, PLR0912 - a table of verbs
         """One line of a scenario's script."""
         verb, *words = line.split()
         self.say(f"--- {line}") if verb not in {"run", "expect"} else None
@@ -384,7 +384,3 @@ class World:
                 assert record.fence.rung.value == rung
             case _:
                 raise AssertionError(f"unknown expectation: {words}")
-
-
-def _fields(event: on.Event) -> dict[str, object]:
-    return {name: getattr(event, name) for name in type(event).__dataclass_fields__}

@@ -59,7 +59,7 @@ def test_who_stays_silent_is_named_once(
         visitors.knocked()
         porch.wait(WAIT_S)
     assert strangers(caplog) == ["192.0.2.66"]
-    assert len(visitors) == 0
+    assert visitors.pending == 0
 
 
 def test_who_identifies_itself_in_time_is_not_named(
@@ -98,5 +98,5 @@ def test_a_storm_costs_few_looks_and_little_memory(porch: Porch, visitors: Visit
     porch.street = [f"192.0.2.{number}" for number in range(10_000)]
     porch.now += 1
     visitors.knocked()
-    assert len(visitors) == CAPACITY
+    assert visitors.pending == CAPACITY
     assert len(porch.sweeps) == 1
