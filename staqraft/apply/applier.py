@@ -97,6 +97,7 @@ class Applier:
         replay = IndexReplay(dict(self.roots), self.index, self.unsettled)
         for record in done:
             if record.position > self.watermark.position:
+                replay.note_if_moved(record)
                 break
             replay.note(record)
         replay.finish()

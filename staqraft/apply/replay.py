@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from staqraft.apply.observe import identity_of, look, type_of
 from staqraft.apply.safety import TreeRoot
 from staqraft.apply.unsettled import Unsettled
@@ -12,14 +14,14 @@ _UNKNOWN = FileIdentity(dev=0, ino=0, ctime_ns=0)
 
 
 class IndexReplay:
-    """`note` each record that the watermark says is done, then `finish`."""
+    """`note` each record that is done, `note_if_moved` the next one, then `finish`."""
 
     def __init__(self, roots: dict[str, TreeRoot], index: Index, unsettled: Unsettled) -> None:
         self._roots = roots
         self._index = index
         self._unsettled = unsettled
         self._noted: dict[tuple[str, bytes], Record] = {}
-        self._in_place: set[tuple[str, bytes]] = set()
+        self._verify: set[tuple[str, bytes]] = set()
 
     def note(self, record: Record) -> None:
         """Does to the index what applying the record did."""
@@ -39,27 +41,43 @@ class IndexReplay:
         except MissingParent:
             self._unsettled.add(record)
 
+    def note_if_moved(self, record: Record) -> None:
+        """The first record that is not known to be done: if it is a move, was its rename done?"""
+        upsert = record.change
+        if not isinstance(upsert, Upsert) or not isinstance(upsert.content, MovedFrom):
+            return
+        source = upsert.content.path
+        if (
+            self._index.get(record.tree, source) is not None
+            and self._look(record.tree, source) is None
+            and self._look(record.tree, record.path) is not None
+        ):
+            self.note(record)
+            self._verify.add((record.tree, record.path))
+
     def finish(self) -> None:
         """Looks at each object that was noted: what it is now, and whether that can be right."""
         for (tree, path), record in self._noted.items():
             entry = self._index.get(tree, path)
             if entry is None:
                 continue
-            try:
-                directory, name = self._roots[tree].parent(path)
-                found = look(directory, name)
-            except (FileNotFoundError, NotADirectoryError):
-                found = None
+            found = self._look(tree, path)
             if found is not None:
                 self._index.put(tree, _with_identity(entry, identity_of(found)))
             metadata = entry.metadata
             right = found is not None and type_of(found) is metadata.type
             if right and found is not None and metadata.type is ObjectType.FILE:
                 right = (found.st_size, found.st_mtime_ns) == (metadata.size, metadata.mtime_ns)
-            if not right or (tree, path) in self._in_place:
+            if not right or (tree, path) in self._verify:
                 self._unsettled.add(record)
         for root in self._roots.values():
             root.release()
+
+    def _look(self, tree: str, path: bytes) -> os.stat_result | None:
+        try:
+            return look(*self._roots[tree].parent(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _upsert(self, record: Record, upsert: Upsert) -> None:
         tree, path = record.tree, record.path
@@ -85,12 +103,12 @@ class IndexReplay:
         self._unsettled.discard(tree, path)
         self._noted[tree, path] = record
         if isinstance(upsert.content, Delta):
-            self._in_place.add((tree, path))
+            self._verify.add((tree, path))
 
     def _forget(self, tree: str, path: bytes) -> None:
         for key in self._at_or_below(tree, path):
             self._noted.pop(key, None)
-            self._in_place.discard(key)
+            self._verify.discard(key)
 
     def _move(self, tree: str, source: bytes, target: bytes) -> None:
         self._forget(tree, target)
@@ -98,9 +116,9 @@ class IndexReplay:
             to = (tree, target + key[1][len(source) :])
             record = self._noted.pop(key)
             self._noted[to] = Unsettled.at(record, to[1])
-            if key in self._in_place:
-                self._in_place.discard(key)
-                self._in_place.add(to)
+            if key in self._verify:
+                self._verify.discard(key)
+                self._verify.add(to)
 
     def _at_or_below(self, tree: str, path: bytes) -> list[tuple[str, bytes]]:
         below = path + b"/"

@@ -41,7 +41,7 @@ class Watermark:
         return self._position
 
     def set(self, position: Position) -> None:
-        """This record's file system calls are done."""
+        """The file system calls of this record are done."""
         self._number += 1
         self._position = position
         body = _BODY.pack(self._number, position.epoch, position.seq, self._boot)

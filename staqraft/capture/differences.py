@@ -290,6 +290,9 @@ class Differences:
         if state is None or state.metadata.type is not ObjectType.DIRECTORY:
             return  # gone or replaced meanwhile: that is an event of its own
         tree, entry = item.place.tree, item.entry
+        if entry is None and (tree, item.path) in self._parents:
+            self._ledger.flush()  # it went ahead of something in it
+            entry = self._index.get(tree, item.path)
         if entry is None or entry.metadata != state.metadata:
             mail = None
             if entry is None:

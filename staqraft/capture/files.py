@@ -281,7 +281,7 @@ class Files:
         if known is None:
             return None
         memory = self._memories.get(file, known.digest)
-        if memory is None and (packed := self._index.signature(tree, path)) is not None:
+        if memory is None and (packed := self._index.signatures(tree, path)) is not None:
             memory = Memory.unpack(packed)
             if memory is not None and memory.digest != known.digest:
                 memory = None
@@ -426,7 +426,7 @@ class Files:
         if suspect is not None and suspect.last_ms <= transfer.begun_ms:
             del self._suspects[file]
         tree, packed = place.tree, memory.pack()
-        self._ledger.note(lambda: self._index.put_signature(tree, path, packed))
+        self._ledger.note(lambda: self._index.set_signatures(tree, path, packed))
         self._memories.keep(file, memory)
 
     def _drop(self, file: File, transfer: Transfer) -> None:

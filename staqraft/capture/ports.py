@@ -59,11 +59,11 @@ class IndexPort(Protocol):
         """Renames an entry with all below it."""
         ...
 
-    def signature(self, tree: str, path: bytes) -> bytes | None:
+    def signatures(self, tree: str, path: bytes) -> bytes | None:
         """The block signatures of a file."""
         ...
 
-    def put_signature(self, tree: str, path: bytes, blocks: bytes | None) -> None:
+    def set_signatures(self, tree: str, path: bytes, blocks: bytes | None) -> None:
         """Keeps them."""
         ...
 

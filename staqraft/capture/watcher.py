@@ -81,8 +81,8 @@ class Watcher:
                             self.add_tree(tree.name)
                 except WatchUnavailable as error:
                     reasons.append(str(error))
-                    self._drop_trees()
                     source.close()
+                    self._forget_roots()
                     break
                 self.backend = source.backend
                 self.reason = "; ".join(dict.fromkeys(reasons)) if make is not backends[0] else ""
@@ -130,8 +130,8 @@ class Watcher:
     def close(self) -> None:
         """Stops watching."""
         self.release()
-        self._source.close()
-        self._drop_trees()
+        self._source.close()  # and with it every watch
+        self._forget_roots()
 
     @property
     def problem(self) -> str:
@@ -296,9 +296,12 @@ class Watcher:
         if (fd := self._root_fds.pop(name, None)) is not None:
             os.close(fd)
 
-    def _drop_trees(self) -> None:
-        for name in list(self._root_fds):
-            self._drop_tree(name)
+    def _forget_roots(self) -> None:
+        for fd in self._root_fds.values():
+            os.close(fd)
+        self._root_fds.clear()
+        self.directories.roots.clear()
+        self.directories.by_key.clear()
 
 
 def cookie_directories(run_dir: Path, group: str, trees: Sequence[Tree]) -> list[Path]:

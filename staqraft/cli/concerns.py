@@ -65,20 +65,7 @@ def _raft(status: admin_pb2.GetStatusResponse) -> Iterator[str]:
 
 def _group(group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse) -> Iterator[str]:
     name = f"group {group.group}"
-    if not group.active:
-        yield f"{name}: nobody is active, so its addresses and services are down"
-        yield from (
-            f"{name}: {status.node} does not take over: {why}" for why in group.not_eligible
-        )
-    replicas = sorted(n.node for n in status.nodes if n.role == "replica")
-    missing = [r for r in replicas if r not in group.in_sync]
-    if group.active and missing:
-        yield (
-            f"{name}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in sync: if"
-            f" {group.active} fails now, nobody takes over by itself"
-        )
-    if group.maintenance:
-        yield f"{name}: maintenance is on, nothing is taken over automatically"
+    yield from (f"{name}: {line}" for line in _takeover(group, status))
     if group.active == status.node:
         for vip in group.vips:
             if not vip.held:
@@ -86,8 +73,30 @@ def _group(group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse) ->
     for service in group.services:
         if service.state == "failed":
             yield f"{name}: {service.detail or f'service {service.name} is not well'}"
-    for problem in _problems(group):
-        yield f"{name}: {problem}"
+    yield from (f"{name}: {problem}" for problem in _problems(group))
+
+
+def _takeover(group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse) -> Iterator[str]:
+    """Whether somebody serves, and whether another would if that one failed."""
+    me, reasons = status.node, "; ".join(group.not_eligible)
+    replicas = sorted(n.node for n in status.nodes if n.role == "replica")
+    missing = [r for r in replicas if r not in group.in_sync]
+    if not group.active:
+        yield "nobody is active, so its addresses and services are down"
+        if reasons:
+            yield f"{me} does not take over by itself: {reasons}"
+        return
+    if reasons and group.active != me:
+        yield f"{me} would not take over if {group.active} failed now: {reasons}"
+        missing = [r for r in missing if r != me]
+    elif group.maintenance:
+        yield "maintenance is on, nothing is taken over automatically"
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        yield (
+            f"{', '.join(missing)} {are} not in sync: if {group.active} fails now, nobody takes"
+            " over by itself"
+        )
 
 
 def _problems(group: admin_pb2.GroupStatus) -> Iterator[str]:

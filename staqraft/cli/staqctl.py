@@ -64,18 +64,19 @@ def _run(command: Command, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = _common()
     parser = argparse.ArgumentParser(
         prog="staqctl",
         description="Looks into and operates a StaqRaft cluster.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[common],
+        parents=[_common()],
     )
-    # The common options may stand before or after the command: only here do they have defaults.
+    # The common options may stand before or after the command: only here do they have defaults
+    # (argparse keeps them in the actions, so these are not shared with the commands').
     parser.set_defaults(
         config=None, node=None, socket=None, address=None, ca=None, cert=None, key=None, json=False
     )
+    common = _common()
     parser.add_argument("--version", action="version", version=f"staqctl {__version__}")
     add = parser.add_subparsers(metavar="COMMAND", required=True)
 

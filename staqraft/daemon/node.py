@@ -30,6 +30,7 @@ from staqraft.errors import StaqraftError
 from staqraft.metrics import Metrics, MetricsServer
 from staqraft.model import Epoch, GroupId, NodeRole
 from staqraft.sdnotify import Notifier
+from staqraft.wire import tls
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class ControlNode:
         config = self._config
         await self.raft.start()
         await self._servers.start()
+        tls.plain_ports.add(config.ports.metrics)  # a scraper is no stranger
         addresses = ["127.0.0.1", *(ring.address for ring in config.me.rings)]
         feed = Feed(self._metrics, self._notifier, self.raft, self.loops, now_ms=boottime_ms)
         work = [

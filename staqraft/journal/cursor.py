@@ -96,48 +96,60 @@ class Cursor:
                 if self._fd < 0:
                     return outcome
             data, run = self._take(max_bytes)
+            status = os.fstat(self._fd)
+            if status.st_nlink == 0 and self._was_reset():
+                raise _Moved
             if run.records:
                 self._offset += run.end
                 self._after = run.last
                 return Frames(
                     first=run.first, last=run.last, records=run.records, data=data[: run.end]
                 )
-            status = os.fstat(self._fd)
             if status.st_nlink == 0 or status.st_size < self._offset:
                 raise _Moved
-            if isinstance(run.stop, Damage):
+            if run.stop is not Gap.END and self._was_synced(run.stop):
                 return self._damaged(run.stop)
+            if isinstance(run.stop, Damage):
+                return None  # a torn tail, which the next writer will cut
             following = Name(self._name.generation, self._after.seq + 1)
             if following == self._name or not following.segment(self._directory).exists():
                 return None
             # The writer rolls only behind its last record: look once more, now that it has rolled.
             if self._take(max_bytes)[1].records == 0:
                 if run.stop is not Gap.END:
-                    return self._damaged(Damage(frames.describe(run.stop)), sure=True)
+                    return self._damaged(run.stop)
                 self.close()
 
     def _take(self, max_bytes: int) -> tuple[bytes, frames.Run]:
         data = os.pread(self._fd, max_bytes, self._offset)
         run = frames.scan(data, 0, self._after)
-        if run.records == 0 and run.stop is Gap.PARTIAL:
+        while run.records == 0 and run.stop is Gap.PARTIAL:
             wanted = frames.length_at(data, 0) or frames.HEADER_BYTES
-            if wanted > len(data):
-                data = os.pread(self._fd, wanted, self._offset)
-                run = frames.scan(data, 0, self._after)
+            more = os.pread(self._fd, wanted, self._offset)
+            if len(more) <= len(data):
+                break  # the rest is not written yet
+            data = more
+            run = frames.scan(data, 0, self._after)
         return data, run
 
-    def _damaged(self, damage: Damage, *, sure: bool = False) -> Corrupt | None:
-        """Damage behind the last sync may be a torn tail that the next writer will cut: no news."""
+    def _was_reset(self) -> bool:
+        """The open segment has no name any more: because of a reset, or only trimmed?"""
+        names = segment.listing(self._directory)
+        return not names or names[-1].generation != self._name.generation
+
+    def _was_synced(self, found: Gap | Damage) -> bool:
+        """Whether the writer has synced what should stand here: then it cannot be a torn tail."""
         noted = state.read(self._directory)
-        if noted is not None and not sure:
-            here = (self._name.generation, self._name.first_seq)
-            synced = (noted.generation, noted.first_seq)
-            if here == synced and noted.end <= self._offset:
-                return None
+        if noted is None:
+            return isinstance(found, Damage)
+        synced = Name(noted.generation, noted.first_seq)
+        return synced > self._name or (synced == self._name and noted.end > self._offset)
+
+    def _damaged(self, fault: Gap | Damage) -> Corrupt:
         path = self._name.segment(self._directory)
         reason = (
-            f"{path}, byte {self._offset}: the record behind {self._after} is damaged ({damage.reason}); "
-            "the replicas have to be compared. Check the disk."
+            f"{path}, byte {self._offset}: the record behind {self._after} is damaged "
+            f"({frames.describe(fault)}); the replicas have to be compared. Check the disk."
         )
         return Corrupt(after=self._after, reason=reason)
 

@@ -62,6 +62,13 @@ class Standby:
         done = max(self.watermark.position, self.index.position)
         return sum(record.position <= done for record in journal)
 
+    def reopen_without_staging(self) -> None:
+        """As a process that starts on a tree that it had set up before."""
+        self.root = TreeRoot(TREE, self.path)
+        self.index = Index.open(self.base / "index.sqlite")
+        self.watermark = Watermark(self.base / "applied", "this boot")
+        self.applier = Applier({TREE: self.root}, self.index, self.watermark)
+
     def close(self) -> None:
         self.index.close()
         self.watermark.close()

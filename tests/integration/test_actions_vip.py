@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_interface
@@ -66,7 +65,7 @@ async def removal_of(vip: Vip, lines: asyncio.StreamReader) -> int:
 @in_private_network
 async def test_the_kernel_takes_the_addresses_away_before_the_lease_ends() -> None:
     async with holder(WEB, MAIL) as vips, watching_removals() as lines:
-        until_ms = boottime_ms() + 2000
+        until_ms = boottime_ms() + 2300
         held = await vips.hold(until_ms)
         assert (held.lifetime_s, held.added) == (1, (WEB, MAIL))
         assert await vips.held() == {WEB: True, MAIL: True}
@@ -84,13 +83,13 @@ async def test_the_kernel_takes_the_addresses_away_before_the_lease_ends() -> No
 async def test_a_refresh_lets_the_addresses_live_on() -> None:
     async with holder(WEB, MAIL) as vips, watching_removals() as lines:
         started_ms = boottime_ms()
-        await vips.hold(started_ms + 2000)
-        await asyncio.sleep(0.8)  # real time is the subject: most of the first lifetime
-        held = await vips.hold(boottime_ms() + 2000)
+        await vips.hold(started_ms + 3000)
+        await asyncio.sleep(1.2)  # real time is the subject: most of the first lifetime
+        held = await vips.hold(boottime_ms() + 3000)
         refreshed_ms = boottime_ms()
         assert held.added == ()
-        assert await removal_of(WEB, lines) - refreshed_ms >= 900
-        assert time.clock_gettime(time.CLOCK_BOOTTIME) * 1000 - started_ms > 1375
+        assert await removal_of(WEB, lines) - refreshed_ms >= 1900
+        assert boottime_ms() - started_ms > 2500  # the first lifetime's latest end
 
 
 @in_private_network

@@ -1,4 +1,4 @@
-"""The applier: what the source tree tells, the standby's tree becomes, whatever happens meanwhile."""
+"""The applier: what the source tells, the standby's tree becomes, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_pieces_change_a_file_in_place(source: SourceTree, standby: Standby) -> 
     assert_equal(source, standby)
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(25))
 def test_a_kill_at_any_record_costs_nothing(
     source: SourceTree, standby: Standby, seed: int
 ) -> None:
@@ -140,13 +140,20 @@ def test_a_kill_at_any_record_costs_nothing(
     assert_equal(source, standby)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_applying_everything_twice_is_harmless(
+@pytest.mark.parametrize("seed", range(3))
+def test_every_record_executed_twice_is_harmless(
     source: SourceTree, standby: Standby, seed: int
 ) -> None:
+    """Killed behind each record, before it was marked as done."""
     source.live(random.Random(100 + seed), 40)
-    standby.apply_and_commit(source.records)
-    standby.apply_and_commit(source.records)
+    for record in source.records:
+        standby.apply([record])
+        standby.restart(source.records, in_the_middle=True)
+        standby.apply([record])
+        if record.position.seq % 7 == 0:
+            assert standby.applier.settle() == []
+            standby.applier.commit(record.position)
+    assert standby.apply_and_commit(source.records[-1:]) == []
     assert_equal(source, standby)
 
 

@@ -37,7 +37,7 @@ def test_the_unit_keeps_what_capture_and_addresses_need() -> None:
 
 
 def test_data_workers_end_with_the_daemon() -> None:
-    assert unit("staqraftd.service")["KillMode"] == ["mixed"]
+    assert unit("staqraftd.service")["KillMode"] == ["process"]
 
 
 def test_the_raft_library_is_pinned_everywhere() -> None:

@@ -1,0 +1,215 @@
+"""The reconcile: from nothing, a few differences, parted histories, interruptions."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.source_tree import TREE, FakeActive, SourceTree, nothing_excluded
+from fakes.standby import Standby, run_directly
+from lab.compare import differences, manifest
+from staqraft.apply.quarantine import Quarantine
+from staqraft.apply.reconcile import Reconciler
+from staqraft.apply.safety import RootMissing
+from staqraft.errors import ReplicationError
+from staqraft.index import STAGING_NAME, Index, SharedHistory
+from staqraft.model import Epoch, EpochStart, Position
+
+NOW_MS = 1_700_000_000_000
+SHARED = SharedHistory.of([EpochStart(epoch=Epoch(1), seq=1), EpochStart(epoch=Epoch(2), seq=500)])
+J0 = Position(Epoch(2), 900)
+
+
+class Pair:
+    """A source tree as the active, and a standby that reconciles with it."""
+
+    def __init__(self, base: Path) -> None:
+        self.source = SourceTree(base / "source")
+        self.active = FakeActive(self.source, Index.open(base / "active.sqlite"), J0)
+        self.standby = Standby(base / "standby")
+        self.quarantine = Quarantine(base / "quarantine", lambda: NOW_MS)
+        self.reconciler = self.attempt()
+
+    def attempt(self) -> Reconciler:
+        self.reconciler = Reconciler(
+            applier=self.standby.applier,
+            active=self.active,
+            quarantine=self.quarantine,
+            shared=SHARED,
+            excluded={TREE: nothing_excluded},
+            run_on_disk=run_directly,
+            clock_ms=lambda: 0,
+        )
+        return self.reconciler
+
+    def assert_equal(self) -> None:
+        found = differences(manifest(self.source.path), manifest(self.standby.path))
+        assert not found, "\n".join(map(str, found[:10]))
+
+    def close(self) -> None:
+        self.standby.close()
+        self.active.index.close()
+        self.source.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(tmp_path)
+    made.source.live(random.Random(7), 150)
+    yield made
+    made.close()
+
+
+async def test_a_first_copy_brings_everything(pair: Pair) -> None:
+    position = await pair.attempt().run()
+    assert position == J0 == pair.standby.index.position
+    pair.assert_equal()
+    assert pair.quarantine.list() == []
+    assert pair.reconciler.progress.done == pair.reconciler.progress.total > 0
+
+
+async def test_ten_differences_cost_their_depth(pair: Pair) -> None:
+    for number in range(30):
+        pair.source.mkdir(b"wide%d" % number)
+        for inner in range(10):
+            pair.source.write(b"wide%d/f%d" % (number, inner), b"%d" % inner)
+    await pair.attempt().run()
+    pair.active.listed.clear()
+    pair.active.fetched.clear()
+    pair.source.write(b"wide3/f4", b"other")
+    pair.source.remove(b"wide5/f6")
+    pair.source.touch(b"wide7/f8", 0o600, 99)
+    await pair.attempt().run()
+    pair.assert_equal()
+    assert sorted(pair.active.listed) == [b"", b"wide3", b"wide5", b"wide7"]
+    assert len(pair.active.fetched) <= 8
+
+
+async def test_nothing_different_costs_one_digest(pair: Pair) -> None:
+    await pair.attempt().run()
+    pair.active.listed.clear()
+    await pair.attempt().run()
+    assert pair.active.listed == []
+
+
+async def test_a_returning_nodes_own_versions_go_to_quarantine(pair: Pair) -> None:
+    pair.source.write(b"both", b"the active's")
+    pair.source.write(b"same", b"equal on both")
+    await pair.attempt().run()
+    (pair.standby.path / "both").write_bytes(b"the standby's own")
+    (pair.standby.path / "only-here").write_bytes(b"not sent")
+    (pair.standby.path / "deep").mkdir()
+    (pair.standby.path / "deep" / "er").write_bytes(b"not sent either")
+    (pair.standby.path / "same").write_bytes(b"equal on both")
+
+    await pair.attempt().run()
+
+    pair.assert_equal()
+    kept = {item.path: item for item in pair.quarantine.list()}
+    assert sorted(kept) == [b"both", b"deep/er", b"only-here"]
+    assert kept[b"both"].kept_at.read_bytes() == b"the standby's own"
+    assert kept[b"deep/er"].kept_at.read_bytes() == b"not sent either"
+    assert kept[b"only-here"].size == len(b"not sent")
+    assert pair.reconciler.progress.quarantined == 3
+    (directory,) = {item.id.split("/")[0] for item in kept.values()}
+    lines = (pair.quarantine.directory / directory / "manifest.jsonl").read_text().splitlines()
+    assert {json.loads(line)["reason"] for line in lines} == {
+        "the active has another version",
+        "the active does not have it",
+    }
+
+
+async def test_versions_of_a_parted_history_go_to_quarantine_and_old_ones_do_not(
+    pair: Pair,
+) -> None:
+    pair.source.write(b"old", b"1")
+    pair.source.write(b"parted", b"1")
+    await pair.attempt().run()
+    mine = SourceTree(pair.standby.path)
+    for path, seq in ((b"old", 400), (b"parted", 700)):  # epoch 1 is shared up to 499
+        mine.records.clear()
+        mine.write(path, b"written here")
+        mine.seq = seq - 1
+        mine.tell_file(path)
+        entry = pair.standby.index.get(TREE, path)
+        assert entry is not None
+        pair.standby.index.remove(TREE, path)
+        pair.standby.apply([mine.records[-1]])
+        pair.standby.applier.commit(mine.records[-1].position)
+    mine.close()
+    await pair.attempt().run()
+    pair.assert_equal()
+    assert [(kept.path, kept.epoch) for kept in pair.quarantine.list()] == [(b"parted", 1)]
+
+
+async def test_after_a_reconcile_nothing_is_called_own(pair: Pair) -> None:
+    await pair.attempt().run()
+    entries = list(pair.standby.index.subtree(TREE, b""))
+    assert entries
+    assert all(SHARED.has(entry.origin) for entry in entries)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_an_interrupted_reconcile_goes_on_where_it_was(pair: Pair, killed: bool) -> None:
+    pair.source.live(random.Random(8), 150)
+    attempts = 0
+    while True:
+        attempts += 1
+        pair.active.break_after_objects = 12
+        try:
+            await pair.attempt().run()
+        except (ReplicationError, ExceptionGroup):
+            if killed:
+                pair.standby.restart()
+            assert attempts < 40, "it starts from zero again and again"
+            continue
+        break
+    assert attempts > 2
+    pair.assert_equal()
+    assert pair.quarantine.list() == []
+
+
+async def test_a_root_that_is_not_mounted_loses_nothing(pair: Pair) -> None:
+    await pair.attempt().run()
+    pair.standby.path.rename(pair.standby.base / "elsewhere")
+    pair.standby.path.mkdir()
+    with pytest.raises(RootMissing, match="mounted or restored"):
+        await pair.attempt().run()
+    assert pair.standby.index.root(TREE).objects > 10
+
+
+async def test_an_emptied_root_is_refused_until_it_is_accepted(pair: Pair) -> None:
+    await pair.attempt().run()
+    pair.standby.close()
+    pair.standby.path.rename(pair.standby.base / "elsewhere")
+    pair.standby.path.mkdir()
+    pair.standby.reopen_without_staging()
+    with pytest.raises(RootMissing, match="mkdir"):
+        await pair.attempt().run()
+    (pair.standby.path / STAGING_NAME.decode()).mkdir(mode=0o700)
+    await pair.attempt().run()
+    pair.assert_equal()
+
+
+def test_a_quarantine_on_another_filesystem_keeps_content_and_metadata(tmp_path: Path) -> None:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second filesystem")
+    source = SourceTree(tmp_path / "tree")
+    source.write(b"f", b"content")
+    source.touch(b"f", 0o640, 77)
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir=shm) as elsewhere:
+        quarantine = Quarantine(Path(elsewhere), lambda: NOW_MS)
+        kept = quarantine.keep(source.root, b"f", reason="test", epoch=Epoch(3))
+        assert kept is not None
+        assert kept.kept_at.read_bytes() == b"content"
+        assert kept.kept_at.stat().st_mtime_ns == 77
+        assert not (source.path / "f").exists()
+        assert Quarantine(Path(elsewhere), lambda: NOW_MS).count() == 1
+    source.close()

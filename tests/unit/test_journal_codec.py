@@ -1,0 +1,129 @@
+"""Records and frames as bytes: there and back, and nothing that is not a frame passes for one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakes.records import deliveries, delivery
+from staqraft.errors import JournalCorrupt
+from staqraft.journal import frames
+from staqraft.journal.frames import Damage, Frame, Gap
+from staqraft.journal.record import (
+    Chunk,
+    Delta,
+    HardLinkTo,
+    Inline,
+    MailKind,
+    Metadata,
+    MovedFrom,
+    ObjectType,
+    Record,
+    Remove,
+    Staged,
+    Upsert,
+)
+from staqraft.journal.record_codec import decode, encode, encode_at
+from staqraft.model import Epoch, Position
+
+U64 = st.integers(0, 2**64 - 1)
+positions = st.builds(Position, U64.map(Epoch), U64)
+metadata = st.builds(
+    Metadata,
+    type=st.sampled_from(ObjectType),
+    mode=st.integers(0, 0o7777),
+    uid=st.integers(0, 2**32 - 1),
+    gid=st.integers(0, 2**32 - 1),
+    mtime_ns=st.integers(-(2**63), 2**63 - 1),
+    size=U64,
+    symlink_target=st.binary(max_size=20),
+    rdev=U64,
+    xattrs=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=2).map(tuple),
+)
+extents = st.lists(st.tuples(U64, st.binary(max_size=9)), max_size=3).map(tuple)
+content = st.one_of(
+    st.none(),
+    st.builds(Inline, st.binary(max_size=50)),
+    st.builds(Delta, st.binary(max_size=16), extents),
+    st.builds(Staged, U64),
+    st.builds(MovedFrom, st.binary(max_size=20)),
+    st.builds(HardLinkTo, st.binary(max_size=20)),
+)
+changes = st.one_of(
+    st.builds(Upsert, metadata=metadata, digest=st.binary(max_size=16), content=content),
+    st.builds(Remove),
+    st.builds(Chunk, stage=U64, offset=U64, data=st.binary(max_size=50)),
+)
+records = st.builds(
+    Record,
+    tree=st.text(max_size=9),
+    path=st.binary(max_size=40),
+    change=changes,
+    position=positions,
+    before=st.binary(max_size=16),
+    mail=st.none() | st.sampled_from(MailKind),
+    wall_ms=st.integers(-(2**63), 2**63 - 1),
+)
+
+
+@given(st.lists(records, max_size=4))
+def test_every_record_comes_back_as_it_was(some: list[Record]) -> None:
+    assert list(decode(b"".join(encode(record) for record in some))) == some
+
+
+@given(records, positions)
+def test_the_position_is_read_without_reading_the_record(record: Record, place: Position) -> None:
+    data = encode_at(record, place)
+    assert frames.frame_at(data, 0) == Frame(place, len(data))
+    assert frames.position_of(data, 0) == place
+    assert next(decode(data)).position == place
+
+
+@given(st.binary(max_size=200), st.integers(0, 50))
+def test_any_bytes_are_judged_without_an_exception(data: bytes, offset: int) -> None:
+    assert isinstance(frames.frame_at(data, offset), Frame | Gap | Damage)
+
+
+@given(records, st.data())
+def test_a_flipped_bit_is_never_taken_for_a_record(record: Record, data: st.DataObject) -> None:
+    whole = bytearray(encode(record))
+    bit = data.draw(st.integers(0, len(whole) * 8 - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    assert not isinstance(frames.frame_at(bytes(whole), 0), Frame)
+
+
+def test_zeros_are_not_written_yet_and_a_cut_frame_is_partial() -> None:
+    data = encode(delivery(1, 50))
+    assert frames.frame_at(bytes(64), 0) is Gap.EMPTY
+    assert frames.frame_at(data, len(data)) is Gap.END
+    for cut in range(1, len(data)):
+        assert frames.frame_at(data[:cut], 0) is Gap.PARTIAL
+
+
+def test_a_scan_stops_at_a_gap_in_the_numbers_and_at_an_epoch_that_falls() -> None:
+    def run(*places: tuple[int, int]) -> frames.Run:
+        some = [encode_at(delivery(1, 10), Position(Epoch(e), s)) for e, s in places]
+        return frames.scan(b"".join(some), 0, Position(Epoch(1), 4))
+
+    assert run((1, 5), (2, 6), (2, 7)).last == Position(Epoch(2), 7)
+    assert run((1, 5), (2, 6), (2, 7)).stop is Gap.END
+    skipped = run((1, 5), (1, 7))
+    assert (skipped.records, skipped.last) == (1, Position(Epoch(1), 5))
+    assert frames.describe(skipped.stop) == "record 1:7 cannot follow 1:5"
+    fell = run((2, 5), (1, 6))
+    assert frames.describe(fell.stop) == "record 1:6 cannot follow 2:5"
+
+
+def test_damaged_records_are_reported_with_their_place() -> None:
+    data = b"".join(encode(record) for record in deliveries(1, 2))
+    first = frames.length_at(data, 0)
+    damaged = data[: first + 30] + b"\xff" + data[first + 31 :]
+    with pytest.raises(JournalCorrupt, match=f"byte {first} of {len(data)}.*checksum"):
+        list(decode(damaged))
+
+
+def test_a_record_that_is_too_large_is_refused() -> None:
+    record = delivery(1, frames.MAX_FRAME_BYTES)
+    with pytest.raises(ValueError, match="larger than a journal frame may be"):
+        encode(record)
