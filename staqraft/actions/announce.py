@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from typing import Protocol
 
 from staqraft.config.schema import Vip
 from staqraft.logs import Once, log_once
@@ -34,6 +36,8 @@ ICMPV6_NEIGHBOUR_ADVERTISEMENT = 136
 OVERRIDE = 0x20000000
 TARGET_LINK_LAYER_ADDRESS = 2
 MAC_BYTES = 6
+SIOCGIFHWADDR = 0x8927
+ARPHRD_ETHER = 1
 
 
 def frames(address: IPv4Address | IPv6Address, mac: bytes) -> list[bytes]:
@@ -88,23 +92,56 @@ def on_this_host(address: IPv4Address | IPv6Address) -> bool:
     return True
 
 
-def send(vip: Vip) -> bool:
-    """Announces the address once if it is on this host; False if it is not, and nothing was sent.
+class Sender(Protocol):
+    """Puts announcements on the wire."""
 
-    OSError when the interface is gone or down. Does not block.
+    def send(self, vip: Vip) -> bool:
+        """Announces the address once if it is on this host; False if not: nothing was sent.
+
+        OSError when the interface is gone or down. Does not block.
+        """
+
+    def close(self) -> None:
+        """Gives the socket back; may block. `send` opens another."""
+
+
+class RawSender:
+    """Sends Ethernet frames by a packet socket, which stays open between announcements.
+
+    To close a packet socket the kernel waits until no processor looks at it, 8 to 27 ms: that is
+    not for the event loop.
     """
-    address = vip.address.ip
-    if not on_this_host(address):
-        return False
-    flags = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    with socket.socket(socket.AF_PACKET, flags, 0) as raw:
-        raw.bind((vip.interface, 0))
-        mac = raw.getsockname()[4]
-        if len(mac) != MAC_BYTES:
-            raise OSError(errno.EAFNOSUPPORT, f"{vip.interface} is not an Ethernet interface")
+
+    def __init__(self) -> None:
+        self._raw: socket.socket | None = None
+
+    def send(self, vip: Vip) -> bool:
+        """Announces the address once if it is on this host; False if not: nothing was sent."""
+        address = vip.address.ip
+        if not on_this_host(address):
+            return False
+        if self._raw is None:
+            flags = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+            self._raw = socket.socket(socket.AF_PACKET, flags, 0)  # protocol 0: receives nothing
+        mac = _mac(self._raw, vip.interface)
         for frame in frames(address, mac):
-            raw.send(frame)
-    return True
+            self._raw.sendto(frame, (vip.interface, 0))
+        return True
+
+    def close(self) -> None:
+        """Gives the socket back; blocks for some milliseconds."""
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
+
+
+def _mac(any_socket: socket.socket, interface: str) -> bytes:
+    request = struct.pack("16sH22x", interface.encode(), 0)
+    answer: bytes = fcntl.ioctl(any_socket, SIOCGIFHWADDR, request)
+    (kind,) = struct.unpack_from("H", answer, 16)
+    if kind != ARPHRD_ETHER:
+        raise OSError(errno.EAFNOSUPPORT, f"{interface} is not an Ethernet interface")
+    return answer[18 : 18 + MAC_BYTES]
 
 
 class Announcer:
@@ -118,11 +155,11 @@ class Announcer:
         self,
         may_announce: Callable[[], bool],
         *,
-        send: Callable[[Vip], bool] = send,
+        sender: Sender | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._may_announce = may_announce
-        self._send = send
+        self._sender = RawSender() if sender is None else sender
         self._sleep = sleep
         self._tasks: dict[Vip, asyncio.Task[None]] = {}
         self._failures = Once()
@@ -145,6 +182,7 @@ class Announcer:
         for vip in list(self._tasks):
             self._cancel(vip)
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._sender.close)
 
     def _cancel(self, vip: Vip) -> None:
         if (task := self._tasks.pop(vip, None)) is not None:
@@ -163,7 +201,7 @@ class Announcer:
             return
         key = str(vip.address)
         try:
-            self._send(vip)
+            self._sender.send(vip)
         except OSError as error:
             log_once(
                 self._failures,

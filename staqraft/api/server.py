@@ -108,6 +108,7 @@ class ApiServers:
         if self._retrying is not None:
             self._retrying.cancel()
             await asyncio.gather(self._retrying, return_exceptions=True)
+        await self.set_serving(serving=False)
         servers = [*self._rings.values(), *([self._unix] if self._unix is not None else [])]
         await asyncio.gather(*(server.stop(GRACE_S) for server in servers))
 

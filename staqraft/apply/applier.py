@@ -20,7 +20,7 @@ from staqraft.apply.unsettled import Unsettled
 from staqraft.apply.watermark import Watermark
 from staqraft.apply.writer import Place, TreeWriter
 from staqraft.errors import ApplyError
-from staqraft.index import UNRECORDED, Entry, Index, MissingParent
+from staqraft.index import UNRECORDED, Entry, FileIdentity, Index, MissingParent
 from staqraft.journal.record import (
     Chunk,
     Delta,
@@ -355,7 +355,34 @@ class Applier:
         self._touched.clear()
         for root in self.roots.values():
             # Equal on both replicas, so that trees also compare equal to those who look at all.
+            root.require_staging()
             os.utime(root.staging(), ns=(0, 0))
+
+    def disown_unsettled(self) -> None:
+        """For a node that becomes active: capture is to read anew what is not sure."""
+        for record in self.unsettled.records():
+            entry = self.index.get(record.tree, record.path)
+            if entry is not None:
+                nobody = FileIdentity(dev=0, ino=0, ctime_ns=0)
+                self.index.put(record.tree, replace(entry, identity=nobody))
+        self.unsettled.clear()
+
+    def lost_directories(self) -> list[Record]:
+        """Unsettled directories whose content the index believes in: only a comparison helps."""
+        return [record for record in self.unsettled.records() if self._is_lost_directory(record)]
+
+    def unsettled_paths(self, tree: str) -> list[bytes]:
+        """What has to be fetched to settle everything, with directories that are missing above."""
+        paths: set[bytes] = set()
+        for record in self.unsettled.records():
+            if record.tree != tree:
+                continue
+            paths.add(record.path)
+            above = record.path.rpartition(b"/")[0]
+            while above and self.index.get(tree, above) is None:
+                paths.add(above)
+                above = above.rpartition(b"/")[0]
+        return sorted(paths)
 
     def forget_unfinished(self) -> None:
         """After a reconcile: nothing before it matters any more."""
@@ -448,7 +475,9 @@ class Applier:
                 f"{where}: {error.strerror}; applying pauses and tries again by itself: free space "
                 f"or repair the volume of {self.roots[record.tree].path}"
             ) from error
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            self.roots[record.tree].require_staging()
+        else:
             logger.warning("%s: %s; the object will be fetched anew", where, error)
         self.unsettled.add(record)
 

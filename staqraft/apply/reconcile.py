@@ -46,6 +46,7 @@ class RunOnDisk(Protocol):
 
     async def __call__(self, work: Callable[[], _T]) -> _T:
         """What the function returns, or raises."""
+        ...
 
 
 class ActiveTrees(Protocol):
@@ -53,14 +54,17 @@ class ActiveTrees(Protocol):
 
     async def begin(self) -> Opening:
         """Everything that was written on the active before is in what the other calls return."""
+        ...
 
     def list_directories(
         self, tree: str, paths: Sequence[bytes]
     ) -> AsyncIterator[tuple[bytes, list[Listed] | None]]:
         """The entries of directories, None for one that is not there."""
+        ...
 
     def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
         """Whole objects as they are now: Chunks and an Upsert, or a Remove, for each path."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,8 +157,11 @@ class Reconciler:
                 level[at : at + _DIRECTORIES_A_CALL]
                 for at in range(0, len(level), _DIRECTORIES_A_CALL)
             ]
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(batch(part)) for part in parts]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(batch(part)) for part in parts]
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from errors
             level = [path for task in tasks for path in task.result()]
 
     async def _directories(self, tree: str, paths: list[bytes]) -> list[bytes]:

@@ -42,7 +42,7 @@ class IndexReplay:
             self._unsettled.add(record)
 
     def note_if_moved(self, record: Record) -> None:
-        """The first record that is not known to be done: if it is a move, was its rename done?"""
+        """For the first record not known to be done: a move whose rename was done is noted."""
         upsert = record.change
         if not isinstance(upsert, Upsert) or not isinstance(upsert.content, MovedFrom):
             return

@@ -31,6 +31,12 @@ class Unsettled:
             made._saved = True
         return made
 
+    @staticmethod
+    def forget(index: Index) -> None:
+        """Nothing is unsettled any more, from the index's next commit on."""
+        if index.meta(_META_KEY) is not None:
+            index.set_meta(_META_KEY, None)
+
     def save(self, index: Index) -> None:
         """Keeps it with the index's next commit."""
         if not self._records and not self._saved:

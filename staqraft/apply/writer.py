@@ -182,8 +182,11 @@ class TreeWriter:
         os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
 
     def _staged(self, prefix: bytes) -> list[bytes]:
-        with os.scandir(self.root.staging()) as found:
-            names = [os.fsencode(entry.name) for entry in found]
+        try:
+            with os.scandir(self.root.staging()) as found:
+                names = [os.fsencode(entry.name) for entry in found]
+        except FileNotFoundError:
+            return []  # the root's mark is gone, which `require_staging` tells
         return sorted(name for name in names if name.startswith(prefix))
 
     def _unlink_staged(self, name: bytes) -> None:

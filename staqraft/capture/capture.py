@@ -69,7 +69,9 @@ class Capture:
         self._watcher = Watcher(trees, cookies, now_ms, never=never, **chosen)
         self._ledger = Ledger(journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled)
         captured = index.meta(_CAPTURED_AT)
-        self._scanner = Scanner(self._watcher, index, int(captured) if captured else None)
+        self._scanner = Scanner(
+            self._watcher, index, int(captured) if captured else None, now_ms
+        )
         self._files = Files(self._watcher, self._ledger, now_ms)
         self._differences = Differences(
             self._watcher,
@@ -171,11 +173,11 @@ class Capture:
         deadline = self._now_ms() + timeout_ms
         earlier = self._files.active  # may have been read before the last change: once more
         self._watcher.barrier(timeout_ms)
+        self._turn(everything=True)
+        self._finish(earlier, deadline)
         self._files.recheck(everything=True)
         self._turn(everything=True)
         self._finish(self._files.active, deadline)
-        self._turn(everything=True)
-        self._finish(self._files.active & earlier, deadline)
         return self._commit()
 
     def _finish(self, transfers: set[File], deadline: int) -> None:
@@ -212,14 +214,14 @@ class Capture:
     # --- inside --------------------------------------------------------------------------------
 
     def _busy(self) -> bool:
-        return self._scanner.waiting > 0 or self._files.transfers > 0
+        return self._scanner.ready or self._files.transfers > 0
 
     def _turn(self, *, everything: bool) -> None:
         """A slice of each kind of work. Raises JournalFull or IndexFull when `everything`."""
         try:
             until = self._now_ms() + _SLICE_MS
             while (
-                self._scanner.waiting
+                self._scanner.ready
                 and len(self._watcher.dirty) < _SCAN_AHEAD
                 and self._now_ms() <= until
             ):

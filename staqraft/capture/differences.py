@@ -112,7 +112,7 @@ class Differences:
             fd = self._watcher.open(place.directory)
             if fd is None:
                 if place.directory.parent is not None:
-                    self._watcher.ask_again(place)  # gone, or moved and that is still to be told
+                    self._unreachable(place)
                 continue
             now = look(fd, place.name)
             if now is not None and self._is_out(place, path, now):
@@ -134,6 +134,13 @@ class Differences:
                 entry = self._index.get(place.tree, path)
                 found[place.tree, path] = _Found(place, path, now, entry)
         return list(found.values())
+
+    def _unreachable(self, place: Dirty) -> None:
+        """Its directory is gone, or moved and that is still to be told."""
+        if place.flags & dirty.LAST_CALL:
+            self._scanner.add(place.directory, deep=False)  # which has more patience
+        else:
+            self._watcher.ask_again(place)
 
     def _is_out(self, place: Dirty, path: bytes, now: os.stat_result) -> bool:
         """Whether it is left out on purpose."""
@@ -190,7 +197,7 @@ class Differences:
                 continue
             if entry is not None and entry.identity.ino == now.st_ino:
                 continue
-            source = self._left_behind(item.place.tree, item.path, now)
+            source = self._left_behind(item, now)
             if source is not None:
                 by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
         for tree, moves in by_tree.items():
@@ -215,15 +222,23 @@ class Differences:
         self._ledger.flush()
         return touched
 
-    def _left_behind(self, tree: str, path: bytes, now: os.stat_result) -> bytes | None:
+    def _left_behind(self, item: _Found, now: os.stat_result) -> bytes | None:
+        """Under which path the index knows the inode of a new name, if it is not there any more."""
+        tree = item.place.tree
         for name in self._index.names_of(tree, now.st_dev, now.st_ino):
-            if name == path:
+            if name == item.path:
                 continue
             entry = self._index.get(tree, name)
             if entry is None or not entry.digest or entry.metadata.type is not ObjectType.FILE:
                 continue
-            there = self._files.inode_at(tree, name)
-            return name if there != now.st_ino else None  # still there: another name of it
+            if self._files.inode_at(tree, name) == now.st_ino:
+                return None  # still there: another name of it
+            # A number may have been given to a new file: believe it if it was renamed for certain,
+            # or if it is also of the same size and time. (Content is compared as events demand.)
+            renamed = item.place.flags & dirty.NAMED and not item.place.flags & dirty.CREATED
+            m = entry.metadata
+            alike = now.st_size == m.size and now.st_mtime_ns == m.mtime_ns
+            return name if renamed or alike else None
         return None
 
     def _file_moved(self, tree: str, source: bytes, target: bytes, item: _Found | None) -> None:

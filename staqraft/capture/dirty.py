@@ -26,6 +26,7 @@ DIRECTORY: Final = 32  # a directory came, went or moved: structure first
 SCANNED: Final = 64  # found by a comparison: trust no event, read what differs
 AGAIN: Final = 128  # put off once: the rest of its story has not been read yet
 LAST_CALL: Final = 256  # put off twice
+COMPARE: Final = 512  # trust no times: read all of it
 
 HOLD_MS: Final = 10
 MAX_DIRTY: Final = 400_000

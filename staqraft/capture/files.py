@@ -40,7 +40,9 @@ from staqraft.journal.record import (
     ObjectType,
 )
 
-_MAYBE_REWRITTEN: Final = dirty.CONTENT | dirty.CLOSED | dirty.CREATED | dirty.SCANNED
+_MAYBE_REWRITTEN: Final = (
+    dirty.CONTENT | dirty.CLOSED | dirty.CREATED | dirty.SCANNED | dirty.COMPARE
+)
 _RETRY_MS: Final = 20
 _UNPLACED_MS: Final = 50
 _QUIET_MS: Final = 2_000
@@ -82,6 +84,9 @@ class Files:
     def compare(self, place: Dirty, path: bytes, now: os.stat_result, entry: Entry | None) -> None:
         """Journals how what stands at a place (no directory) differs from `entry`."""
         flags = place.flags
+        if now.st_nlink > 1:  # a change under another name may have told this one's
+            self._ledger.flush()
+            entry = self._index.get(place.tree, path)
         if now.st_nlink > 1 and (entry is None or entry.identity.ino != now.st_ino):
             linked = self._link(place, path, now, entry)
             if linked is not None:
@@ -266,7 +271,7 @@ class Files:
             else None
         )
         memory = self._memory(place.tree, path, file, known)
-        if known is not None and memory is not None:
+        if known is not None and memory is not None and not place.flags & dirty.COMPARE:
             if self._append(place, path, fd, state, known, memory):
                 return False
             if _untouched_content(state, known) and not place.flags & dirty.CONTENT:
@@ -358,7 +363,7 @@ class Files:
             if file not in self._transfers and (everything or due):
                 del self._suspects[file]
                 place = suspect.place
-                self._watcher.mark(place.directory, place.name, dirty.CONTENT | dirty.CLOSED)
+                self._watcher.mark(place.directory, place.name, dirty.SCANNED | dirty.COMPARE)
 
     @property
     def suspects(self) -> int:

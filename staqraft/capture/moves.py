@@ -17,16 +17,18 @@ def order_moves(
     steps: list[tuple[bytes, bytes]] = []
     done: set[bytes] = set()
     for start in moves:
-        chain: list[bytes] = []
+        if start in done:
+            continue
+        chain: list[bytes] = []  # what stands at each wants to go to the next
         at: bytes | None = start
         while at is not None and at not in done and at not in chain:
             chain.append(at)
-            at = by_source.get(at)  # what stands at this target wants to go there
-        parked = at if at is not None and at not in done else None
-        if parked is not None:  # a circle: the chain came back to a target in it
-            steps.append((parked, park(parked)))
+            at = by_source.get(at)
+        if at == start:  # a circle: its first is parked, so that the last can go there
+            steps.append((start, park(start)))
+            chain = [*chain[1:], start]
         for target in reversed(chain):
             source = moves[target]
-            steps.append((park(source) if source == parked else source, target))
-            done.add(target)
+            steps.append((park(source) if at == start == source else source, target))
+        done.update(chain)
     return steps

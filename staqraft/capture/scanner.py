@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from staqraft.capture import dirty
@@ -28,13 +29,33 @@ _SLICE: Final = 500
 _RACY_NS: Final = 2_000_000_000
 """A file that changed less than this before the last commit may have changed again in the same
 tick of the clock: its content is compared, not only its times."""
+_RETRY_MS: Final = 5
+_GIVE_UP_MS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocked:
+    """A directory that could not be opened, to be tried again."""
+
+    directory: Directory
+    deep: bool
+    due_ms: int
+    give_up_ms: int
 
 
 class Scanner:
     """A queue of directories to compare."""
 
-    def __init__(self, watcher: Watcher, index: IndexPort, captured_ns: int | None) -> None:
+    def __init__(
+        self,
+        watcher: Watcher,
+        index: IndexPort,
+        captured_ns: int | None,
+        now_ms: Callable[[], int],
+    ) -> None:
         self.scanned = 0
+        self._now_ms = now_ms
+        self._blocked: dict[Key, _Blocked] = {}
         self._watcher = watcher
         self._index = index
         self._racy_after = None if captured_ns is None else captured_ns - _RACY_NS
@@ -45,7 +66,12 @@ class Scanner:
     @property
     def waiting(self) -> int:
         """Directories that are still to be compared."""
-        return len(self._queue) + (self._current is not None)
+        return len(self._queue) + len(self._blocked) + (self._current is not None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a step has something to do now."""
+        return bool(self._queue) or self._current is not None or self._is_due()
 
     def add(self, directory: Directory, *, deep: bool) -> None:
         """Compares a directory; with `deep` also the known directories below it.
@@ -61,6 +87,8 @@ class Scanner:
     def step(self) -> None:
         """Compares some hundred entries."""
         if self._current is None:
+            if self._is_due():
+                self._retry()
             if not self._queue:
                 return
             directory, _ = self._queue.popleft()
@@ -71,9 +99,14 @@ class Scanner:
             self.scanned += 1
 
     def _compare(self, directory: Directory, *, deep: bool) -> Iterator[None]:
-        fd = self._watcher.open(directory)
-        if fd is None or directory.key not in self._watcher.directories.by_key:
+        if directory.key not in self._watcher.directories.by_key:
+            self._blocked.pop(directory.key, None)
             return
+        fd = self._watcher.open(directory)
+        if fd is None:
+            self._block(directory, deep=deep)
+            return
+        self._blocked.pop(directory.key, None)
         path = directory.path
         known = {e.path.rpartition(b"/")[2]: e for e in self._index.children(directory.tree, path)}
         itself = self._index.get(directory.tree, path)
@@ -101,6 +134,27 @@ class Scanner:
             os.close(fd)
         for name in known:
             self._watcher.mark(directory, name, dirty.SCANNED | dirty.NAMED)
+
+    def _block(self, directory: Directory, *, deep: bool) -> None:
+        """It is not where the map has it: gone, or moved, and that is still to be told."""
+        now = self._now_ms()
+        known = self._blocked.pop(directory.key, None)
+        give_up = known.give_up_ms if known else now + _GIVE_UP_MS
+        if now < give_up:
+            self._blocked[directory.key] = _Blocked(directory, deep, now + _RETRY_MS, give_up)
+        elif directory.parent is not None:
+            flags = dirty.SCANNED | dirty.DIRECTORY | dirty.LAST_CALL
+            self._watcher.mark(directory.parent, directory.name, flags)
+
+    def _is_due(self) -> bool:
+        now = self._now_ms()
+        return any(blocked.due_ms <= now for blocked in self._blocked.values())
+
+    def _retry(self) -> None:
+        now = self._now_ms()
+        for blocked in self._blocked.values():
+            if blocked.due_ms <= now:
+                self.add(blocked.directory, deep=blocked.deep)
 
     def _look(
         self,

@@ -186,6 +186,8 @@ class LogStore:
         self.add(*last)
         self.settle()
         self._commit_index = max(self._commit_index, last[1])
+        if last[2] > self._term:  # it was installed just before a crash; that vote is long over
+            self._term, self._vote = last[2], None
         self._state_dirty = True
 
     def check_complete(self) -> None:

@@ -115,7 +115,8 @@ class StreamWorker:
         self._sending: dict[NodeId, asyncio.Task[None]] = {}
         self._trees: TreesOverSocket | None = None
         self._to_trees = Doorbell(bell_path(config, group.id, "trees"))
-        self._servers: list[grpc.aio.Server] = []
+        self._control: grpc.aio.Server | None = None
+        self._listening: dict[Ring, grpc.aio.Server] = {}
         self.ready = asyncio.Event()
 
     @property
@@ -134,13 +135,15 @@ class StreamWorker:
                 await self._serve_control()
                 async with asyncio.TaskGroup() as tasks:
                     for ring in self.config.me.rings:
-                        tasks.create_task(self._serve_ring(ring))
+                        tasks.create_task(self.serve_ring(ring))
                     self.ready.set()
                     await never()
             finally:
                 loop.remove_reader(bell.fileno())
-                for server in self._servers:
-                    await server.stop(None)
+                for ring in tuple(self._listening):
+                    await self.close_ring(ring)
+                if self._control is not None:
+                    await self._control.stop(None)
                 self._to_trees.close()
 
     async def stop(self) -> None:
@@ -162,15 +165,15 @@ class StreamWorker:
             await server.start()
         finally:
             os.umask(before)
-        self._servers.append(server)
+        self._control = server
 
-    async def _serve_ring(self, ring: Ring) -> None:
+    async def serve_ring(self, ring: Ring) -> None:
         """Listens on one ring's address; tries again while the address is not there."""
         port = self.config.stream_port(self.group.id)
         code = f"listen-{ring.name}"
         while True:
             server = grpc.aio.server(options=SERVER_OPTIONS)
-            servicer = _PeerServicer(self)
+            servicer = _PeerServicer(self, ring)
             replication_pb2_grpc.add_ReplicationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
             try:
                 credentials = tls.server_credentials(self.config.tls)
@@ -186,9 +189,15 @@ class StreamWorker:
                 await asyncio.sleep(BIND_RETRY_MS / 1000)
             else:
                 self.problems.clear(code)
-                self._servers.append(server)
+                self._listening[ring] = server
                 logger.info(f"listening on {ring.address} port {port} (ring {ring.name})")
                 return
+
+    async def close_ring(self, ring: Ring) -> None:
+        """Stops listening there; calls over it end."""
+        server = self._listening.pop(ring, None)
+        if server is not None:
+            await server.stop(None)
 
     def _on_bell(self, bell: Bell) -> None:
         bell.drain()
@@ -410,8 +419,9 @@ class _ControlServicer(pb_grpc.StreamWorkerServiceServicer):
 class _PeerServicer(replication_pb2_grpc.ReplicationServiceServicer):
     """What the other replica calls."""
 
-    def __init__(self, worker: StreamWorker) -> None:
+    def __init__(self, worker: StreamWorker, ring: Ring) -> None:
         self._worker = worker
+        self._ring = ring
 
     async def Replicate(  # noqa: N802 - gRPC's name
         self,
@@ -428,7 +438,7 @@ class _PeerServicer(replication_pb2_grpc.ReplicationServiceServicer):
             text = f"{worker.config.node} is not a standby at the moment"
             await context.write(refusal(RefusalKind.NOT_STANDBY, text))
             return
-        await receiver.serve(node, _ring_of(worker.config, node, context), context)
+        await receiver.serve(node, self._ring.name, context)
 
 
 def preferred_rings(config: Config, group: Group, peer: NodeId) -> tuple[Ring, ...]:
@@ -442,11 +452,6 @@ def preferred_rings(config: Config, group: Group, peer: NodeId) -> tuple[Ring, .
 def boot_id() -> str:
     """Names this run of the kernel: another one means that what was not synced may be lost."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _ring_of(config: Config, node: NodeId, context: Context) -> str:
-    address = tls.peer_address(context.peer())
-    return next((r.name for r in config.nodes[node].rings if r.address == address), address)
 
 
 def _segment_bytes(directory: Path) -> int:

@@ -108,16 +108,21 @@ class Cursor:
             if status.st_nlink == 0 or status.st_size < self._offset:
                 raise _Moved
             if run.stop is not Gap.END and self._was_synced(run.stop):
-                return self._damaged(run.stop)
+                # Looked at while it was being written? Now it is not any more.
+                again = self._take(max_bytes)[1]
+                if again.records == 0 and again.stop is not Gap.END:
+                    return self._damaged(again.stop)
+                continue
             if isinstance(run.stop, Damage):
                 return None  # a torn tail, which the next writer will cut
             following = Name(self._name.generation, self._after.seq + 1)
             if following == self._name or not following.segment(self._directory).exists():
                 return None
             # The writer rolls only behind its last record: look once more, now that it has rolled.
-            if self._take(max_bytes)[1].records == 0:
-                if run.stop is not Gap.END:
-                    return self._damaged(run.stop)
+            again = self._take(max_bytes)[1]
+            if again.records == 0:
+                if again.stop is not Gap.END:
+                    return self._damaged(again.stop)
                 self.close()
 
     def _take(self, max_bytes: int) -> tuple[bytes, frames.Run]:

@@ -109,13 +109,12 @@ def capturing(root: Path, state: Path, run_dir: Path, **options: object) -> Iter
         captured.close()
 
 
-def assert_equal(
-    wanted: Mapping[bytes, object], got: Mapping[bytes, object], what: str
-) -> None:
+def assert_equal(wanted: Mapping[bytes, object], got: Mapping[bytes, object], what: str) -> None:
     """Says what differs, not all there is."""
     wrong = {
         path: (wanted.get(path), got.get(path))
         for path in sorted({*wanted, *got})
         if wanted.get(path) != got.get(path)
     }
-    assert not wrong, f"tree and {what} differ: {wrong}"
+    said = [f"{path!r}: {one}\n  {what}: {other}" for path, (one, other) in wrong.items()]
+    assert not wrong, f"tree and {what} differ in {[*wrong]}:\n" + "\n".join(said[:3])

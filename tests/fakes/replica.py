@@ -45,6 +45,7 @@ class Replica:
         self.objects: dict[bytes, Inode] = {}
         self.content_bytes = 0  # that travelled
         self.records: list[Record] = []
+        self._told: dict[bytes, bytes] = {}  # the state of each name as last told
         self._stages: dict[int, list[Chunk]] = {}
 
     def apply(self, records: Iterable[Record]) -> None:
@@ -60,19 +61,20 @@ class Replica:
             self._stages.setdefault(change.stage, []).append(change)
             self.content_bytes += len(change.data)
             return
-        there = self.objects.get(path)
-        before = state_digest(there.metadata, there.digest) if there else b""
-        assert record.before == before, (record, there)
+        if record.before != self._told.get(path, b""):
+            what = type(change.content if isinstance(change, Upsert) else change).__name__
+            raise AssertionError(f"{record.position} {what} of {path!r} expects another state")
         match change:
             case Remove():
-                assert there is not None
+                assert path in self.objects
                 self._remove(path)
             case Upsert():
                 self._upsert(path, change)
+                self._told[path] = state_digest(change.metadata, change.digest)
 
     def _remove(self, path: bytes) -> None:
         for name in [n for n in self.objects if n == path or n.startswith(path + b"/")]:
-            del self.objects[name]
+            del self.objects[name], self._told[name]
 
     def _upsert(self, path: bytes, change: Upsert) -> None:
         if path:
@@ -127,6 +129,7 @@ class Replica:
         below = [n for n in self.objects if n == source or n.startswith(source + b"/")]
         for name in below:
             self.objects[target + name[len(source) :]] = self.objects.pop(name)
+            self._told[target + name[len(source) :]] = self._told.pop(name)
 
     @staticmethod
     def _checked(data: bytes, change: Upsert, metadata: Metadata) -> bytes:
@@ -184,7 +187,4 @@ def _shared(found: dict[bytes, tuple[Metadata, bytes, tuple[int, int]]]) -> dict
 
 def replica_state(replica: Replica) -> dict[bytes, Seen]:
     """The same of a replica."""
-    return _shared(
-        {p: (i.metadata, i.digest, (0, id(i))) for p, i in replica.objects.items()}
-    )
-
+    return _shared({p: (i.metadata, i.digest, (0, id(i))) for p, i in replica.objects.items()})

@@ -11,20 +11,19 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from fakes.decision import GROUP, A, B, settings
 from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision.invariants import violations
-from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING
-from staqraft.decision.state import GroupState, Settings
+from staqraft.decision.state import GroupState
 from staqraft.decision.step import step
 from staqraft.model import (
     Accepted,
     ClusterRecord,
     Command,
     Epoch,
-    GroupId,
     GroupRecord,
     NodeId,
     Position,
@@ -32,18 +31,6 @@ from staqraft.model import (
     SetMaintenance,
 )
 
-GROUP = GroupId("default")
-A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
-TIMING = Timing(
-    ttl_ms=3000,
-    renew_ms=300,
-    margin_ms=100,
-    drift_ppm=1000,
-    let_go_ms=250,
-    in_sync_timeout_ms=3000,
-    retry_ms=200,
-    cooldown_ms=10_000,
-)
 TOOK_MS = {
     "FenceLoser": 5,
     "FinishData": 20,
@@ -118,10 +105,7 @@ class World:
 
     def start(self, name: NodeId) -> None:
         host = self.hosts[name]
-        settings = Settings(
-            node=name, group=GROUP, replicas=(A, B), initial_active=A, timing=TIMING
-        )
-        host.core = GroupState(settings=settings)
+        host.core = GroupState(settings=settings(name))
         core = host.core
         self.after(5, lambda: self._tick(host, core))
         self._observe(host)

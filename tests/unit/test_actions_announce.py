@@ -38,6 +38,24 @@ class VirtualTime:
         self.now_s = until_s
 
 
+class Wire:
+    """Notes when something is sent, and fails if so told."""
+
+    def __init__(self, time: VirtualTime, failure: OSError | None = None) -> None:
+        self.sent_at: list[float] = []
+        self._time = time
+        self._failure = failure
+
+    def send(self, vip: Vip) -> bool:
+        self.sent_at.append(self._time.now_s)
+        if self._failure is not None:
+            raise self._failure
+        return True
+
+    def close(self) -> None:
+        pass
+
+
 async def settle() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
@@ -64,68 +82,52 @@ def test_ipv6_is_announced_as_an_advertisement_that_overrides() -> None:
 
 
 async def test_at_once_then_five_times_in_two_seconds_then_every_minute() -> None:
-    time, sent_at = VirtualTime(), list[float]()
-
-    def send(_: Vip) -> bool:
-        sent_at.append(time.now_s)
-        return True
-
-    announcer = Announcer(lambda: True, send=send, sleep=time.sleep)
+    time = VirtualTime()
+    wire = Wire(time)
+    announcer = Announcer(lambda: True, sender=wire, sleep=time.sleep)
     announcer.announce([WEB])
-    assert sent_at == [0]
+    assert wire.sent_at == [0]
     await time.advance_to(130)
-    assert sent_at == pytest.approx([0, 0.4, 0.8, 1.2, 1.6, 2.0, 62, 122])
+    assert wire.sent_at == pytest.approx([0, 0.4, 0.8, 1.2, 1.6, 2.0, 62, 122])
     await announcer.stop()
     await time.advance_to(1000)
-    assert len(sent_at) == 8
+    assert len(wire.sent_at) == 8
 
 
 async def test_nothing_is_announced_once_the_lease_is_over() -> None:
-    time, sent, lease = VirtualTime(), list[Vip](), [True]
-
-    def send(vip: Vip) -> bool:
-        sent.append(vip)
-        return True
-
-    announcer = Announcer(lambda: lease[0], send=send, sleep=time.sleep)
+    time, lease = VirtualTime(), [True]
+    wire = Wire(time)
+    announcer = Announcer(lambda: lease[0], sender=wire, sleep=time.sleep)
     announcer.announce([WEB])
     lease[0] = False
     await time.advance_to(100)
-    assert sent == [WEB]
+    assert wire.sent_at == [0]
     await announcer.stop()
 
 
 async def test_announcing_again_begins_anew() -> None:
-    time, sent_at = VirtualTime(), list[float]()
-
-    def send(_: Vip) -> bool:
-        sent_at.append(time.now_s)
-        return True
-
-    announcer = Announcer(lambda: True, send=send, sleep=time.sleep)
+    time = VirtualTime()
+    wire = Wire(time)
+    announcer = Announcer(lambda: True, sender=wire, sleep=time.sleep)
     announcer.announce([WEB])
     await time.advance_to(1.0)
     announcer.announce([WEB])
     await time.advance_to(4.0)
-    assert sent_at == pytest.approx([0, 0.4, 0.8, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0])
+    assert wire.sent_at == pytest.approx([0, 0.4, 0.8, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0])
     await announcer.stop()
 
 
 async def test_what_cannot_be_sent_is_said_once_and_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    time, tries = VirtualTime(), list[Vip]()
-
-    def send(vip: Vip) -> bool:
-        tries.append(vip)
-        raise OSError(100, "Network is down")
-
-    announcer = Announcer(lambda: True, send=send, sleep=time.sleep)
+    time = VirtualTime()
+    wire = Wire(time, OSError(100, "Network is down"))
+    announcer = Announcer(lambda: True, sender=wire, sleep=time.sleep)
     with caplog.at_level(logging.WARNING):
         announcer.announce([WEB])
         await time.advance_to(2.0)
     await announcer.stop()
-    assert len(tries) == 6
+    assert len(wire.sent_at) == 6
     assert [r.getMessage()[:40] for r in caplog.records] == [
         "cannot announce a virtual address: clien"
     ]

@@ -167,7 +167,7 @@ def test_exchanged_files_and_directories(captured: Captured, root: Path) -> None
     captured.check()
     rename(root / "note", root / "second", flags=2)
     rename(root / "kept", root / "other", flags=2)
-    assert {what for what, _ in news(captured)} == {"MovedFrom"}
+    assert [n for n in news(captured) if n[0] != "MovedFrom"] == []
     rename(root / "kept", root / "note", flags=2)  # a directory with a file
     captured.check()
     assert b"note/0" in captured.replica.objects

@@ -115,6 +115,10 @@ def test_a_renewal_counts_and_reports_the_position() -> None:
     assert (after.renewal, after.position) == (6, HERE)
 
 
+def test_a_renewal_may_skip_the_numbers_of_attempts_that_were_lost() -> None:
+    assert accepted(active_pair(), renew(9)).renewal == 9
+
+
 def test_a_renewal_proposed_twice_counts_once() -> None:
     assert accepted(active_pair(), renew(5)) == active_pair()
 
@@ -122,8 +126,7 @@ def test_a_renewal_proposed_twice_counts_once() -> None:
 @pytest.mark.parametrize(
     ("group", "command", "because"),
     [
-        (active_pair(), renew(7), "does not follow renewal 5"),
-        (active_pair(), renew(4), "does not follow renewal 5"),
+        (active_pair(), renew(4), "came after renewal 5"),
         (active_pair(), renew(6, node=B), "b is not the active"),
         (active_pair(), renew(6, epoch=2), "a is active in epoch 3"),
         (active_pair(released=True), renew(6), "released epoch 3"),
@@ -437,7 +440,7 @@ def test_no_sequence_of_commands_breaks_the_rules(proposed: list[Command]) -> No
         assert after.epoch in {before.epoch, before.epoch + 1}
         if after.epoch == before.epoch:
             assert after.active == before.active, "the active changes only with the epoch"
-            assert after.renewal in {before.renewal, before.renewal + 1}
+            assert after.renewal >= before.renewal
         else:
             assert isinstance(command, Acquire)
             assert after.active == command.node
@@ -456,8 +459,9 @@ def test_any_command_applied_twice_in_a_row_is_applied_once(
     proposed: list[Command], last: Command
 ) -> None:
     record = ClusterRecord()
-    for index, command in enumerate([*proposed, last], 1):
-        record, outcome = statemachine.apply(record, index, command)
+    for index, command in enumerate(proposed, 1):
+        record, _ = statemachine.apply(record, index, command)
+    record, outcome = statemachine.apply(record, record.log_index + 1, last)
     again, repeated = statemachine.apply(record, record.log_index + 1, last)
     assert isinstance(repeated, Accepted) == isinstance(outcome, Accepted)
     assert (again.groups, again.members, again.events) == (

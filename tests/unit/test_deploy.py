@@ -36,7 +36,7 @@ def test_the_unit_keeps_what_capture_and_addresses_need() -> None:
     assert not {"RestrictSUIDSGID", "ProtectSystem", "PrivateTmp", "ProtectHome"} & set(service)
 
 
-def test_data_workers_end_with_the_daemon() -> None:
+def test_a_managed_service_outlives_a_restart_of_the_daemon() -> None:
     assert unit("staqraftd.service")["KillMode"] == ["process"]
 
 

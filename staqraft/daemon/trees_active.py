@@ -1,0 +1,268 @@
+"""The trees process of the active: capture into the journal, barriers, whole objects for standbys."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from staqraft.apply.safety import RootMissing, sync_filesystem
+from staqraft.apply.unsettled import Unsettled
+from staqraft.capture import Capture, CaptureStatus, ObjectReader
+from staqraft.daemon.trees_common import Assignment, Common, close_roots
+from staqraft.errors import ActionError, JournalCorrupt, StaqraftError
+from staqraft.index import Listed
+from staqraft.journal.journal import Journal
+from staqraft.journal.record import HardLinkTo, ObjectType, Record, Upsert
+from staqraft.journal.record_codec import encode
+from staqraft.model import Position
+
+logger = logging.getLogger(__name__)
+
+_CAPTURE_BARRIER_MS: Final = 60_000
+_BATCH_BYTES: Final = 512 << 10
+
+
+class NeedsNewEpoch(Exception):
+    """The journal lost its tail, so this epoch cannot be continued."""
+
+
+class LockedJournal:
+    """The journal for two threads: capture appends and syncs, a comparison begins a segment."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._lock = threading.Lock()
+
+    @property
+    def last(self) -> Position:
+        """The last record."""
+        return self._journal.last
+
+    def append(self, records: Sequence[Record], epoch: int) -> Position:
+        """As Journal.append."""
+        with self._lock:
+            return self._journal.append(records, epoch)  # type: ignore[arg-type]
+
+    def sync(self) -> Position:
+        """As Journal.sync."""
+        with self._lock:
+            return self._journal.sync()
+
+    def roll(self) -> None:
+        """As Journal.roll."""
+        with self._lock:
+            self._journal.roll()
+
+    def close(self) -> None:
+        """As Journal.close."""
+        with self._lock:
+            self._journal.close()
+
+
+class ActiveRole:
+    """From `start` to `stop`. `failed` is called when the capture thread ends by itself."""
+
+    def __init__(
+        self, common: Common, assignment: Assignment, failed: Callable[[BaseException], None]
+    ) -> None:
+        self.assignment = assignment
+        self._common = common
+        self._failed = failed
+        self._journal: LockedJournal | None = None
+        self._capture: Capture | None = None
+        self._thread: threading.Thread | None = None
+        self._loop = asyncio.get_running_loop()
+        self._reader = ObjectReader(common.group.trees)
+        # Never the number of a stage of an earlier process, whose pieces a standby may still have.
+        self._stages = itertools.count(common.wall_ms() * 1000)
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Watches, and compares the trees with the index beside that.
+
+        Raises NeedsNewEpoch (nothing changed), JournalError, CaptureError.
+        """
+        await self._common.on_disk(self._open)
+
+    def _open(self) -> None:
+        common = self._common
+        journal = self._open_journal()
+        try:
+            if journal.lost_tail and self.assignment.epoch <= journal.lost_epoch:
+                raise NeedsNewEpoch
+            if common.notes.needs_reconcile or journal.last.seq < common.index.position.seq:
+                # Promoted by force in the middle of a comparison: what the trees are is the truth
+                # now; records that were never applied here are not part of it.
+                journal.reset(common.index.position)
+                common.notes.set_needs_reconcile("")
+            self._mark_roots()
+            Unsettled.forget(common.index)
+            common.notes.set_role(f"active@{common.boot_id}")
+            locked = self._journal = LockedJournal(journal)
+            self._capture = Capture(
+                trees=common.group.trees,
+                group=common.group.id,
+                run_dir=common.config.run_dir,
+                journal=locked,
+                index=common.index,
+                epoch=self.assignment.epoch,
+                now_ms=common.clock_ms,
+                wall_ns=lambda: common.wall_ms() * 1_000_000,
+                never=(common.config.state_dir,),
+                on_journalled=lambda _position: common.ring_stream(),
+            )
+            self._capture.start()
+        except BaseException:
+            journal.close()
+            self._journal = None
+            raise
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._thread.start()
+
+    def _open_journal(self) -> Journal:
+        common = self._common
+        open_ = partial(
+            Journal.open,
+            common.journal_directory,
+            cluster=common.config.cluster,
+            group=common.group.id,
+            limits=common.group.journal,
+            boot_id=common.boot_id,
+            now_ms=common.wall_ms,
+        )
+        try:
+            journal = open_()
+        except JournalCorrupt as error:
+            common.problems.set("journal-repaired", f"the journal was begun anew: {error}")
+            journal = Journal.rebuild(*open_.args, **open_.keywords, after=common.index.position)
+        for notice in journal.notices:
+            logger.warning("%s", notice)
+        return journal
+
+    def _mark_roots(self) -> None:
+        """The mark in the roots, by which a standby knows them, is made on the active too."""
+        try:
+            close_roots(self._common.open_roots())
+        except (RootMissing, OSError) as error:
+            logger.warning("%s", error)  # capture watches the root and reports it
+
+    def _run(self) -> None:
+        assert self._capture is not None
+        try:
+            self._capture.run()
+        except BaseException as error:  # the thread's end is the owner's business, whatever it is
+            logger.exception("capture ended")
+            self._loop.call_soon_threadsafe(self._failed, error)
+
+    async def stop(self) -> None:
+        """Captures what has happened, then lets go of the journal, marked as stopped cleanly."""
+        await self._common.on_disk(self._close)
+
+    def _close(self) -> None:
+        clean = True
+        if self._capture is not None and self._thread is not None:
+            self._capture.end()
+            self._thread.join()
+            clean = not self._capture.status().problems
+        if self._journal is not None:
+            try:
+                position = self._journal.sync()
+                if clean:
+                    self._common.index.commit(position)
+                    self._common.notes.set_role("")
+            finally:
+                self._journal.close()
+
+    # --- questions ---------------------------------------------------------------------------
+
+    @property
+    def last(self) -> Position:
+        """The newest record."""
+        return self._journal.last if self._journal is not None else Position()
+
+    def status(self) -> CaptureStatus:
+        """What capture is doing."""
+        assert self._capture is not None
+        return self._capture.status()
+
+    async def barrier(self) -> Position:
+        """Everything written to the trees before the call is journalled and durable here."""
+        assert self._capture is not None
+        captured = asyncio.wrap_future(self._capture.ask_barrier(_CAPTURE_BARRIER_MS))
+        if not self._common.group.barrier_syncfs:
+            return await captured
+        synced = asyncio.gather(*(self._common.read(work) for work in self._syncs()))
+        try:
+            position, _ = await asyncio.gather(captured, synced)
+        except OSError as error:
+            raise ActionError(
+                f"the trees' filesystem could not be synced: {error}; check its disk"
+            ) from error
+        return position
+
+    def _syncs(self) -> list[Callable[[], None]]:
+        devices: dict[int, Path] = {}
+        for tree in self._common.group.trees:
+            devices.setdefault(tree.path.stat().st_dev, tree.path)
+        return [partial(_sync, path) for path in devices.values()]
+
+    async def begin_comparison(self) -> Position:
+        """A barrier whose position is found quickly in the journal."""
+        position = await self.barrier()
+        assert self._journal is not None
+        await self._common.read(self._journal.roll)
+        return position
+
+    def listing(self, tree: str, path: bytes) -> list[Listed] | None:
+        """A directory as it was journalled."""
+        return self._common.index.listing(tree, path)
+
+    def objects(self, tree: str, paths: Sequence[bytes]) -> Iterator[bytes]:
+        """Frames of whole objects as they are now, in batches."""
+        batch: list[bytes] = []
+        size = 0
+        for path in paths:
+            for record in self._object(tree, path):
+                frame = encode(record)
+                batch.append(frame)
+                size += len(frame)
+                if size >= _BATCH_BYTES:
+                    yield b"".join(batch)
+                    batch, size = [], 0
+        if batch:
+            yield b"".join(batch)
+
+    def _object(self, tree: str, path: bytes) -> Iterator[Record]:
+        index = self._common.index
+        entry = index.get(tree, path)
+        if entry is not None and entry.metadata.type is ObjectType.FILE:
+            names = index.names_of(tree, entry.identity.dev, entry.identity.ino)
+            if len(names) > 1 and names[0] != path:
+                link = Upsert(
+                    metadata=entry.metadata, digest=entry.digest, content=HardLinkTo(names[0])
+                )
+                yield Record(tree=tree, path=path, change=link)
+                return
+        for change in self._reader.read(tree, path, stage=next(self._stages)):
+            yield Record(tree=tree, path=path, change=change)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_filesystem(number)
+    finally:
+        os.close(number)
+
+
+def describe(error: BaseException) -> str:
+    """For a problem's text."""
+    return str(error) if isinstance(error, StaqraftError) else f"{type(error).__name__}: {error}"

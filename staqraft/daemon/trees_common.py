@@ -1,0 +1,157 @@
+"""What the roles of a trees process share: the group's files, its index, one disk thread, its notes.
+
+The notes are in the index, durable, and outlive the process: in which role it was (and so whether
+it stopped cleanly), and why the trees must be compared with the active's, if they must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from staqraft.apply.quarantine import Quarantine
+from staqraft.apply.safety import RootMissing, TreeRoot
+from staqraft.config.schema import Config, Group
+from staqraft.index import Index
+from staqraft.journal.cursor import bounds
+from staqraft.model import NO_EPOCH, Epoch, EpochStart, NodeId, Position
+from staqraft.replication.problems import Problems
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_ROLE: Final = "role"
+_NEEDS_RECONCILE: Final = "needs-reconcile"
+_SET_UP: Final = "set-up:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """The role that control gave, as a value: equal ones change nothing."""
+
+    role: pb.WorkerRole = pb.WORKER_ROLE_IDLE
+    epoch: Epoch = NO_EPOCH
+    epoch_starts: tuple[EpochStart, ...] = ()
+    active: NodeId | None = None
+
+
+class Notes:
+    """The durable notes. All calls from the thread that owns the index at the time."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    @property
+    def role(self) -> str:
+        """`active@<boot>` or `standby@<boot>` while in that role; empty after a clean stop."""
+        return self._index.meta(_ROLE) or ""
+
+    def set_role(self, role: str) -> None:
+        """Durable when this returns."""
+        self._index.set_meta(_ROLE, role or None)
+        self._index.commit(self._index.position)
+
+    @property
+    def needs_reconcile(self) -> str:
+        """Why the trees have to be compared, in words; empty: they need not."""
+        return self._index.meta(_NEEDS_RECONCILE) or ""
+
+    def set_needs_reconcile(self, reason: str) -> None:
+        """Durable when this returns. The first reason stays: what follows is its consequence."""
+        if reason and self.needs_reconcile:
+            return
+        if reason:
+            logger.warning("the trees have to be compared with the active's: %s", reason)
+        self._index.set_meta(_NEEDS_RECONCILE, reason or None)
+        self._index.commit(self._index.position)
+
+    def is_set_up(self, tree: str) -> bool:
+        """Whether this tree's root was marked before, and so must still have its mark."""
+        return self._index.meta(_SET_UP + tree) is not None
+
+    def set_set_up(self, tree: str) -> None:
+        """Kept with the index's next commit."""
+        self._index.set_meta(_SET_UP + tree, "yes")
+
+
+@dataclass(slots=True, kw_only=True)
+class Common:
+    """What every role uses."""
+
+    config: Config
+    group: Group
+    index: Index
+    quarantine: Quarantine
+    boot_id: str
+    clock_ms: Callable[[], int]
+    wall_ms: Callable[[], int]
+    ring_stream: Callable[[], None]
+    problems: Problems = field(default_factory=Problems)
+    # The thread that owns the index's writes while the node is not active; then capture's does.
+    disk: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="disk")
+    )
+    # For questions to the index that may take a while, and for reading objects.
+    readers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(3, thread_name_prefix="reader")
+    )
+
+    @property
+    def notes(self) -> Notes:
+        """The durable notes."""
+        return Notes(self.index)
+
+    @property
+    def directory(self) -> Path:
+        """The group's own directory."""
+        return self.config.group_dir(self.group.id)
+
+    @property
+    def journal_directory(self) -> Path:
+        """The journal's."""
+        return self.directory / "journal"
+
+    def journal_end(self) -> Position:
+        """The newest record on disk, whoever writes it."""
+        return bounds(self.journal_directory)[1]
+
+    async def on_disk(self, work: Callable[[], T]) -> T:
+        """Runs a function in the disk thread. It is finished even if the caller is cancelled."""
+        running = asyncio.get_running_loop().run_in_executor(self.disk, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Runs a function in a reader's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, work)
+
+    def open_roots(self) -> dict[str, TreeRoot]:
+        """The roots of all trees, marked as such. Raises RootMissing, with none left open."""
+        roots: dict[str, TreeRoot] = {}
+        try:
+            for tree in self.group.trees:
+                root = roots[tree.name] = TreeRoot(tree.name, tree.path)
+                if self.notes.is_set_up(tree.name):
+                    root.require_staging()
+                else:
+                    root.make_staging()
+                    self.notes.set_set_up(tree.name)
+        except (RootMissing, OSError):
+            close_roots(roots)
+            raise
+        return roots
+
+
+def close_roots(roots: dict[str, TreeRoot]) -> None:
+    """Closes them all."""
+    for root in roots.values():
+        root.close()

@@ -1,0 +1,313 @@
+"""Raft's log and snapshot on disk: what a crash, a bad disk and a full one do to them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fakes.small_disk import fill, small_disk
+from staqraft.consensus.codec import (
+    ID_BYTES,
+    KIND_NO_OP,
+    KIND_REGULAR,
+    Entry,
+    Snapshot,
+    encode_proposal,
+)
+from staqraft.consensus.errors import BadMessage, StoreCorrupt
+from staqraft.consensus.log_store import LogStore
+from staqraft.consensus.snapshot_store import SnapshotStore
+from staqraft.errors import ConsensusError, StoreFull
+from staqraft.model import ClusterRecord, NodeId, NoteEvent
+
+A, B = NodeId("a"), NodeId("b")
+
+
+def entry(index: int, term: int = 1, text: str = "x") -> Entry:
+    note = NoteEvent(node=A, group=None, kind="test", text=text)
+    return KIND_REGULAR + encode_proposal(bytes(ID_BYTES), note), index, term
+
+
+FIRST: Entry = (KIND_NO_OP, 1, 0)
+
+
+def open_log(directory: Path, node: NodeId = A) -> LogStore:
+    return LogStore.open(directory / "log.sqlite", cluster="test", node=node)
+
+
+def filled(directory: Path, last: int = 6) -> LogStore:
+    """Entries 1 to `last`, on disk, in term 1, with a's vote for b."""
+    log = open_log(directory)
+    for one in [FIRST, *(entry(index) for index in range(2, last + 1))]:
+        log.add(*one)
+    log.setCurrentTerm(1, B)
+    log.setRaftCommitIndex(4)
+    log.persist()
+    return log
+
+
+def reopened(log: LogStore, directory: Path) -> LogStore:
+    log.close()
+    return open_log(directory)
+
+
+def indexes(log: LogStore) -> list[int]:
+    return [index for _, index, _ in log[:]]
+
+
+# --- the log ------------------------------------------------------------------------------------
+
+
+def test_what_was_persisted_is_there_again(tmp_path: Path) -> None:
+    log = reopened(filled(tmp_path), tmp_path)
+    assert log[:] == [FIRST, *(entry(index) for index in range(2, 7))]
+    assert (log.getCurrentTerm(), log.getVotedForNodeId()) == (1, B)
+    assert log.getRaftCommitIndex() == 4
+    log.close()
+
+
+def test_what_was_not_persisted_is_gone(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    log.add(*entry(7))
+    log.setCurrentTerm(2, A)
+    log = reopened(log, tmp_path)
+    assert log.last_index == 6
+    assert (log.getCurrentTerm(), log.getVotedForNodeId()) == (1, B)
+    log.close()
+
+
+def test_entries_cut_off_without_contradiction_come_back(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    log.deleteEntriesFrom(2)
+    log.add(*entry(3))
+    assert log.last_index == 3
+    log.settle()
+    assert indexes(log) == [1, 2, 3, 4, 5, 6]
+    log.persist()
+    log = reopened(log, tmp_path)
+    assert indexes(log) == [1, 2, 3, 4, 5, 6]
+    log.close()
+
+
+def test_entries_cut_off_by_another_history_stay_away(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    log.deleteEntriesFrom(2)
+    log.setCurrentTerm(2, None)
+    log.add(*entry(3, term=2))
+    log.persist()
+    log = reopened(log, tmp_path)
+    assert [(index, term) for _, index, term in log[:]] == [(1, 0), (2, 1), (3, 2)]
+    log.close()
+
+
+def test_a_log_is_shortened_for_a_snapshot(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    log.deleteEntriesTo(3)
+    log.persist()
+    log = reopened(log, tmp_path)
+    assert indexes(log) == [4, 5, 6]
+    log.adopt_snapshot(entry(4), entry(5))
+    assert indexes(log) == [4, 5, 6]
+    log.close()
+
+
+def test_a_snapshot_newer_than_the_shortening_keeps_what_follows_it(tmp_path: Path) -> None:
+    log = reopened(filled(tmp_path), tmp_path)
+    log.adopt_snapshot(entry(3), entry(4))
+    assert indexes(log) == [3, 4, 5, 6]
+    log.persist()
+    log = reopened(log, tmp_path)
+    assert indexes(log) == [3, 4, 5, 6]
+    log.close()
+
+
+def test_a_snapshot_of_another_history_replaces_the_log(tmp_path: Path) -> None:
+    log = reopened(filled(tmp_path), tmp_path)
+    log.adopt_snapshot(entry(4, term=2), entry(5, term=2))
+    assert [(index, term) for _, index, term in log[:]] == [(4, 2), (5, 2)]
+    log.persist()
+    log = reopened(log, tmp_path)
+    assert (log.getCurrentTerm(), log.getVotedForNodeId()) == (2, None)
+    log.close()
+
+
+def test_a_received_snapshot_far_ahead_replaces_the_log(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    log.clear()
+    log.add(*entry(50, term=2))
+    log.add(*entry(51, term=2))
+    log.setCurrentTerm(2, None)
+    log.persist()
+    log = reopened(log, tmp_path)
+    assert indexes(log) == [50, 51]
+    log.close()
+
+
+def test_a_snapshot_older_than_the_log_is_refused(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    log.deleteEntriesTo(3)
+    log.persist()
+    log = reopened(log, tmp_path)
+    with pytest.raises(StoreCorrupt, match="do not belong together"):
+        log.adopt_snapshot(entry(2), entry(3))
+    with pytest.raises(StoreCorrupt, match="is gone"):
+        log.check_complete()
+    log.close()
+
+
+def damage(directory: Path, *statements: str) -> None:
+    with sqlite3.connect(directory / "log.sqlite") as db:
+        for statement in statements:
+            db.execute(statement)
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        ("UPDATE entries SET command = substr(command, 1, 9) WHERE idx = 4", "entry 4 does not"),
+        ("UPDATE entries SET command = zeroblob(length(command)) WHERE idx = 4", "entry 4 does"),
+        ("UPDATE entries SET term = 7 WHERE idx = 5", "entry 5 does not match"),
+        ("UPDATE entries SET command = 'text' WHERE idx = 3", "wrong type"),
+        ("DELETE FROM entries WHERE idx = 4", "entries 4 to 4 are missing"),
+        ("DELETE FROM entries", "its end is missing"),
+        ("DELETE FROM entries WHERE idx > 3", "its end is missing"),
+        ("UPDATE state SET term = 9", "term and vote do not match"),
+        ("UPDATE state SET vote = 'a'", "term and vote do not match"),
+        ("DELETE FROM state", "term and vote are gone"),
+    ],
+)
+def test_a_damaged_log_is_not_used(tmp_path: Path, statement: str, finding: str) -> None:
+    filled(tmp_path).close()
+    damage(tmp_path, statement)
+    with pytest.raises(StoreCorrupt, match=finding) as caught:
+        open_log(tmp_path)
+    assert "move" in str(caught.value), "it says what to do"
+
+
+def test_a_flipped_bit_on_the_disk_is_found(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    path = tmp_path / "log.sqlite"
+    content = bytearray(path.read_bytes())
+    command, _, _ = entry(4)
+    content[content.rindex(command) + len(command) - 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreCorrupt, match="does not match its checksum"):
+        open_log(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "log.sqlite").write_bytes(b"not a database, not at all" * 100)
+    with pytest.raises(ConsensusError, match=r"log\.sqlite"):
+        open_log(tmp_path)
+
+
+def test_a_log_is_not_copied_to_another_node(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    with pytest.raises(ConsensusError, match="belongs to node a of cluster test"):
+        open_log(tmp_path, node=B)
+
+
+def test_a_log_has_one_user(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    with pytest.raises(ConsensusError, match="is another staqraftd running"):
+        open_log(tmp_path)
+    log.close()
+
+
+def append_and_persist(log: LogStore, last: int) -> None:
+    log.setCurrentTerm(2, A)
+    for index in range(7, last + 1):
+        log.add(*entry(index, text="x" * 900))
+        log.persist()
+
+
+def test_a_full_volume_is_said_and_memory_waits(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "volume", 256) as volume:
+        log = filled(volume)
+        ballast = fill(volume)
+        with pytest.raises(StoreFull, match="neither votes nor acknowledges"):
+            append_and_persist(log, 500)
+        reached = log.last_index
+        with pytest.raises(StoreFull):
+            log.persist()
+        ballast.unlink()
+        log.persist()
+        log = reopened(log, volume)
+        assert log.last_index == reached
+        assert log.getVotedForNodeId() == A
+        log.close()
+
+
+# --- the snapshot -------------------------------------------------------------------------------
+
+SNAPSHOT = Snapshot(last=entry(9), previous=entry(8), record=ClusterRecord(log_index=9))
+
+
+def open_snapshots(directory: Path, cluster: str = "test") -> SnapshotStore:
+    return SnapshotStore(directory / "raft" / "snapshot", cluster=cluster)
+
+
+def test_a_snapshot_is_there_again(tmp_path: Path) -> None:
+    assert open_snapshots(tmp_path).load() is None
+    store = open_snapshots(tmp_path)
+    store.save(SNAPSHOT)
+    again = open_snapshots(tmp_path)
+    assert again.load() == SNAPSHOT
+    assert again.file_bytes == store.file_bytes
+    assert [path.name for path in (tmp_path / "raft").iterdir()] == ["snapshot"]
+
+
+def test_a_received_snapshot_is_checked_before_it_replaces_one(tmp_path: Path) -> None:
+    sender, receiver = open_snapshots(tmp_path / "s"), open_snapshots(tmp_path / "r")
+    sender.save(SNAPSHOT)
+    receiver.save(SNAPSHOT)
+    broken = bytearray(sender.file_bytes)
+    broken[-1] ^= 1
+    with pytest.raises(BadMessage, match="checksum"):
+        receiver.install(bytes(broken))
+    assert open_snapshots(tmp_path / "r").load() == SNAPSHOT
+    assert receiver.install(sender.file_bytes) == SNAPSHOT
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"),
+    [
+        (lambda content: content[:-1], "bytes were written"),
+        (lambda content: content[:7], "has 7 bytes"),
+        (lambda content: b"", "has 0 bytes"),
+        (lambda content: b"X" + content[1:], "not a snapshot file"),
+        (lambda content: content[:40] + b"\xff" + content[41:], "checksum"),
+    ],
+)
+def test_a_damaged_snapshot_is_not_used(
+    tmp_path: Path, spoil: Callable[[bytes], bytes], finding: str
+) -> None:
+    open_snapshots(tmp_path).save(SNAPSHOT)
+    path = tmp_path / "raft" / "snapshot"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(StoreCorrupt, match=finding):
+        open_snapshots(tmp_path).load()
+
+
+def test_a_snapshot_of_another_cluster_is_not_used(tmp_path: Path) -> None:
+    open_snapshots(tmp_path).save(SNAPSHOT)
+    with pytest.raises(StoreCorrupt, match="of cluster 'test', not of 'other'"):
+        open_snapshots(tmp_path, cluster="other").load()
+
+
+def test_a_snapshot_on_a_full_volume_leaves_the_old_one(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "volume", 128) as volume:
+        store = open_snapshots(volume)
+        store.save(SNAPSHOT)
+        fill(volume, leave_bytes=8192)
+        text = "y" * 30_000
+        large = Snapshot(
+            last=entry(9, text=text), previous=entry(8, text=text), record=SNAPSHOT.record
+        )
+        with pytest.raises(StoreFull, match="volume is full"):
+            store.save(large)
+        assert open_snapshots(volume).load() == SNAPSHOT
