@@ -270,6 +270,8 @@ class Differences:
     def _present(self, item: _Found, last: list[_Found]) -> None:
         now, place, entry = item.now, item.place, item.entry
         assert now is not None, "only what is there"
+        if not self._watcher.directories.has(place.directory):
+            return  # its directory left while the batch was worked off
         is_directory = type_of(now) is ObjectType.DIRECTORY
         if entry is not None and is_directory != (entry.metadata.type is ObjectType.DIRECTORY):
             self._ledger.remove(place.tree, item.path, entry)

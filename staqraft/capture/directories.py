@@ -68,6 +68,7 @@ class DirectoryMap:
     def attach(self, parent: Directory, name: bytes, key: Key, inode: tuple[int, int]) -> Directory:
         """Adds a directory; its key must not be in the map, and its place must be free."""
         assert key not in self.by_key, "a directory has one place"
+        assert self.has(parent), "and stands in a directory of the map"
         directory = Directory(parent.tree, key, inode, parent, name)
         self._place(directory, parent, name)
         self.by_key[key] = directory
@@ -86,6 +87,10 @@ class DirectoryMap:
         for key in keys:
             del self.by_key[key]
         return keys
+
+    def has(self, directory: Directory) -> bool:
+        """Whether it is still in the map (a key may have come back as another)."""
+        return self.by_key.get(directory.key) is directory
 
     def find(self, tree: str, path: bytes) -> Directory | None:
         """The directory at a path."""

@@ -99,7 +99,7 @@ class Scanner:
             self.scanned += 1
 
     def _compare(self, directory: Directory, *, deep: bool) -> Iterator[None]:
-        if directory.key not in self._watcher.directories.by_key:
+        if not self._watcher.directories.has(directory):
             self._blocked.pop(directory.key, None)
             return
         fd = self._watcher.open(directory)
@@ -128,7 +128,7 @@ class Scanner:
                         self._look(directory, name, found, known.pop(name, None), deep=deep)
                     if count % _SLICE == 0:
                         yield
-                        if directory.key not in self._watcher.directories.by_key:
+                        if not self._watcher.directories.has(directory):
                             return
         finally:
             os.close(fd)

@@ -71,7 +71,7 @@ class Structure:
         """Moves and detaches directories of the map as the places show."""
         present: list[tuple[Dirty, Key | None]] = []
         for place in places:
-            if place.directory.key not in self._map.by_key:
+            if not self._map.has(place.directory):
                 continue
             key = self._look(place.directory, place.name)
             present.append((place, key))
@@ -89,6 +89,8 @@ class Structure:
 
     def _departed(self, place: Dirty, key: Key | None) -> None:
         """What the map has at a place and is not there has left, or its story is queued."""
+        if not self._map.has(place.directory):
+            return
         was = place.directory.child(place.name)
         if was is None or was.key == key or was in self._moving:
             return
@@ -105,7 +107,7 @@ class Structure:
     def _perform(self, directory: Directory) -> None:
         if directory not in self._moving or directory in self._active:
             return
-        if directory.key not in self._map.by_key:
+        if not self._map.has(directory):
             del self._moving[directory]
             return
         self._active.add(directory)
@@ -114,7 +116,7 @@ class Structure:
         self._active.discard(directory)
         del self._moving[directory]
         if (
-            parent.key not in self._map.by_key
+            not self._map.has(parent)
             or parent.is_within(directory)
             or parent.child(name) is not None
         ):

@@ -180,7 +180,7 @@ class Watcher:
             key = place.directory.key
             if (key, place.name) in postponed:
                 self.ask_again(place)
-            elif key in by_key:
+            elif self.directories.has(place.directory):
                 batch.dirty.append(place)
         return batch
 
@@ -191,7 +191,7 @@ class Watcher:
 
     def put_back(self, place: Dirty) -> None:
         """Makes a place dirty again, as it was."""
-        if place.directory.key in self.directories.by_key:
+        if self.directories.has(place.directory):
             self.mark(place.directory, place.name, place.flags)
 
     def ask_again(self, place: Dirty) -> None:
@@ -214,7 +214,7 @@ class Watcher:
         None if it is not there, is already elsewhere in the map (its move is still to be told), or
         is not ours to watch (another filesystem, our own state).
         """
-        fd = self.open(parent)
+        fd = self.open(parent) if self.directories.has(parent) else None
         key = None if fd is None else self._source.key_at(parent.tree, fd, name)
         if fd is None or key is None:
             return None

@@ -12,6 +12,7 @@ def concerns(status: admin_pb2.GetStatusResponse) -> list[str]:
     return [
         *_nodes(status),
         *_raft(status),
+        *(f"{status.node}: {problem.text}" for problem in status.problems),
         *(line for group in status.groups for line in _group(group, status)),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from staqraft import __version__
 from staqraft.api.node import BarrierReached, SwitchOverStep, SwitchOverWish
@@ -25,7 +25,7 @@ from staqraft.model import (
     Refused,
     RequestSwitchover,
 )
-from staqraft.wire.v1 import admin_pb2
+from staqraft.wire.v1 import admin_pb2, data_worker_pb2
 
 _REREAD_S = 0.2  # nothing announces that somebody else's core proceeded
 
@@ -40,12 +40,14 @@ class NodeAdmin:
         loops: Mapping[GroupId, GroupLoop],
         *,
         fingerprint: str,
+        listening_problems: Callable[[], Sequence[str]],
         now_ms: Callable[[], int],
     ) -> None:
         self._config = config
         self._raft = raft
         self._loops = loops
         self._fingerprint = fingerprint
+        self._listening_problems = listening_problems
         self._now_ms = now_ms
         self._changed = asyncio.Event()
         raft.subscribe(self._on_raft)
@@ -76,6 +78,10 @@ class NodeAdmin:
             nodes=status.node_statuses(self._config, self._raft.state, view, self._fingerprint),
             raft=status.raft_status(view),
             groups=groups,
+            problems=[
+                data_worker_pb2.WorkerProblem(code="listen", text=text)
+                for text in self._listening_problems()
+            ],
         )
 
     def group(self, group: GroupId) -> GroupRecord:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from staqraft import __version__
 from staqraft.actions.announce import Announcer
@@ -49,7 +52,12 @@ class ControlNode:
         is_replica = config.me.role is NodeRole.REPLICA
         self.loops = {g: self._loop(g) for g in sorted(config.groups)} if is_replica else {}
         self._admin = NodeAdmin(
-            config, self.raft, self.loops, fingerprint=self._fingerprint, now_ms=boottime_ms
+            config,
+            self.raft,
+            self.loops,
+            fingerprint=self._fingerprint,
+            listening_problems=lambda: self._servers.problems,
+            now_ms=boottime_ms,
         )
         self._servers = ApiServers(
             config,
@@ -94,30 +102,25 @@ class ControlNode:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then hand over what this node is active in, and end."""
         config = self._config
-        await self.raft.start()
-        await self._servers.start()
         tls.plain_ports.add(config.ports.metrics)  # a scraper is no stranger
         addresses = ["127.0.0.1", *(ring.address for ring in config.me.rings)]
         feed = Feed(self._metrics, self._notifier, self.raft, self.loops, now_ms=boottime_ms)
-        work = [
-            feed.run(),
-            MetricsServer(self._metrics, addresses, config.ports.metrics).run(),
-            announce(self.raft, config.node, self._fingerprint),
-            *(loop.hands.data.run() for loop in self.loops.values()),
-            *(loop.run() for loop in self.loops.values()),
-            *(report_quarantine(self.raft, loop) for loop in self.loops.values()),
+        work: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            feed.run,
+            MetricsServer(self._metrics, addresses, config.ports.metrics).run,
+            partial(announce, self.raft, config.node, self._fingerprint),
+            *(loop.hands.data.run for loop in self.loops.values()),
+            *(loop.run for loop in self.loops.values()),
+            *(partial(report_quarantine, self.raft, loop) for loop in self.loops.values()),
         ]
-        logger.info(
-            "staqraftd %s runs as %s %s of cluster %s",
-            __version__,
-            config.me.role.value,
-            config.node,
-            config.cluster,
-        )
-        self._notifier.ready(f"{config.me.role.value} {config.node} of {config.cluster}")
         try:
+            await self.raft.start()
+            await self._servers.start()
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(part) for part in work]
+                running = [tasks.create_task(part()) for part in work]
+                who = f"{config.me.role.value} {config.node} of {config.cluster}"
+                logger.info("staqraftd %s runs: %s", __version__, who)
+                self._notifier.ready(who)
                 await stop.wait()
                 self._notifier.stopping()
                 await asyncio.gather(

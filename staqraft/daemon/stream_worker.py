@@ -59,6 +59,7 @@ logger = logging.getLogger(__name__)
 LOCK_WAIT_MS = 2000
 LOCK_RETRY_MS = 20
 BIND_RETRY_MS = 1000
+MAX_CALLS = 16  # sessions of which all but one are about to end
 RECONCILE_MARKER = "reconcile.pending"
 
 _STATES = {
@@ -172,7 +173,7 @@ class StreamWorker:
         port = self.config.stream_port(self.group.id)
         code = f"listen-{ring.name}"
         while True:
-            server = grpc.aio.server(options=SERVER_OPTIONS)
+            server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
             servicer = _PeerServicer(self, ring)
             replication_pb2_grpc.add_ReplicationServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
             try:
@@ -389,6 +390,8 @@ class _ControlServicer(pb_grpc.StreamWorkerServiceServicer):
             await asyncio.shield(asyncio.ensure_future(self._worker.set_role(assignment)))
         except StaqraftError as error:
             await context.abort(getattr(grpc.StatusCode, error.grpc_status), str(error))
+        except OSError as error:
+            await context.abort(grpc.StatusCode.INTERNAL, f"the role was not taken: {error}")
         _, last, _ = await self._worker.ends()
         return pb.SetStreamRoleResponse(last=to_position(last))
 

@@ -297,15 +297,18 @@ class Journal:
             self._broken = _broken_text(self.directory, "writing to", error)
 
     def _make_room(self, more: int) -> None:
+        """Within the bound while something is held; a batch larger than the bound passes alone."""
         while self.bytes_on_disk + more > self._limits.max_bytes:
-            if not self._may_drop():
-                text = (
-                    f"the journal in {self.directory} holds {self.bytes_on_disk} bytes that are not "
-                    f"applied yet, its bound is {self._limits.max_bytes}: see why applying is behind, "
-                    "or raise journal.max_bytes"
+            if self._may_drop():
+                self._drop_oldest()
+            elif self._hold is None or self._hold.seq >= self._last.seq:
+                return
+            else:
+                raise JournalFull(
+                    f"the journal in {self.directory} has {self.bytes_on_disk} bytes, up to its "
+                    f"bound of {self._limits.max_bytes}, and record {self._hold.seq + 1} is not "
+                    "applied yet: see why applying is behind, or raise the journal's max_bytes"
                 )
-                raise JournalFull(text)
-            self._drop_oldest()
 
     def _datasync(self) -> None:
         try:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 
 logger = logging.getLogger(__name__)
 
+_DIGITS = re.compile(r"\d+")
+
 
 class Problems:
-    """The current findings. Setting one again with the same text says nothing twice."""
+    """The current findings. The same one again, but for its figures, is not logged again."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
 
     def set(self, code: str, text: str) -> None:
         """`text` says what happened, where, and what to do."""
-        if self._texts.get(code) != text:
+        if _DIGITS.sub("", self._texts.get(code, "")) != _DIGITS.sub("", text):
             logger.warning("%s", text, extra={"code": code})
         self._texts[code] = text
 

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from staqraft.errors import ReplicationError, StaqraftError
+from staqraft.errors import JournalBusy, JournalError, JournalFull, ReplicationError, StaqraftError
 from staqraft.model import Epoch, GroupId, NodeId, Position
 from staqraft.replication.messages import EOF, from_hello, refusal
 from staqraft.replication.plan import Holding, Offer, Refuse, RefusalKind, plan
@@ -67,15 +67,24 @@ class Receiver:
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Takes the journal. JournalError when another process does not let go of it."""
-        await self.store.open()
+        """Takes the journal. JournalBusy when another process does not let go of it.
+
+        A journal that cannot be opened for another reason is a problem that is shown, and tried
+        again at each Hello: a full disk must not keep a standby from saying what is wrong with it.
+        """
+        try:
+            await self.store.open()
+        except JournalBusy:
+            raise
+        except JournalError as error:
+            self.journal_trouble(str(error))
         self._polling = asyncio.create_task(self._poll_trees())
 
     async def stop(self) -> None:
         """Makes everything that was received durable and lets go of the journal."""
         self._stopping = True
         if self._session is not None:
-            await self._session.end(Broken("this node is no longer a standby"), drain=True)
+            await self._session.end(self._not_standby(), drain=True)
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
@@ -97,6 +106,10 @@ class Receiver:
             offer = await self._hello(node, context)
             session = await self._admit(offer, ring, context)
             await session.run()
+        except JournalFull as full:
+            self.journal_trouble(str(full))
+            self._note(str(full))
+            await context.write(refusal(RefusalKind.JOURNAL_FULL, str(full)))
         except Refused as refused:
             self._note(refused.reason)
             await context.write(refusal(refused.kind, refused.reason))
@@ -129,7 +142,7 @@ class Receiver:
         while True:
             # What was true before waiting for the other session to end need not be so after it.
             if self._stopping:
-                raise Refused(RefusalKind.NOT_STANDBY, f"{self._standby.node} is no longer standby")
+                raise self._not_standby()
             verdict = plan(offer, self.holding(offer.last, ""))
             if isinstance(verdict, Refuse):
                 raise Refused(verdict.kind, verdict.reason)
@@ -142,6 +155,9 @@ class Receiver:
         self.epoch, self.active = offer.epoch, offer.node
         self.update(node=offer.node, ring=ring, heard_ms=self.clock())
         return session
+
+    def _not_standby(self) -> Refused:
+        return Refused(RefusalKind.NOT_STANDBY, f"{self._standby.node} is not a standby any more")
 
     # --- for the session -------------------------------------------------------------------------
 

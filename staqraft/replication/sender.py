@@ -283,7 +283,8 @@ class PeerSender:
                     await self._cool()
                     self._warm = (candidate, channel)
                     return f"ring {candidate.name} is back"
-        return await never()  # the best one is in use
+        await never()  # the best one is in use
+        return ""
 
     async def _cool(self) -> None:
         warm, self._warm = self._warm, None

@@ -21,6 +21,7 @@ class Mischief:
         self._outside = outside
         self._random = random.Random(seed)
         self._number = 0
+        (root / "anchor").write_bytes(b"")  # a tree that becomes empty stops removals
         self._deeds: list[tuple[int, Callable[[], None]]] = [
             (14, self._write),
             (6, self._append),
@@ -54,7 +55,7 @@ class Mischief:
         found: list[Path] = []
         for base, below, files in os.walk(self._root):
             names = below if directories else files
-            found += [Path(base) / name for name in sorted(names)]
+            found += [Path(base) / name for name in names if name != "anchor"]
         return sorted(found)
 
     def _file(self) -> Path:

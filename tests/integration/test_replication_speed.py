@@ -49,6 +49,7 @@ async def _at_a_thousand_a_second(both: Pair) -> list[float]:
 async def _in_bulk(both: Pair) -> float:
     journal = both.a.open_journal()
     records = [delivery(number) for number in range(RECORDS)]
+    last = journal.last
     for start in range(0, RECORDS, 100):
         last = journal.append(records[start : start + 100], journal.last.epoch)
     started = time.perf_counter()

@@ -10,7 +10,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from scenarios.world import TOOK_MS, A, B, World
+from scenarios.world import TOOK_MS, World
+
+from fakes.decision import A, B
 
 FIXED_SEEDS = range(150)
 FAULTS = (

@@ -144,6 +144,8 @@ def test_what_is_held_is_not_given_up(tmp_path: Path) -> None:
     journal.hold(journal.last)
     journal.append([delivery(0, 1000)], ONE)
     assert journal.first.seq > 1
+    journal.hold(journal.last)
+    journal.append([delivery(0, 200_000)], ONE)  # larger than the bound: it must not wait for ever
     journal.close()
 
 
