@@ -69,9 +69,7 @@ class Capture:
         self._watcher = Watcher(trees, cookies, now_ms, never=never, **chosen)
         self._ledger = Ledger(journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled)
         captured = index.meta(_CAPTURED_AT)
-        self._scanner = Scanner(
-            self._watcher, index, int(captured) if captured else None, now_ms
-        )
+        self._scanner = Scanner(self._watcher, index, int(captured) if captured else None, now_ms)
         self._files = Files(self._watcher, self._ledger, now_ms)
         self._differences = Differences(
             self._watcher,
@@ -249,8 +247,8 @@ class Capture:
             self._watcher.postpone(place, self._now_ms() + _CHECK_ROOTS_MS)
         if held:
             kept = [place for place in batch.dirty if place.tree not in self._missing]
-            batch = Batch(moved=batch.moved, dirty=kept)
-        if batch.moved or batch.dirty:
+            batch = Batch(moved=batch.moved, dirty=kept, inodes=batch.inodes)
+        if batch.moved or batch.dirty or batch.inodes:
             self._differences.journal(batch)
 
     def _put_back(self, batch: Batch, error: JournalFull | IndexFull) -> None:

@@ -9,7 +9,7 @@ after it was set.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Concatenate, Final, ParamSpec
 
@@ -68,7 +68,7 @@ class Differences:
         self._parents.clear()
         for moved in batch.moved:
             self._directory_moved(moved)
-        found = self._look(batch.dirty)
+        found = self._look([*batch.dirty, *self._other_names(batch.inodes)])
         self._files_moved(found)
         present = sorted((f for f in found if f.now is not None and f.place.name), key=_by_path)
         last: list[_Found] = []
@@ -120,6 +120,8 @@ class Differences:
             entry = self._index.get(place.tree, path)
             if now is not None or entry is not None:
                 found[place.tree, path] = _Found(place, path, now, entry)
+            if entry is not None and (now is None or now.st_ino != entry.identity.ino):
+                self._mark_other_names(place.tree, entry)
             if place.name and place.flags & (_STRUCTURAL | dirty.SCANNED):
                 parents.setdefault(
                     id(place.directory), Dirty(place.directory, b"", dirty.SCANNED, place.first_ms)
@@ -134,6 +136,26 @@ class Differences:
                 entry = self._index.get(place.tree, path)
                 found[place.tree, path] = _Found(place, path, now, entry)
         return list(found.values())
+
+    def _other_names(self, inodes: Iterable[tuple[int, int]]) -> Iterator[Dirty]:
+        """Places of objects of which an event told no name of ours."""
+        for dev, ino in inodes:
+            for tree in self._watcher.trees:
+                for path in self._index.names_of(tree, dev, ino):
+                    parent, _, name = path.rpartition(b"/")
+                    directory = self._watcher.directories.find(tree, parent)
+                    if directory is not None:
+                        yield Dirty(directory, name, dirty.CONTENT, self._now_ms())
+
+    def _mark_other_names(self, tree: str, entry: Entry) -> None:
+        """What was written under a name that is gone is to be seen under the others."""
+        i = entry.identity
+        if entry.metadata.type is ObjectType.FILE:
+            names = self._index.names_of(tree, i.dev, i.ino)
+            if len(names) > 1:
+                for place in self._other_names([(i.dev, i.ino)]):
+                    if place.path != entry.path:
+                        self._watcher.put_back(place)
 
     def _unreachable(self, place: Dirty) -> None:
         """Its directory is gone, or moved and that is still to be told."""
@@ -198,7 +220,10 @@ class Differences:
             if entry is not None and entry.identity.ino == now.st_ino:
                 continue
             source = self._left_behind(item, now)
-            if source is not None:
+            onto_directory = (
+                entry is not None and entry.metadata.type is ObjectType.DIRECTORY
+            )  # the source may be below it: then as a new file
+            if source is not None and not onto_directory:
                 by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
         for tree, moves in by_tree.items():
             touched = self._perform_moves(tree, moves)
@@ -248,9 +273,6 @@ class Differences:
         before = self._index.get(tree, target)
         if item is not None:
             self._ensure_parents(item.place)
-        if before is not None and before.metadata.type is ObjectType.DIRECTORY:
-            self._ledger.remove(tree, target, before)
-            before = None
         identity = entry.identity
         if item is not None and item.now is not None and _same_but_name(entry, item):
             identity = identity_of(item.now)

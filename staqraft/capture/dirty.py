@@ -49,6 +49,7 @@ class DirtySet:
         self._now_ms = now_ms
         self._limit = limit
         self._marks: dict[Place, Mark] = {}
+        self._objects: set[Key] = set()
         self._cooling: dict[Place, int] = {}
         self._changed = threading.Condition()
         self._next_due: int | None = None
@@ -69,6 +70,22 @@ class DirtySet:
                 self._overflowed = True
                 self._next_due = now
             self._changed.notify()
+
+    def add_object(self, key: Key) -> None:
+        """Marks an object of which no name was told: it is another name of something known."""
+        with self._changed:
+            self._objects.add(key)
+            if len(self._objects) > self._limit:
+                self._objects.clear()
+                self._overflowed = True
+            self._next_due = self._now_ms()
+            self._changed.notify()
+
+    def take_objects(self) -> set[Key]:
+        """Takes out what `add_object` was given."""
+        with self._changed:
+            taken, self._objects = self._objects, set()
+            return taken
 
     def overflow(self) -> None:
         """Events were lost: everything has to be compared."""

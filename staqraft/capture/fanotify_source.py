@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,7 @@ class FanotifySource:
         self._known = known
         self._ignore_pid = ignore_pid
         self._roots: dict[str, tuple[int, bytes]] = {}
+        self._linked: set[Key] = set()
         try:
             self._fd = fanotify.init(flags)
         except OSError as error:
@@ -120,6 +122,19 @@ class FanotifySource:
         root = str(Path(f"/proc/self/fd/{self._roots[directory.tree][0]}").readlink())
         return path.startswith(root.rstrip("/") + "/")
 
+    def note_linked(self, tree: str, directory_fd: int, name: bytes) -> None:
+        """The file has more names, maybe outside of the trees: events of any are news of it."""
+        with suppress(OSError):  # gone again
+            self._linked.add(handles.key_at(directory_fd, name, self._roots[tree][1]))
+
+    def inode_of(self, key: Key) -> tuple[int, int] | None:
+        """Device and inode of an object that an event named."""
+        assert isinstance(key, bytes), "fanotify keys are bytes"
+        for fd, fsid in self._roots.values():
+            if key.startswith(fsid):
+                return handles.inode_of(fd, key)
+        return None
+
     def forget(self, key: Key) -> None:
         """Nothing is kept for a single directory."""
 
@@ -153,7 +168,9 @@ class FanotifySource:
     def _note(
         self, event: fanotify.Event, marks: list[tuple[Key, bytes, int]], cookies: list[bytes]
     ) -> None:
-        mask, pid, places, _ = event
+        mask, pid, places, target = event
+        if target is not None and _tells_of_object(mask, places, known=target in self._linked):
+            self._dirty.add_object(target)
         flags = -1
         for key, name in places:
             if key == self._cookie_key:
@@ -163,6 +180,18 @@ class FanotifySource:
                     flags = _flags(mask)
                 if pid != self._ignore_pid or flags & dirty.DIRECTORY:
                     marks.append((key, b"" if name == b"." else name, flags))
+
+
+def _tells_of_object(mask: int, places: tuple[tuple[bytes, bytes], ...], *, known: bool) -> bool:
+    """Whether an event is to be told by object: its places do not say all names of it.
+
+    The kernel tells a change of the number of names without any name.
+    """
+    if mask & fanotify.ONDIR:
+        return False
+    if not places:
+        return mask & (_ATTRIB | fanotify.DELETE_SELF) == _ATTRIB
+    return known and bool(mask & (_MODIFY | _CLOSE | _ATTRIB))
 
 
 def _flags(mask: int) -> int:

@@ -87,6 +87,7 @@ class Files:
         if now.st_nlink > 1:  # a change under another name may have told this one's
             self._ledger.flush()
             entry = self._index.get(place.tree, path)
+            self._watcher.note_linked(place.directory, place.name)
         if now.st_nlink > 1 and (entry is None or entry.identity.ino != now.st_ino):
             linked = self._link(place, path, now, entry)
             if linked is not None:
@@ -177,7 +178,7 @@ class Files:
         file = _file_of(place.tree, state.identity)
         in_place = known and entry is not None and entry.identity.ino == state.identity.ino
         content: Content = Inline(data)
-        if in_place and entry is not None:
+        if in_place and entry is not None and self._all_names_are_there(place.tree, entry):
             memory = self._memories.get(file, entry.digest)
             content = _small_delta(data, entry, memory) or content
         mail = None
@@ -193,6 +194,16 @@ class Files:
             place.tree, path, state, metadata, entry,
             digest=small.digest, content=content, mail=mail,
         )  # fmt: skip
+
+    def _all_names_are_there(self, tree: str, entry: Entry) -> bool:
+        """Whether a change in place is told to all the names that it will have on the other side.
+
+        A name that the index has and the disk has not is about to be told of. Until then the
+        other side's file has it, so that file is replaced, not changed.
+        """
+        i = entry.identity
+        names = self._index.names_of(tree, i.dev, i.ino)
+        return len(names) <= 1 or all(self.inode_at(tree, name) == i.ino for name in names)
 
     def _breaks_links(self, tree: str, state: ObjectState, entry: Entry) -> bool:
         """Whether a name got an inode of its own, so that its content must travel anew."""
@@ -268,6 +279,7 @@ class Files:
             and entry.metadata.type is ObjectType.FILE
             and entry.digest
             and entry.identity.ino == state.identity.ino
+            and self._all_names_are_there(place.tree, entry)
             else None
         )
         memory = self._memory(place.tree, path, file, known)
@@ -392,7 +404,9 @@ class Files:
         path = place.path
         entry = self._index.get(place.tree, path)
         base_is_there = transfer.base is None or (
-            entry is not None and entry.digest == transfer.base.digest
+            entry is not None
+            and entry.digest == transfer.base.digest
+            and self._all_names_are_there(place.tree, entry)
         )
         if base_is_there and transfer.memory is not None:
             self._journal(path, transfer, entry)

@@ -74,10 +74,25 @@ def open_key(mount_fd: int, key: bytes) -> int | None:
 
     `mount_fd` is any open (not O_PATH) file on the filesystem. Needs CAP_DAC_READ_SEARCH.
     """
+    return _open(mount_fd, key, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def inode_of(mount_fd: int, key: bytes) -> tuple[int, int] | None:
+    """The device and inode of any object by its key; None if it is no more."""
+    fd = _open(mount_fd, key, os.O_PATH | os.O_CLOEXEC)
+    if fd is None:
+        return None
+    try:
+        found = os.fstat(fd)
+        return (found.st_dev, found.st_ino) if found.st_nlink else None
+    finally:
+        os.close(fd)
+
+
+def _open(mount_fd: int, key: bytes, flags: int) -> int | None:
     _, size, kind = KEY_PREFIX.unpack_from(key)
     handle = _FileHandle(handle_bytes=size, handle_type=kind)
     ctypes.memmove(handle.f_handle, key[KEY_PREFIX.size :], size)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     fd: int = libc.open_by_handle_at(mount_fd, ctypes.byref(handle), flags)
     if fd >= 0:
         return fd

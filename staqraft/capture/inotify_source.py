@@ -109,6 +109,13 @@ class InotifySource:
         """Not to be known: the other half of a rename may still be in the queue."""
         return None
 
+    def note_linked(self, tree: str, directory_fd: int, name: bytes) -> None:
+        """Of no use here: a change under a name that is not watched tells nothing."""
+
+    def inode_of(self, key: Key) -> tuple[int, int] | None:  # noqa: ARG002 (none are given out)
+        """Objects are not told of."""
+        return None
+
     def forget(self, key: Key) -> None:
         """Removes a watch, if the kernel has not done so."""
         if isinstance(key, bytes):

@@ -18,7 +18,6 @@ from typing import Final
 
 from staqraft.capture import dirty
 from staqraft.capture.directories import Directory
-from staqraft.capture.dirty import Key
 from staqraft.capture.objects import type_of
 from staqraft.capture.ports import IndexPort
 from staqraft.capture.watcher import Watcher
@@ -55,12 +54,12 @@ class Scanner:
     ) -> None:
         self.scanned = 0
         self._now_ms = now_ms
-        self._blocked: dict[Key, _Blocked] = {}
+        self._blocked: dict[Directory, _Blocked] = {}
         self._watcher = watcher
         self._index = index
         self._racy_after = None if captured_ns is None else captured_ns - _RACY_NS
         self._queue: deque[tuple[Directory, bool]] = deque()
-        self._queued: dict[Key, bool] = {}
+        self._queued: dict[Directory, bool] = {}
         self._current: Iterator[None] | None = None
 
     @property
@@ -78,11 +77,11 @@ class Scanner:
 
         New ones are added by whoever attaches them.
         """
-        if directory.key not in self._queued:
+        if directory not in self._queued:
             self._queue.append((directory, deep))
-            self._queued[directory.key] = deep
+            self._queued[directory] = deep
         elif deep:
-            self._queued[directory.key] = True
+            self._queued[directory] = True
 
     def step(self) -> None:
         """Compares some hundred entries."""
@@ -92,7 +91,7 @@ class Scanner:
             if not self._queue:
                 return
             directory, _ = self._queue.popleft()
-            deep = self._queued.pop(directory.key)
+            deep = self._queued.pop(directory)
             self._current = self._compare(directory, deep=deep)
         if next(self._current, self) is self:
             self._current = None
@@ -100,13 +99,13 @@ class Scanner:
 
     def _compare(self, directory: Directory, *, deep: bool) -> Iterator[None]:
         if not self._watcher.directories.has(directory):
-            self._blocked.pop(directory.key, None)
+            self._blocked.pop(directory, None)
             return
         fd = self._watcher.open(directory)
         if fd is None:
             self._block(directory, deep=deep)
             return
-        self._blocked.pop(directory.key, None)
+        self._blocked.pop(directory, None)
         path = directory.path
         known = {e.path.rpartition(b"/")[2]: e for e in self._index.children(directory.tree, path)}
         itself = self._index.get(directory.tree, path)
@@ -138,10 +137,10 @@ class Scanner:
     def _block(self, directory: Directory, *, deep: bool) -> None:
         """It is not where the map has it: gone, or moved, and that is still to be told."""
         now = self._now_ms()
-        known = self._blocked.pop(directory.key, None)
+        known = self._blocked.pop(directory, None)
         give_up = known.give_up_ms if known else now + _GIVE_UP_MS
         if now < give_up:
-            self._blocked[directory.key] = _Blocked(directory, deep, now + _RETRY_MS, give_up)
+            self._blocked[directory] = _Blocked(directory, deep, now + _RETRY_MS, give_up)
         elif directory.parent is not None:
             flags = dirty.SCANNED | dirty.DIRECTORY | dirty.LAST_CALL
             self._watcher.mark(directory.parent, directory.name, flags)
@@ -172,6 +171,8 @@ class Scanner:
                 return
             if deep:
                 self.add(child, deep=True)
+        elif found.st_nlink > 1:
+            self._watcher.note_linked(directory, name)
         if entry is None or not self._same(found, entry):
             self._watcher.mark(directory, name, dirty.SCANNED)
 

@@ -47,6 +47,14 @@ class Source(Protocol):
         """Whether it still exists inside its tree; None if this back end cannot know."""
         ...
 
+    def note_linked(self, tree: str, directory_fd: int, name: bytes) -> None:
+        """A file of the tree has more than one name."""
+        ...
+
+    def inode_of(self, key: Key) -> tuple[int, int] | None:
+        """Device and inode of an object in the dirty set; None if it is gone."""
+        ...
+
     def forget(self, key: Key) -> None:
         """The directory left the trees."""
         ...

@@ -35,6 +35,7 @@ class Batch:
 
     moved: list[Moved] = field(default_factory=list)
     dirty: list[Dirty] = field(default_factory=list)
+    inodes: list[tuple[int, int]] = field(default_factory=list)  # look at every name of these
     lost: bool = False  # events were lost: compare every tree
 
 
@@ -164,6 +165,9 @@ class Watcher:
         self.put_off = 0
         batch = Batch(lost=self.dirty.take_overflow())
         taken = self.dirty.take(everything=everything)
+        for key in self.dirty.take_objects():
+            if (inode := self._source.inode_of(key)) is not None:
+                batch.inodes.append(inode)
         by_key = self.directories.by_key
         places = [
             Dirty(directory, place[1], mark.flags, mark.first_ms)
@@ -229,6 +233,11 @@ class Watcher:
         if (was := parent.child(name)) is not None:
             self.detach(was)
         return self.directories.attach(parent, name, key, inode)
+
+    def note_linked(self, directory: Directory, name: bytes) -> None:
+        """The file here has more than one name."""
+        if (fd := self.open(directory)) is not None:
+            self._source.note_linked(directory.tree, fd, name)
 
     def detach_at(self, parent: Directory, name: bytes) -> None:
         """Forgets where the directory at this name was known to be before."""

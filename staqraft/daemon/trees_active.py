@@ -1,4 +1,4 @@
-"""The trees process of the active: capture into the journal, barriers, whole objects for standbys."""
+"""The trees process of the active: capture into the journal, barriers, objects for standbys."""
 
 from __future__ import annotations
 
@@ -96,13 +96,7 @@ class ActiveRole:
         common = self._common
         journal = self._open_journal()
         try:
-            if journal.lost_tail and self.assignment.epoch <= journal.lost_epoch:
-                raise NeedsNewEpoch
-            if common.notes.needs_reconcile or journal.last.seq < common.index.position.seq:
-                # Promoted by force in the middle of a comparison: what the trees are is the truth
-                # now; records that were never applied here are not part of it.
-                journal.reset(common.index.position)
-                common.notes.set_needs_reconcile("")
+            self._take_journal(journal)
             self._mark_roots()
             Unsettled.forget(common.index)
             common.notes.set_role(f"active@{common.boot_id}")
@@ -146,6 +140,20 @@ class ActiveRole:
         for notice in journal.notices:
             logger.warning("%s", notice)
         return journal
+
+    def _take_journal(self, journal: Journal) -> None:
+        """Makes the journal's end the state of the trees. Raises NeedsNewEpoch."""
+        common = self._common
+        if journal.lost_tail and self.assignment.epoch <= journal.lost_epoch:
+            raise NeedsNewEpoch
+        position = common.index.position
+        unapplied = journal.last.seq > position.seq and not common.notes.journal_is_own
+        if journal.last.seq < position.seq or unapplied:
+            # Promoted by force, in the middle of a comparison or with records that could not be
+            # applied: what the trees are is the truth now, and those records are not part of it.
+            journal.reset(position)
+        common.notes.set_needs_reconcile("")
+        common.notes.set_journal_is_own(own=True)
 
     def _mark_roots(self) -> None:
         """The mark in the roots, by which a standby knows them, is made on the active too."""

@@ -40,7 +40,7 @@ class RemoteTrees:
         """Closes the connection."""
         channel, self._channel = self._channel, None
         if channel is not None:
-            await channel.close()
+            await channel.close(None)
 
     async def begin(self) -> Opening:
         """Takes a capture barrier on the active."""

@@ -1,4 +1,4 @@
-"""What the roles of a trees process share: the group's files, its index, one disk thread, its notes.
+"""What the roles of a trees process share: the group's files, its index, its threads, its notes.
 
 The notes are in the index, durable, and outlive the process: in which role it was (and so whether
 it stopped cleanly), and why the trees must be compared with the active's, if they must.
@@ -29,6 +29,7 @@ T = TypeVar("T")
 _ROLE: Final = "role"
 _NEEDS_RECONCILE: Final = "needs-reconcile"
 _SET_UP: Final = "set-up:"
+_JOURNAL_IS_OWN: Final = "journal-is-own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,21 @@ class Notes:
             logger.warning("the trees have to be compared with the active's: %s", reason)
         self._index.set_meta(_NEEDS_RECONCILE, reason or None)
         self._index.commit(self._index.position)
+
+    @property
+    def journal_is_own(self) -> bool:
+        """Whether the records at the journal's end tell of this node's own trees.
+
+        Then the trees have them even where the index is behind. Else they were received, and the
+        trees have them as far as the index's position says.
+        """
+        return self._index.meta(_JOURNAL_IS_OWN) is not None
+
+    def set_journal_is_own(self, *, own: bool) -> None:
+        """Durable when this returns."""
+        if own != self.journal_is_own:
+            self._index.set_meta(_JOURNAL_IS_OWN, "yes" if own else None)
+            self._index.commit(self._index.position)
 
     def is_set_up(self, tree: str) -> bool:
         """Whether this tree's root was marked before, and so must still have its mark."""

@@ -1,11 +1,12 @@
-"""The trees process of a standby: follows the journal, heals, compares with the active when told."""
+"""The trees process of a standby: follows the journal, heals, compares when it is told."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -25,7 +26,7 @@ from staqraft.errors import (
     ReplicationError,
     StaqraftError,
 )
-from staqraft.index import IndexFull, SharedHistory
+from staqraft.index import IndexFull, SharedHistory, is_reserved
 from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed
 from staqraft.journal.record import Record
 from staqraft.journal.record_codec import decode
@@ -68,8 +69,12 @@ class StandbyRole:
 
     async def start(self) -> None:
         """Follows the journal unless the trees have to be compared first."""
-        await self._common.on_disk(self._look_back)
+        await self.look_back()
         self._follow()
+
+    async def look_back(self) -> None:
+        """Finds out whether the trees are where the journal is."""
+        await self._common.on_disk(self._look_back)
 
     async def reassign(self, assignment: Assignment) -> None:
         """A newer epoch, another active or more history: nothing is interrupted."""
@@ -111,8 +116,19 @@ class StandbyRole:
             self._needs("this node went down without warning while it was applying changes")
         if common.index.rebuilt:
             self._needs(common.index.rebuilt)
+        if common.index.position == ORIGIN and self._has_files():
+            self._needs("the trees are not empty and were never compared with the active's")
         self._check_history()
         common.notes.set_role(f"standby@{common.boot_id}")
+
+    def _has_files(self) -> bool:
+        for tree in self._common.group.trees:
+            try:
+                if any(not is_reserved(os.fsencode(path.name)) for path in tree.path.iterdir()):
+                    return True
+            except OSError:
+                continue  # opening the root will say what is wrong with it
+        return False
 
     def _check_history(self) -> None:
         starts = self.assignment.epoch_starts
@@ -245,6 +261,7 @@ class StandbyRole:
                 follows = found.first.seq == self._reached.seq + 1
                 if not follows or found.first.epoch < self._reached.epoch:
                     return False  # of another history; the stream process is about to replace it
+                self._common.notes.set_journal_is_own(own=False)
                 self._todo.extend(decode(found.data))
                 return True
             case Trimmed() as trimmed:
@@ -278,17 +295,17 @@ class StandbyRole:
         self._reached = self._common.index.position
 
     def _apply_the_rest(self) -> Position:
-        index = self._common.index
-        if not self.reason:
-            while self._step():
-                pass
-            if self._applier is not None:
-                self._applier.settle()
-                self._applier.disown_unsettled()
-                self._commit(self._applier)
+        while not self.reason and self._step():
+            pass
         if self.reason:
             logger.warning("this node does not apply the rest of its journal: %s", self.reason)
-        return index.position
+        elif self._applier is not None:
+            self._applier.settle()
+            self._applier.disown_unsettled()
+            self._commit(self._applier)
+        if self._common.notes.journal_is_own:
+            return self._common.journal_end()
+        return self._common.index.position
 
     def _close_files(self) -> None:
         if self._cursor is not None:
@@ -367,7 +384,7 @@ class StandbyRole:
 
     async def reconcile(
         self, *, reason: str, active: NodeId, epoch: Epoch, starts: tuple[EpochStart, ...]
-    ) -> AsyncIterator[tuple[Progress, Position | None]]:
+    ) -> AsyncGenerator[tuple[Progress, Position | None], None]:
         """Compares with the active and takes over its state; the last item has the position.
 
         Raises ReplicationError, RootMissing, CannotWrite; called again it goes on where it was.
@@ -411,6 +428,7 @@ class StandbyRole:
 
     def _ready_to_compare(self) -> Applier:
         self._close_files()
+        self._common.notes.set_journal_is_own(own=False)
         self._roots = self._common.open_roots()
         self._applier = Applier(self._roots, self._common.index, self._watermark)
         return self._applier

@@ -52,7 +52,9 @@ class ReceiveSession:
         self.over = asyncio.Event()
         self._receiver = receiver
         self._context = context
-        self._writing = asyncio.Lock()
+        self._outgoing: deque[pb.ReplicateResponse] = deque()
+        self._to_say = asyncio.Event()
+        self._ending = False
         self._told_to_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drain = True
         self._order: ReceiveOrder | None = None
@@ -78,19 +80,23 @@ class ReceiveSession:
 
     async def run(self) -> None:
         """Returns when the active said Finish; else raises Refused, Broken or a StaqraftError."""
+        speaking = asyncio.create_task(self._speak())
         try:
             await first_ended(
-                self._read_all(), self._take_all(), self._stay_alive(), self._until_told()
+                self._read_all(),
+                self._take_all(),
+                self._stay_alive(),
+                _ended(self._told_to_end),
+                _ended(speaking),
             )
         finally:
             if self._told_to_end.done():
                 self._told_to_end.exception()  # it was raised, or came too late to matter
-            while self._pending and self._drain:
-                await self._store_pending()
-        await self._last_word()
-
-    async def _until_told(self) -> None:
-        await asyncio.shield(self._told_to_end)
+            try:
+                while self._pending and self._drain:
+                    await self._store_pending()
+            finally:
+                await self._stop_speaking(speaking)
 
     # --- from the active -------------------------------------------------------------------------
 
@@ -150,11 +156,11 @@ class ReceiveSession:
         self._receiver.healthy()
         self._show()
         logger.info(f"following {offer.node} in epoch {offer.epoch} behind {after}")
-        await self._send(pb.ReplicateResponse(resume=pb.Resume(after=to_position(after))))
+        self._say(pb.ReplicateResponse(resume=pb.Resume(after=to_position(after))))
         while True:
             await self._arrived.wait()
             await self._store_pending()
-            await self._send(self._ack())
+            self._say(self._ack())
 
     async def _store_pending(self) -> None:
         """Everything that has arrived, with one sync."""
@@ -200,7 +206,7 @@ class ReceiveSession:
         receiver, offer = self._receiver, self.offer
         logger.info(f"comparing the trees with {offer.node}'s: {reason}")
         self._show_progress(reason, Progress(objects_done=0, objects_total=0, bytes_done=0))
-        await self._send(self._alive_message())
+        self._say(self._alive_message())
         await receiver.store.begin_reconcile(reason)
         position: Position | None = None
         steps = receiver.trees.reconcile(
@@ -242,7 +248,7 @@ class ReceiveSession:
             if silent_ms >= receiver.dead_peer_ms:
                 raise Broken(f"{self.offer.node} has been silent for {silent_ms} ms")
             if self._order is not None or self._reconciling is not None:
-                await self._send(self._alive_message())
+                self._say(self._alive_message())
 
     def _alive_message(self) -> pb.ReplicateResponse:
         if self._reconciling is not None:
@@ -254,27 +260,40 @@ class ReceiveSession:
         ack = pb.Ack(durable=to_position(self._durable), applied=to_position(applied))
         return pb.ReplicateResponse(ack=ack)
 
-    async def _last_word(self) -> None:
-        """The final acknowledgement, if the active still listens."""
+    def _say(self, response: pb.ReplicateResponse) -> None:
+        """Queues a message; an acknowledgement takes the place of one that was not written yet."""
+        kind = response.WhichOneof("message")
+        if self._outgoing and self._outgoing[-1].WhichOneof("message") == kind:
+            self._outgoing[-1] = response
+        else:
+            self._outgoing.append(response)
+        self._to_say.set()
+
+    async def _speak(self) -> None:
+        """Writes what is queued until the session is over.
+
+        A task of its own, not one that is cancelled with the others: after a write that was cut off
+        midway nothing can be written to a call any more, not even a refusal.
+        """
+        while not (self._ending and not self._outgoing):
+            await self._to_say.wait()
+            self._to_say.clear()
+            while self._outgoing:
+                await self._context.write(self._outgoing.popleft())
+
+    async def _stop_speaking(self, speaking: asyncio.Task[None]) -> None:
+        self._ending = True
         if self._order is not None:
-            async with asyncio.timeout(LAST_WORD_MS / 1000):
-                await self._send(self._ack())
-
-    async def _send(self, response: pb.ReplicateResponse) -> None:
-        """One write at a time, never cut off midway: gRPC could not write again after that."""
-        writing = asyncio.ensure_future(self._write(response))
-        writing.add_done_callback(_looked_at)
-        await asyncio.shield(writing)
-
-    async def _write(self, response: pb.ReplicateResponse) -> None:
-        async with self._writing:
-            await self._context.write(response)
+            self._say(self._ack())
+        self._to_say.set()
+        await asyncio.wait([speaking], timeout=LAST_WORD_MS / 1000)
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
 
 
-def _looked_at(done: asyncio.Future[None]) -> None:
-    """A write that fails after its session ended concerns nobody any more."""
-    if not done.cancelled():
-        done.exception()
+async def _ended(future: asyncio.Future[None]) -> None:
+    """Ends as `future` does, without ending it."""
+    await asyncio.shield(future)
 
 
 def _check(violation: Violation | None) -> None:

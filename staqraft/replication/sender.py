@@ -524,7 +524,8 @@ def _read_batch(cursor: Cursor, budget: int, policy: str) -> _Prepared | Trimmed
 
 async def _wait(event: asyncio.Event, timeout_ms: int) -> None:
     try:
-        await asyncio.wait_for(event.wait(), timeout_ms / 1000)
+        async with asyncio.timeout(timeout_ms / 1000):  # wait_for would make a task each time
+            await event.wait()
     except TimeoutError:
         return
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc.aio
@@ -14,24 +14,25 @@ import pytest
 
 from staqraft import certs
 from staqraft.config import schema
+from staqraft.consensus import syncobj
 from staqraft.consensus.group import Group
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import SERVER_OPTIONS, RaftEndpoint
+from staqraft.consensus.transport import EOF, SERVER_OPTIONS, RaftEndpoint
 from staqraft.errors import OutcomeUnknown
 from staqraft.model import (
     Accepted,
     Acquire,
-    Announce,
     Epoch,
     GroupId,
     NodeId,
     NodeRole,
     NoteEvent,
     Position,
-    Refused,
     Renew,
 )
 from staqraft.wire import tls
+from staqraft.wire.v1 import raft_pb2 as pb
+from staqraft.wire.v1 import raft_pb2_grpc
 
 CLUSTER = "test"
 A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
@@ -131,30 +132,200 @@ async def running(directory: Path) -> AsyncIterator[Cluster]:
         await cluster.stop()
 
 
-async def until(condition: Callable[[], bool], group: Group | None = None, limit_s: float = 5) -> None:
+async def until(condition: Callable[[], bool], limit_s: float = 10) -> None:
+    """Waits for what no event tells: beliefs about leaders and sessions."""
     async with asyncio.timeout(limit_s):
         while not condition():
             await asyncio.sleep(0.002)
 
 
-async def test_smoke(tmp_path: Path) -> None:
+async def agreed(cluster: Cluster) -> Member:
+    """The leader that all running members know, with sessions between all of them."""
+    running_members = [m for m in cluster.members.values() if m.server is not None]
+
+    def settled() -> bool:
+        views = [member.group.status() for member in running_members]
+        return len({view.leader for view in views}) == 1 and all(
+            view.leader is not None and len(view.reachable) == len(running_members) - 1
+            for view in views
+        )
+
+    await until(settled)
+    leader = running_members[0].group.status().leader
+    assert leader is not None
+    return cluster.members[leader]
+
+
+def note(member: Member, text: str) -> NoteEvent:
+    return NoteEvent(node=member.node, group=None, kind="test", text=text)
+
+
+async def write(member: Member, text: str) -> None:
+    assert isinstance(await member.group.propose(note(member, text), 5000), Accepted)
+
+
+def texts(member: Member) -> list[str]:
+    return [event.text for event in member.group.state.events]
+
+
+async def test_every_member_proposes_and_every_member_is_told(tmp_path: Path) -> None:
     async with running(tmp_path) as cluster:
-        t = time.perf_counter()
-        await until(lambda: len(cluster.leaders()) == 1)
-        print("elected", cluster.leaders(), time.perf_counter() - t)
+        leader = await agreed(cluster)
+        told: dict[NodeId, list[float]] = {node: [] for node in ADDRESS}
+
+        def subscriber(node: NodeId) -> Callable[[object], None]:
+            return lambda _record: told[node].append(time.perf_counter())
+
+        for node, member in cluster.members.items():
+            member.group.subscribe(subscriber(node))
         for member in cluster.members.values():
-            outcome = await member.group.propose(
-                Announce(node=member.node, version="1", config_fingerprint="x")
-            )
-            assert isinstance(outcome, Accepted)
-        a = cluster.members[A].group
-        assert isinstance(await a.propose(Acquire(node=A, group=GROUP, base_epoch=Epoch(0), base_renewal=0, reason="first")), Accepted)
+            await write(member, f"of {member.node}")
+        await until(lambda: all(len(times) == 3 for times in told.values()))
+        assert texts(cluster.members[A]) == ["of a", "of b", "of w"]
+        spread = max(max(t) - min(t) for t in zip(*told.values(), strict=True))
+        print(f"\nall members are told within {spread * 1000:.1f} ms of the first")
         for member in cluster.members.values():
-            times = []
+            took = []
             for _ in range(100):
-                t = time.perf_counter()
-                await member.group.barrier(2000)
-                times.append(time.perf_counter() - t)
-            times.sort()
-            print(member.node, member.group.status().leader, "p50 %.2f p99 %.2f ms" % (times[50]*1e3, times[98]*1e3))
-        assert cluster.members[B].group.state.groups == a.state.groups
+                begun = time.perf_counter()
+                await member.group.barrier(5000)
+                took.append((time.perf_counter() - begun) * 1000)
+            took.sort()
+            role = "leader" if member is leader else "follower"
+            print(f"commit from {member.node} ({role}): p50 {took[50]:.2f} p99 {took[98]:.2f} ms")
+
+
+async def test_a_lease_is_renewed_by_compare_and_set(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        await agreed(cluster)
+        a, b = cluster.members[A].group, cluster.members[B].group
+
+        def acquire(node: NodeId) -> Acquire:
+            return Acquire(
+                node=node, group=GROUP, base_epoch=Epoch(0), base_renewal=0, reason="first"
+            )
+
+        outcomes = await asyncio.gather(a.propose(acquire(A)), b.propose(acquire(B)))
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Accepted", "Refused"]
+        active = a.state.groups[GROUP].active
+        assert active is not None
+        holder = cluster.members[active].group
+        renew = Renew(node=active, group=GROUP, epoch=Epoch(1), renewal=1, position=Position())
+        assert isinstance(await holder.propose(renew), Accepted)
+        await b.barrier()
+        assert b.state.groups[GROUP].renewal == 1
+
+
+async def test_the_leader_dies_and_comes_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        leader = await agreed(cluster)
+        await write(leader, "before")
+        survivor = next(m for m in cluster.members.values() if m is not leader and m.node != W)
+        begun = time.perf_counter()
+        await leader.stop()
+        await write(survivor, "without it")
+        print(f"\nfirst commit {(time.perf_counter() - begun) * 1000:.0f} ms after the stop began")
+        back = await cluster.start(leader.node)
+        begun = time.perf_counter()
+        await until(lambda: "without it" in texts(back))
+        print(f"back and caught up after {(time.perf_counter() - begun) * 1000:.0f} ms")
+        await write(back, "again")
+        assert texts(back) == ["before", "without it", "again"]
+
+
+async def test_a_member_that_missed_much_learns_from_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncobj, "SNAPSHOT_AFTER_ENTRIES", 60)
+    async with running(tmp_path) as cluster:
+        await agreed(cluster)
+        await cluster.members[B].stop()
+        for number in range(80):
+            await write(cluster.members[A], f"{number}")
+        assert (tmp_path / "a" / "raft" / "snapshot").exists()
+        b = await cluster.start(B)
+        await until(lambda: len(texts(b)) == 80)
+        assert b.group.state.events == cluster.members[A].group.state.events
+        assert (tmp_path / "b" / "raft" / "snapshot").exists()
+
+
+async def test_without_a_majority_the_outcome_is_unknown(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        await agreed(cluster)
+        await cluster.members[B].stop()
+        await cluster.members[W].stop()
+        a = cluster.members[A]
+        await until(lambda: not a.group.status().reachable)
+        with pytest.raises(OutcomeUnknown, match="it reaches nobody of b, w"):
+            await a.group.propose(note(a, "alone"), 300)
+        assert not a.group.status().has_quorum
+        await cluster.start(B)
+        await write(a, "two are enough")
+
+
+# --- strangers ----------------------------------------------------------------------------------
+
+
+async def knock(channel: grpc.aio.Channel, cluster: str, node: str) -> grpc.StatusCode:
+    """Opens a session as whoever the channel is; the code that it ends with."""
+    exchange = raft_pb2_grpc.RaftServiceStub(channel).Exchange  # type: ignore[no-untyped-call]
+    call = exchange(timeout=3)
+    opening = pb.SessionOpen(
+        cluster=cluster, node=node, session=bytes(12), format=1, version="stranger"
+    )
+    envelope = pb.Envelope(session_open=opening)
+    try:
+        await call.write(pb.ExchangeRequest(envelopes=[envelope]))
+        while await call.read() is not EOF:
+            pass
+        code: grpc.StatusCode = await call.code()
+    except grpc.aio.AioRpcError as error:
+        code = error.code()
+    except asyncio.InvalidStateError:
+        code = await call.code()
+    await channel.close(None)
+    return code
+
+
+async def test_strangers_are_refused_and_cost_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        await agreed(cluster)
+        port, me = cluster.port, cluster.config(A).tls
+        address = ADDRESS[A]
+        certs.issue(tmp_path / "ca", "x")
+        stranger = schema.Tls(
+            ca=me.ca, certificate=tmp_path / "ca" / "x.pem", key=tmp_path / "ca" / "x.key"
+        )
+        certs.init(tmp_path / "ca2", CLUSTER)
+        certs.issue(tmp_path / "ca2", "b")
+        forged = schema.Tls(
+            ca=me.ca, certificate=tmp_path / "ca2" / "b.pem", key=tmp_path / "ca2" / "b.key"
+        )
+        member = cluster.config(B).tls
+
+        def dial(files: schema.Tls) -> grpc.aio.Channel:
+            return tls.channel(address, port, A, CLUSTER, files)
+
+        plain = grpc.aio.insecure_channel(tls.target(address, port))
+        assert await knock(plain, CLUSTER, "b") is grpc.StatusCode.UNAVAILABLE
+        assert await knock(dial(forged), CLUSTER, "b") is grpc.StatusCode.UNAVAILABLE
+        assert await knock(dial(stranger), CLUSTER, "x") is grpc.StatusCode.PERMISSION_DENIED
+        assert await knock(dial(member), CLUSTER, "w") is grpc.StatusCode.INVALID_ARGUMENT
+        assert await knock(dial(member), "other", "b") is grpc.StatusCode.INVALID_ARGUMENT
+        for _ in range(30):
+            await knock(dial(stranger), CLUSTER, "b")
+        transport = cluster.members[A].group._transport
+        assert set(transport._sessions) == {B, W}, "no session was made or replaced"
+        await write(cluster.members[A], "undisturbed")
+
+
+async def test_a_member_that_talks_nonsense_is_dropped_and_heard_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        await agreed(cluster)
+        a = cluster.members[A]
+        nonsense = pb.Envelope(apply_command=pb.ApplyCommand(command=b"\x02\x80\x02}q\x00."))
+        session = cluster.members[B].group._transport._sessions[A]
+        session.push(nonsense)
+        await until(lambda: session._closed.is_set())
+        await until(lambda: B in a.group.status().reachable)
+        await write(cluster.members[B], "forgiven")

@@ -32,7 +32,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @pytest.fixture(scope="module", params=["ext4", "tmpfs"])
-def filesystem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def filesystem(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     try:
         with mounted(request.param, tmp_path_factory.mktemp("ground") / request.param) as ground:
             yield ground
@@ -419,5 +421,3 @@ def test_removing_everything_below_is_one_record(captured: Captured, root: Path)
     (root / "kept").rmdir()
     removed = [r for r in news(captured) if r == ("Remove", b"kept")]
     assert len(removed) == 1
-
-

@@ -242,10 +242,28 @@ def test_a_member_whose_term_ran_ahead_is_heard(world: World) -> None:
     world.commit(B, "works")
 
 
-def test_an_uncommitted_entry_is_not_applied_by_a_snapshot_on_its_way(
+def test_a_piece_of_a_snapshot_commits_nothing(world: World) -> None:
+    """Hazard 1: it advanced the commit index over entries that were never compared."""
+    world.lead(A)
+    world.isolate(A)
+    lost = world.submit(A, "never committed")
+    world.step()
+    world.until(lambda: world.leader() == B)
+    piece = {
+        "type": "append_entries",
+        "term": world.members[B].term,
+        "commit_index": world.members[A].commit_index + 9,
+        "serialized": (b"a piece", True, False),
+    }
+    world.inbox[A].append(Received(B, message_to_wire(piece)))
+    world.run(0.1)
+    assert lost not in world.outcomes
+    assert "never committed" not in world.texts(A)
+
+
+def test_a_member_that_lags_learns_from_a_snapshot(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hazard 1: pieces of a snapshot advanced the commit index over entries never compared."""
     monkeypatch.setattr(syncobj, "_CHUNK_BYTES", 200)
     world.lead(A)
     world.isolate(A)
@@ -260,8 +278,19 @@ def test_an_uncommitted_entry_is_not_applied_by_a_snapshot_on_its_way(
     world.heal()
     world.until(lambda: world.texts(A) == world.texts(B))
     assert lost not in world.outcomes
-    assert "never committed" not in world.texts(A)
     assert any(message.append_entries.HasField("snapshot") for _, to, message in world.wiretap)
+
+
+def test_a_vote_is_refused_while_a_leader_lives(world: World) -> None:
+    world.lead(A)
+    term = world.members[A].term
+    request = {"type": "request_vote", "term": term + 1, "transfer": False}
+    newest = {"last_log_index": 10**6, "last_log_term": term}
+    for node in (A, B):
+        world.inbox[node].append(Received(W, message_to_wire({**request, **newest})))
+    world.run(0.05)
+    assert (world.members[A].term, world.members[B].term) == (term, term)
+    assert world.leader() == A
 
 
 def test_a_member_restarts_from_its_snapshot_and_the_log_after_it(world: World) -> None:
@@ -291,10 +320,10 @@ def test_the_log_is_kept_short(world: World, monkeypatch: pytest.MonkeyPatch) ->
 def test_without_space_a_member_neither_votes_nor_acknowledges_and_recovers(world: World) -> None:
     world.lead(A)
     world.log_of(B).full = True
+    world.wiretap.clear()
     world.submit(A, "to make b write")
     world.run(0.5)
     assert "full" in world.members[B].problem
-    world.wiretap.clear()
     world.crash(A)
     world.run(3)
     assert world.leader() is None, "w alone is no majority"

@@ -1,0 +1,164 @@
+"""Two replicas' real trees and stream processes: copy, follow, fail over, come back."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sysconfig
+from pathlib import Path
+
+import grpc
+import pytest
+
+from fakes.data_pair import data_pair
+from fakes.source_tree import SourceTree
+from fakes.stream_pair import until
+from staqraft.model import Epoch
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
+
+
+def some_files(tree: Path, count: int = 40) -> None:
+    for number in range(count):
+        directory = tree / f"d{number % 4}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"f{number}").write_bytes(b"%d" % number * 100)
+
+
+@needs_root
+async def test_a_copy_changes_a_failover_and_a_return_with_own_versions() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+
+        SourceTree(pair.a.tree).live(random.Random(3), 80)
+        await pair.settle(pair.a, pair.b)
+        assert (await pair.b.status()).healed == 0
+
+        pair.a.kill()
+        (pair.a.tree / "never-sent").write_bytes(b"only here")
+        await pair.promote(pair.b)
+        (pair.b.tree / "after").write_bytes(b"written on the new active")
+        await pair.b.barrier()
+
+        pair.a.start()
+        await pair.follow(pair.a, pair.b)
+        await pair.settle(pair.b, pair.a)
+        kept = await pair.a.quarantine()
+        assert [entry.path for entry in kept] == [b"never-sent"]
+        assert kept[0].size == len(b"only here")
+
+        await pair.promote(pair.a, pair.b)
+        SourceTree(pair.a.tree).live(random.Random(4), 40)
+        await pair.settle(pair.a, pair.b)
+
+
+@needs_root
+async def test_a_standby_with_files_of_its_own_is_compared_before_it_follows() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        some_files(pair.b.tree, 20)
+        (pair.b.tree / "older").write_bytes(b"from before StaqRaft")
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        assert [entry.path for entry in await pair.b.quarantine()] == [b"older"]
+
+
+@needs_root
+@pytest.mark.slow
+async def test_the_standard_library_is_copied_and_followed() -> None:
+    async with data_pair() as pair:
+        library = Path(sysconfig.get_path("stdlib"))
+        ignore = shutil.ignore_patterns("site-packages", "__pycache__", "test")
+        shutil.copytree(library, pair.a.tree / "lib", symlinks=True, ignore=ignore)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        shutil.copytree(pair.a.tree / "lib", pair.a.tree / "again", symlinks=True)
+        shutil.rmtree(pair.a.tree / "lib" / "email")
+        await pair.settle(pair.a, pair.b)
+
+
+@needs_root
+async def test_a_standby_that_is_killed_goes_on_without_a_comparison() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        live, dice = SourceTree(pair.a.tree), random.Random(5)
+        for _ in range(3):
+            live.live(dice, 30)
+            pair.b.kill("trees")
+            live.live(dice, 30)
+            pair.b.start("trees")
+            await pair.follow(pair.b, pair.a)
+        await pair.settle(pair.a, pair.b)
+        assert pair.b.log.read_text().count("scanned") == 0, "it compared the trees again"
+
+
+@needs_root
+async def test_an_active_that_is_killed_goes_on_in_its_epoch() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        pair.a.kill("trees")
+        (pair.a.tree / "meanwhile").write_bytes(b"x")
+        (pair.a.tree / "d1" / "f1").unlink()
+        pair.a.start("trees")
+        answer = await pair.a.assign(1 + 1, pair.epoch, pair.starts, pair.a.node)
+        assert not answer.needs_new_epoch
+        await pair.settle(pair.a, pair.b)
+
+
+@needs_root
+async def test_a_file_changed_by_another_hand_on_the_standby_is_healed() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        (pair.b.tree / "d1" / "f1").write_bytes(b"tampered")
+        (pair.a.tree / "d1" / "f1").chmod(0o600)
+
+        async def healed() -> bool:
+            return (await pair.b.status()).healed == 1
+
+        await until(healed, "the file is healed")
+        await pair.settle(pair.a, pair.b)
+
+
+@needs_root
+async def test_a_standby_whose_tree_is_not_mounted_says_so_and_loses_nothing() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        aside = pair.b.tree.with_name("aside")
+        pair.b.tree.rename(aside)
+        pair.b.tree.mkdir()
+        (pair.a.tree / "d1" / "f1").unlink()
+
+        async def said() -> bool:
+            return "root-missing" in await pair.b.problems()
+
+        await until(said, "the missing root is a problem")
+        assert list(pair.b.tree.iterdir()) == []
+        pair.b.tree.rmdir()
+        aside.rename(pair.b.tree)
+
+        async def over() -> bool:
+            return "root-missing" not in await pair.b.problems()
+
+        await until(over, "it is mounted again")
+        await pair.settle(pair.a, pair.b)
+
+
+async def test_the_roles_are_idempotent_and_refuse_what_is_not_theirs() -> None:
+    async with data_pair() as pair:
+        await pair.promote(pair.a, pair.b)
+        await pair.promote(pair.b, pair.a)
+        await pair.follow(pair.a, pair.b)
+        with pytest.raises(grpc.aio.AioRpcError, match="does not capture"):
+            await pair.a.barrier()
+        assert (await pair.b.status()).epoch == Epoch(2)
