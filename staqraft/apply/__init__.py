@@ -5,26 +5,28 @@ them inside the tree; `reconcile` makes whole trees equal; `quarantine` keeps wh
 had. All of it is synchronous and belongs to one thread, but for the reconcile's conversation.
 
 Rules of the applier
-- A record is state. Applying it twice, or a run of records from any earlier point again, ends in
-  the same trees, because each record sets the whole state that it speaks of.
+- A record is state: each sets the whole state that it speaks of, so executing one twice in a row
+  ends in the same tree. A run of records is not executed again from an earlier point, because moves
+  lead elsewhere then: `watermark` keeps, through a kill, which record was executed last, and
+  `replay` brings the index there without touching the trees. After a power cut, when the disk may
+  be anywhere between, the trees are compared with the active's.
 - New content is built in the tree's own `.staqraft-staging` directory and renamed into place;
   changed pieces are written in place. The directory is also the mark of the tree's root: a root
   without it is an empty mount point or was emptied, and nothing is written or removed there.
 - Metadata is set entirely: owner, attributes and ACLs (exactly the record's), mode, time. A
   directory's time is set again when its batch ends, because changing its entries changed it.
-- A batch is durable by syncfs, then the index's commit. A kill in between costs applying again.
+- A batch is durable by syncfs, then the index's commit.
 - An object fetched whole from the active at position P is newer than the records up to P: its
   entry's origin is P and those records pass it over.
 
 Unsettled objects. A record may meet something else than it expects: pieces for another base, a
-source of a move that is not there, a parent that is gone. After a crash that is ordinary, because
-the disk already holds what later records say; after tampering it is not. Both are treated alike:
-do what can be done without destroying anything unknown (unknown objects that are in the way are
-parked in staging by inode number, where a later move finds them), remember the expected state, and
-look again when the records have caught up (`settle`). What then is as expected is settled; the rest
-is fetched whole from the active and counted as healed. Pieces are written even onto a base that is
-not right, if the file is the one that is meant: when the same pieces were written before the crash,
-writing all of them again in order ends in the right content.
+source of a move that is not there, a parent that is gone. The reason may be a crash, an object that
+was fetched in a later state, or another hand. All are treated alike: do what can be done without
+destroying anything unknown (unknown objects that are in the way are parked in staging by inode
+number, where a later move finds them), remember the expected state, and look again when the records
+have caught up (`settle`). What then is as expected is settled; the rest is fetched whole from the
+active and counted as healed. Pieces are written even onto a base that is not right, if the file is
+the one that is meant: if it was ahead, writing all pieces again in order ends in the right content.
 
 Rules of the reconcile
 - The local index is made true by a scan first: objects that changed without a record are this

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from staqraft.apply import metadata as meta
+from staqraft.apply.matching import after_move, is_same, is_same_node, is_unchanged
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
 from staqraft.apply.replay import IndexReplay
 from staqraft.apply.safety import TreeRoot, check_path, sync_filesystem
@@ -20,7 +21,7 @@ from staqraft.apply.unsettled import Unsettled
 from staqraft.apply.watermark import Watermark
 from staqraft.apply.writer import Place, TreeWriter
 from staqraft.errors import ApplyError
-from staqraft.index import UNRECORDED, Entry, FileIdentity, Index, MissingParent
+from staqraft.index import Entry, Index, MissingParent
 from staqraft.journal.record import (
     Chunk,
     Delta,
@@ -168,13 +169,17 @@ class Applier:
         found = look(*at)
         entry = self.index.get(record.tree, record.path)
         if wanted.type is ObjectType.FILE:
-            if found is None or type_of(found) is not ObjectType.FILE or not _known(entry, found):
+            if (
+                found is None
+                or type_of(found) is not ObjectType.FILE
+                or not is_unchanged(entry, found)
+            ):
                 return False
             assert entry is not None
             if entry.digest != upsert.digest:
                 return False
             meta.write_at(*at, wanted)
-        elif found is not None and _same_node(at, found, upsert):
+        elif found is not None and is_same_node(at, found, upsert):
             meta.write_at(*at, wanted)
         else:
             at = self._make_room(record, keep_files=wanted.type is not ObjectType.DIRECTORY)
@@ -193,18 +198,18 @@ class Applier:
             return False
         at = self._place_or_none(record.tree, record.path)
         found = look(*at) if at else None
-        return found is None or not _same(entry, found)
+        return found is None or not is_same(entry, found)
 
     def _delta(self, record: Record, upsert: Upsert, delta: Delta) -> bool:
         """Pieces onto a base that may not be right are written too: see the package's docstring."""
         at = self._place(record.tree, record.path)
         found = look(*at)
         entry = self.index.get(record.tree, record.path)
-        if found is None or type_of(found) is not ObjectType.FILE or not _same(entry, found):
+        if found is None or type_of(found) is not ObjectType.FILE or not is_same(entry, found):
             return False
         assert entry is not None
         sure = (
-            _known(entry, found)
+            is_unchanged(entry, found)
             and entry.digest == delta.base
             and not self.unsettled.has(record.tree, record.path)
         )
@@ -226,16 +231,16 @@ class Applier:
         root.forget(record.path)
         self.index.move(tree, source, record.path)
         self.unsettled.move(tree, source, record.path)
-        self._touched = {(of, _after_move(at, source, record.path)) for of, at in self._touched}
+        self._touched = {(of, after_move(at, source, record.path)) for of, at in self._touched}
         self._touch_parent(tree, source)
         target = self._place_or_none(tree, record.path)
         now = look(*target) if target else None
-        if moved is None or target is None or now is None or not _same(known, now):
+        if moved is None or target is None or now is None or not is_same(known, now):
             return False
         meta.write_at(*target, upsert.metadata)
         self._put(record, upsert, target)
         return known.metadata.type is not ObjectType.FILE or (
-            known.digest == upsert.digest and _known(known, moved)
+            known.digest == upsert.digest and is_unchanged(known, moved)
         )
 
     def _move_on_disk(self, record: Record, known: Entry, source: bytes) -> os.stat_result | None:
@@ -248,13 +253,13 @@ class Applier:
             return None
         from_place = self._place_or_none(record.tree, source)
         there = look(*from_place) if from_place else None
-        if there is not None and from_place is not None and _same(known, there):
+        if there is not None and from_place is not None and is_same(known, there):
             is_directory = known.metadata.type is ObjectType.DIRECTORY
             target = self._make_room(record, keep_files=not is_directory)
             self._writers[record.tree].move(from_place, target)
             return there
         here = look(*target)
-        if here is not None and _same(known, here):
+        if here is not None and is_same(known, here):
             return here
         if here is not None:
             target = self._make_room(record, keep_files=False)
@@ -358,15 +363,6 @@ class Applier:
             root.require_staging()
             os.utime(root.staging(), ns=(0, 0))
 
-    def disown_unsettled(self) -> None:
-        """For a node that becomes active: capture is to read anew what is not sure."""
-        for record in self.unsettled.records():
-            entry = self.index.get(record.tree, record.path)
-            if entry is not None:
-                nobody = FileIdentity(dev=0, ino=0, ctime_ns=0)
-                self.index.put(record.tree, replace(entry, identity=nobody))
-        self.unsettled.clear()
-
     def lost_directories(self) -> list[Record]:
         """Unsettled directories whose content the index believes in: only a comparison helps."""
         return [record for record in self.unsettled.records() if self._is_lost_directory(record)]
@@ -409,7 +405,7 @@ class Applier:
         if found is None:
             return at
         entry = self.index.get(record.tree, record.path)
-        if keep_files and type_of(found) is not ObjectType.DIRECTORY and _same(entry, found):
+        if keep_files and type_of(found) is not ObjectType.DIRECTORY and is_same(entry, found):
             return at
         self._clear(record.tree, record.path, at)
         return at
@@ -420,7 +416,7 @@ class Applier:
         if found is None:
             return
         self.roots[tree].forget(path)
-        if _same(self.index.get(tree, path), found):
+        if is_same(self.index.get(tree, path), found):
             self._writers[tree].remove(at)
         else:
             self._writers[tree].park(at, found.st_ino)
@@ -483,38 +479,3 @@ class Applier:
 
     def _count(self, record: Record, kind: str) -> None:
         self.changes[record.mail.value if record.mail else kind] += 1
-
-
-def _after_move(path: bytes, source: bytes, target: bytes) -> bytes:
-    """Where a path is after its tree moved `source` to `target`."""
-    if path == source or path.startswith(source + b"/"):
-        return target + path[len(source) :]
-    return path
-
-
-def _same(entry: Entry | None, found: os.stat_result) -> bool:
-    """Whether the object found is the very one that the index knows, changed or not."""
-    return (
-        entry is not None
-        and entry.identity.ino == found.st_ino
-        and (entry.metadata.type is type_of(found))
-    )
-
-
-def _known(entry: Entry | None, found: os.stat_result) -> bool:
-    """Whether it is, and was not changed since."""
-    if entry is None or entry.origin == UNRECORDED or not _same(entry, found):
-        return False
-    return entry.identity.ctime_ns == found.st_ctime_ns or (
-        entry.metadata.size == found.st_size and entry.metadata.mtime_ns == found.st_mtime_ns
-    )
-
-
-def _same_node(at: Place, found: os.stat_result, upsert: Upsert) -> bool:
-    """Whether metadata alone can turn what was found into what is wanted (never for files)."""
-    wanted = upsert.metadata
-    if type_of(found) is not wanted.type:
-        return False
-    if wanted.type is ObjectType.SYMLINK:
-        return os.readlink(at[1], dir_fd=at[0]) == wanted.symlink_target
-    return wanted.rdev in {0, found.st_rdev}

@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from staqraft.apply.observe import SKIPPED_XATTRS, beside, read_xattrs
+from staqraft.apply.observe import beside, read_xattrs
 from staqraft.journal.record import Metadata, ObjectType
 
 
@@ -58,7 +58,7 @@ def _write_xattrs(path: bytes, wanted: tuple[tuple[bytes, bytes], ...]) -> bool:
     for name in had.keys() - goal.keys():
         _remove_xattr(path, name)
     for name, value in goal.items():
-        if had.get(name) != value and os.fsdecode(name) not in SKIPPED_XATTRS:
+        if had.get(name) != value:
             os.setxattr(path, name, value, follow_symlinks=False)
     return True
 

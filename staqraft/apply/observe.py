@@ -2,7 +2,7 @@
 
 The scan of capture reads objects for the journal; this reads them to compare: after a crash, and
 when something is not as the index says. Extended attributes that belong to the machine and not to
-the data (`SKIPPED_XATTRS`) are left alone on both sides.
+the data (`LOCAL_XATTRS`) are left alone on both sides; a test holds both readers to agree.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _TYPES: Final = {
     stat.S_IFBLK: ObjectType.BLOCK_DEVICE,
 }
 _DEVICES: Final = (ObjectType.CHARACTER_DEVICE, ObjectType.BLOCK_DEVICE)
+LOCAL_XATTRS: Final = ("trusted.overlay.", "security.ima", "security.evm", "system.nfs4_acl")
+_NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA, errno.ENOSYS, errno.EPERM})
 _READ_BYTES: Final = 1 << 20
 
 
@@ -57,18 +59,19 @@ def read_xattrs(path: bytes | int) -> tuple[tuple[bytes, bytes], ...]:
     try:
         names = os.listxattr(path, follow_symlinks=follow)
     except OSError as error:
-        if error.errno in (errno.ENOTSUP, errno.ENODATA):
+        if error.errno in _NO_XATTRS:
             return ()
         raise
-    found = (
-        (os.fsencode(n), os.getxattr(path, n, follow_symlinks=follow))
-        for n in names
-        if n not in SKIPPED_XATTRS
-    )
+    found: list[tuple[bytes, bytes]] = []
+    for name in names:
+        if name.startswith(LOCAL_XATTRS):
+            continue
+        try:
+            found.append((os.fsencode(name), os.getxattr(path, name, follow_symlinks=follow)))
+        except OSError as error:
+            if error.errno not in _NO_XATTRS:
+                raise
     return tuple(sorted(found))
-
-
-SKIPPED_XATTRS: Final = frozenset({"security.selinux", "security.ima", "security.evm"})
 
 
 def metadata_at(directory: int, name: bytes, found: os.stat_result) -> Metadata:

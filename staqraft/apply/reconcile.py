@@ -269,8 +269,10 @@ class Reconciler:
                 self._keep(own, tree, reason)
 
     def _keep(self, entry: Entry, tree: str, reason: str) -> None:
+        # What no record tells of was written in this node's last epoch, or since.
+        epoch = Epoch(entry.origin.epoch or self._index.position.epoch)
         kept = self._quarantine.keep(
-            self._applier.roots[tree], entry.path, reason=reason, epoch=Epoch(entry.origin.epoch)
+            self._applier.roots[tree], entry.path, reason=reason, epoch=epoch
         )
         if kept is not None:
             self.progress.quarantined += 1

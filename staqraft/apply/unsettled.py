@@ -6,7 +6,7 @@ import base64
 from dataclasses import replace
 from typing import Self
 
-from staqraft.index import Index
+from staqraft.index import FileIdentity, Index
 from staqraft.journal.record import Chunk, Record, Upsert
 from staqraft.journal.record_codec import decode, encode
 
@@ -31,11 +31,15 @@ class Unsettled:
             made._saved = True
         return made
 
-    @staticmethod
-    def forget(index: Index) -> None:
-        """Nothing is unsettled any more, from the index's next commit on."""
-        if index.meta(_META_KEY) is not None:
-            index.set_meta(_META_KEY, None)
+    def disown(self, index: Index) -> None:
+        """For a node that becomes active: capture is to read anew what is not sure."""
+        nobody = FileIdentity(dev=0, ino=0, ctime_ns=0)
+        for record in self.records():
+            entry = index.get(record.tree, record.path)
+            if entry is not None:
+                index.put(record.tree, replace(entry, identity=nobody))
+        self.clear()
+        self.save(index)
 
     def save(self, index: Index) -> None:
         """Keeps it with the index's next commit."""

@@ -4,10 +4,10 @@ New content is built in the staging directory and renamed into place, so that a 
 standby, and a standby that dies, sees the old object or the new one. Everything is named relative
 to directories that `TreeRoot` opened beneath the tree.
 
-Parking: after a crash, records are applied again to a tree that already holds their future. An
-object that is in the way and is not the one that the index knows may be such a future (something
-that a later record moved here): it is not destroyed but parked in staging under its inode number,
-where that later record finds it. `clear_parked` ends it when the records have caught up.
+Parking: a tree may already hold what later records say (after a crash, or since objects were
+fetched). An object that is in the way and is not the one that the index knows may be such a future,
+something that a later record moves here: it is not destroyed but parked in staging under its inode
+number, where that later record finds it. `clear_parked` ends it when the records have caught up.
 """
 
 from __future__ import annotations

@@ -14,11 +14,13 @@ from typing import Final
 from staqraft.capture import dirty
 from staqraft.capture.differences import Differences
 from staqraft.capture.errors import CaptureError
-from staqraft.capture.files import File, Files
+from staqraft.capture.files import Files
+from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.ports import CaptureStatus, IndexPort, JournalPort
 from staqraft.capture.scanner import Scanner
 from staqraft.capture.structure import Dirty
+from staqraft.capture.transfer import Transfer
 from staqraft.capture.watcher import Batch, MakeSource, Watcher, cookie_directories
 from staqraft.config.schema import Tree
 from staqraft.errors import BarrierTimeout, JournalFull
@@ -70,12 +72,14 @@ class Capture:
         self._ledger = Ledger(journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled)
         captured = index.meta(_CAPTURED_AT)
         self._scanner = Scanner(self._watcher, index, int(captured) if captured else None, now_ms)
-        self._files = Files(self._watcher, self._ledger, now_ms)
+        folders = Folders(self._watcher, self._ledger)
+        self._files = Files(self._watcher, self._ledger, folders, now_ms)
         self._differences = Differences(
             self._watcher,
             self._ledger,
             self._scanner,
             self._files,
+            folders,
             self._may_remove,
             self._report,
             now_ms,
@@ -171,14 +175,17 @@ class Capture:
         deadline = self._now_ms() + timeout_ms
         earlier = self._files.active  # may have been read before the last change: once more
         self._watcher.barrier(timeout_ms)
-        self._turn(everything=True)
-        self._finish(earlier, deadline)
-        self._files.recheck(everything=True)
-        self._turn(everything=True)
-        self._finish(self._files.active, deadline)
+        self._files.thorough = True
+        try:
+            for transfers in (earlier, None):
+                self._files.recheck(everything=True)
+                self._turn(everything=True)
+                self._finish(self._files.active if transfers is None else transfers, deadline)
+        finally:
+            self._files.thorough = False
         return self._commit()
 
-    def _finish(self, transfers: set[File], deadline: int) -> None:
+    def _finish(self, transfers: set[Transfer], deadline: int) -> None:
         """Works until the scans, what was put off, and these transfers are done."""
         while self._scanner.waiting or self._watcher.put_off or transfers & self._files.active:
             if self._now_ms() > deadline:

@@ -93,11 +93,13 @@ def pieces(fd: int, size: int, align: int) -> Iterator[Piece]:
             yield Piece(at, length, b"")
             at += length
         while at < data_end:
-            data = read_at(fd, at, min(CHUNK_BYTES, data_end - at))
-            if not data:
-                return  # it was cut off while it was read
-            yield Piece(at, len(data), data)
-            at += len(data)
+            wanted = min(CHUNK_BYTES, data_end - at)
+            data = read_at(fd, at, wanted)
+            if data:
+                yield Piece(at, len(data), data)
+            if len(data) < wanted:
+                return  # it was cut off while it was read: that was its end
+            at += wanted
 
 
 def _next_data(fd: int, at: int, size: int) -> tuple[int, int]:

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Concatenate, Final, ParamSpec
 
 from staqraft.capture import dirty, mailbox
-from staqraft.capture.directories import Directory
 from staqraft.capture.errors import ObjectUnstable
 from staqraft.capture.files import Files
+from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.moves import order_moves
-from staqraft.capture.objects import identity_of, look, read_state, type_of
+from staqraft.capture.objects import GONE, identity_of, look, type_of
 from staqraft.capture.scanner import Scanner
 from staqraft.capture.structure import PARKING, Dirty, Moved
 from staqraft.capture.watcher import Batch, Watcher
 from staqraft.index import Entry
-from staqraft.journal.record import MailKind, Metadata, MovedFrom, ObjectType
+from staqraft.journal.record import MovedFrom, ObjectType
 
 _STRUCTURAL: Final = dirty.NAMED | dirty.CREATED | dirty.DIRECTORY
 _REWRITTEN: Final = dirty.CONTENT | dirty.CLOSED | dirty.CREATED | dirty.SCANNED | dirty.ATTRIBUTES
@@ -49,6 +49,7 @@ class Differences:
         ledger: Ledger,
         scanner: Scanner,
         files: Files,
+        folders: Folders,
         may_remove: Callable[[str], bool],
         report: Callable[[str, str], None],
         now_ms: Callable[[], int],
@@ -58,29 +59,36 @@ class Differences:
         self._index = ledger.index
         self._scanner = scanner
         self._files = files
+        self._folders = folders
         self._may_remove = may_remove
         self._report = report
         self._now_ms = now_ms
-        self._parents: set[tuple[str, bytes]] = set()
 
     def journal(self, batch: Batch) -> None:
         """Journals everything in the batch. Raises JournalFull, IndexFull; then do it all again."""
-        self._parents.clear()
+        self._folders.begin()
+        self._files.told_others = False
         for moved in batch.moved:
             self._directory_moved(moved)
         found = self._look([*batch.dirty, *self._other_names(batch.inodes)])
-        self._files_moved(found)
+        renamed = self._files_moved(found)
         present = sorted((f for f in found if f.now is not None and f.place.name), key=_by_path)
         last: list[_Found] = []
         for item in present:
             self._guarded(item, self._present, last)
+        for item in renamed:
+            if item.now is not None and item.now.st_nlink > 1:
+                self._files.relink(item.place.tree, item.path)
         self._ledger.flush()
         removed: set[tuple[str, bytes]] = set()
         for item in sorted((f for f in found if f.now is None), key=_by_path):
             self._gone(item, removed)
+        self._ledger.flush()
         last += [f for f in found if f.now is not None and not f.place.name]
         for item in sorted(last, key=_by_path, reverse=True):
-            self._guarded(item, self._directory)
+            if self._watcher.directories.has(item.place.directory):
+                item.entry = self._index.get(item.place.tree, item.path)
+                self._guarded(item, self._compare_folder)
         self._ledger.flush()
 
     def _guarded(
@@ -95,6 +103,9 @@ class Differences:
         try:
             work(item, *more, **kw)
         except (OSError, ObjectUnstable) as error:
+            if isinstance(error, OSError) and error.errno in GONE:
+                self._watcher.ask_again(item.place)  # it left in between, which is to be told
+                return
             self._report(
                 key,
                 f"tree {item.place.tree}: {os.fsdecode(item.path)!r} cannot be read"
@@ -141,21 +152,16 @@ class Differences:
         """Places of objects of which an event told no name of ours."""
         for dev, ino in inodes:
             for tree in self._watcher.trees:
-                for path in self._index.names_of(tree, dev, ino):
-                    parent, _, name = path.rpartition(b"/")
-                    directory = self._watcher.directories.find(tree, parent)
-                    if directory is not None:
-                        yield Dirty(directory, name, dirty.CONTENT, self._now_ms())
+                yield from self._files.places_of(tree, dev, ino, flags=dirty.CONTENT)
 
     def _mark_other_names(self, tree: str, entry: Entry) -> None:
         """What was written under a name that is gone is to be seen under the others."""
         i = entry.identity
         if entry.metadata.type is ObjectType.FILE:
-            names = self._index.names_of(tree, i.dev, i.ino)
-            if len(names) > 1:
-                for place in self._other_names([(i.dev, i.ino)]):
-                    if place.path != entry.path:
-                        self._watcher.put_back(place)
+            places = list(self._files.places_of(tree, i.dev, i.ino, flags=dirty.CONTENT))
+            for place in places:
+                if len(places) > 1 and place.path != entry.path:
+                    self._watcher.put_back(place)
 
     def _unreachable(self, place: Dirty) -> None:
         """Its directory is gone, or moved and that is still to be told."""
@@ -204,15 +210,18 @@ class Differences:
             entry.identity,
             before=None,
             content=MovedFrom(moved.source),
-            mail=self._appeared(tree, moved.target, entry.metadata, moved_from=moved.source),
+            mail=self._folders.appeared(
+                tree, moved.target, entry.metadata, moved_from=moved.source
+            ),
         )
         self._ledger.flush()
         if self._watcher.excludes[tree].depends_on_place:
             self._scanner.add(moved.directory, deep=True)
 
-    def _files_moved(self, found: list[_Found]) -> None:
-        """Files whose inode the index knows under a path where it no longer is."""
+    def _files_moved(self, found: list[_Found]) -> list[_Found]:
+        """Journals files whose inode the index knows under a path where it no longer is."""
         by_tree: dict[str, dict[bytes, tuple[_Found, bytes]]] = {}
+        flags = {(item.place.tree, item.path): item.place.flags for item in found}
         for item in found:
             now, entry = item.now, item.entry
             if now is None or type_of(now) is not ObjectType.FILE:
@@ -224,12 +233,16 @@ class Differences:
                 entry is not None and entry.metadata.type is ObjectType.DIRECTORY
             )  # the source may be below it: then as a new file
             if source is not None and not onto_directory:
+                # What was done to it under its former name is to be looked at under the new one.
+                done = flags.get((item.place.tree, source), 0) & _REWRITTEN & ~dirty.CREATED
+                item.place = replace(item.place, flags=item.place.flags | done)
                 by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
         for tree, moves in by_tree.items():
             touched = self._perform_moves(tree, moves)
             for item in found:
                 if item.place.tree == tree and item.path in touched:
                     item.entry = self._index.get(tree, item.path)
+        return [item for moves in by_tree.values() for item, _ in moves.values()]
 
     def _perform_moves(self, tree: str, moves: dict[bytes, tuple[_Found, bytes]]) -> set[bytes]:
         """Journals the moves in an order that works. Returns all paths that took part."""
@@ -272,7 +285,7 @@ class Differences:
             return
         before = self._index.get(tree, target)
         if item is not None:
-            self._ensure_parents(item.place)
+            self._folders.ensure_parents(item.place)
         identity = entry.identity
         if item is not None and item.now is not None and _same_but_name(entry, item):
             identity = identity_of(item.now)
@@ -284,7 +297,7 @@ class Differences:
             before=before,
             digest=entry.digest,
             content=MovedFrom(source),
-            mail=self._appeared(tree, target, entry.metadata, moved_from=source),
+            mail=self._folders.appeared(tree, target, entry.metadata, moved_from=source),
         )
 
     # --- what is there, what is gone --------------------------------------------------------
@@ -294,6 +307,9 @@ class Differences:
         assert now is not None, "only what is there"
         if not self._watcher.directories.has(place.directory):
             return  # its directory left while the batch was worked off
+        if self._files.told_others:  # perhaps of this one
+            self._ledger.flush()
+            entry = item.entry = self._index.get(place.tree, item.path)
         is_directory = type_of(now) is ObjectType.DIRECTORY
         if entry is not None and is_directory != (entry.metadata.type is ObjectType.DIRECTORY):
             self._ledger.remove(place.tree, item.path, entry)
@@ -314,34 +330,16 @@ class Differences:
             if entry is not None:
                 last.append(item)
                 return
-            self._ensure_parents(place)
-            self._directory(item)
+            self._folders.ensure_parents(place)
+            self._compare_folder(item)
             return
         if (stale := place.directory.child(place.name)) is not None:
             self._watcher.detach(stale)
-        self._ensure_parents(place)
+        self._folders.ensure_parents(place)
         self._files.compare(place, item.path, now, entry)
 
-    def _directory(self, item: _Found) -> None:
-        """A directory's own metadata."""
-        fd = self._watcher.open(item.place.directory)
-        state = None if fd is None else read_state(fd, item.place.name)
-        if state is None or state.metadata.type is not ObjectType.DIRECTORY:
-            return  # gone or replaced meanwhile: that is an event of its own
-        tree, entry = item.place.tree, item.entry
-        if entry is None and (tree, item.path) in self._parents:
-            self._ledger.flush()  # it went ahead of something in it
-            entry = self._index.get(tree, item.path)
-        if entry is None or entry.metadata != state.metadata:
-            mail = None
-            if entry is None:
-                mail = self._appeared(tree, item.path, state.metadata, moved_from=None)
-            self._ledger.upsert(
-                tree, item.path, state.metadata, state.identity, before=entry, mail=mail
-            )
-            self._parents.add((tree, item.path))
-        elif entry.identity != state.identity:
-            self._ledger.refresh(tree, entry, state.identity)
+    def _compare_folder(self, item: _Found) -> None:
+        self._folders.compare(item.place, item.path, item.entry)
 
     def _gone(self, item: _Found, removed: set[tuple[str, bytes]]) -> None:
         place = item.place
@@ -362,28 +360,6 @@ class Differences:
         mail = mailbox.disappeared(profile, item.path, entry.metadata.type)
         self._ledger.remove(place.tree, item.path, entry, mail)
         removed.add((place.tree, item.path))
-
-    def _ensure_parents(self, place: Dirty) -> None:
-        """A directory stands in the index before what is in it."""
-        missing: list[Directory] = []
-        at: Directory | None = place.directory
-        while at is not None and (at.tree, at.path) not in self._parents:
-            known = self._index.get(at.tree, at.path)
-            if known is not None and known.metadata.type is ObjectType.DIRECTORY:
-                self._parents.add((at.tree, at.path))
-                break
-            missing.append(at)
-            at = at.parent
-        for directory in reversed(missing):
-            self._directory(
-                _Found(Dirty(directory, b"", 0, place.first_ms), directory.path, None, None)
-            )
-
-    def _appeared(
-        self, tree: str, path: bytes, metadata: Metadata, *, moved_from: bytes | None
-    ) -> MailKind | None:
-        profile = self._watcher.trees[tree].profile
-        return mailbox.appeared(profile, path, metadata.type, moved_from=moved_from)
 
 
 def _by_path(item: _Found) -> tuple[str, bytes]:

@@ -17,6 +17,10 @@ class WatchUnavailable(CaptureError):
     grpc_status = "UNAVAILABLE"
 
 
+class CookieUnavailable(WatchUnavailable):
+    """Not in this directory: another may do for the cookies of the same back end."""
+
+
 class ObjectUnstable(CaptureError):
     """The object changed its type or place each time that it was read."""
 

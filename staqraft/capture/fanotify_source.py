@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 from staqraft.capture import dirty, fanotify, handles
 from staqraft.capture.directories import Directory
 from staqraft.capture.dirty import DirtySet, Key
-from staqraft.capture.errors import WatchUnavailable
+from staqraft.capture.errors import CookieUnavailable, WatchUnavailable
 from staqraft.capture.source import READ_BYTES, Drain, Known
 
 _MODIFY: Final = fanotify.MODIFY
@@ -66,7 +65,7 @@ class FanotifySource:
             return handles.key_of(self._cookie_fd, handles.filesystem_id(self._cookie_fd))
         except OSError as error:
             os.close(self._cookie_fd)
-            raise WatchUnavailable(_reason(error, f"{cookies} cannot be watched")) from error
+            raise CookieUnavailable(_reason(error, f"{cookies} cannot be watched")) from error
 
     def add_root(self, tree: str, fd: int) -> Key:
         """Marks the root's filesystem. Raises WatchUnavailable."""
@@ -90,18 +89,6 @@ class FanotifySource:
     def key_of(self, tree: str, fd: int) -> Key:
         """The key of an open directory."""
         return handles.key_of(fd, self._roots[tree][1])
-
-    def key_at(self, tree: str, directory_fd: int, name: bytes) -> Key | None:
-        """The key of a directory by name."""
-        try:
-            found = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-            if not stat.S_ISDIR(found.st_mode):
-                return None
-            return handles.key_at(directory_fd, name, self._roots[tree][1])
-        except OSError as error:
-            if error.errno in _NO_SUCH_DIRECTORY:
-                return None
-            raise
 
     def open(self, directory: Directory) -> int | None:
         """Opens by handle: exact, whatever was renamed meanwhile."""

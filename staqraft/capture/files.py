@@ -14,6 +14,7 @@ from typing import Final
 
 from staqraft.capture import dirty, mailbox
 from staqraft.capture.content import Small, is_small, read_at, read_small
+from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.objects import (
     ObjectState,
@@ -56,7 +57,6 @@ File = tuple[str, int, int]  # tree, device, inode
 class _Suspect:
     """A large file of which only the end was looked at, or whose times are no proof."""
 
-    place: Dirty
     first_ms: int
     last_ms: int
 
@@ -68,25 +68,27 @@ class Files:
         self,
         watcher: Watcher,
         ledger: Ledger,
+        folders: Folders,
         now_ms: Callable[[], int],
         memories: Memories | None = None,
     ) -> None:
         self._watcher = watcher
         self._ledger = ledger
+        self._folders = folders
         self._index = ledger.index
         self._now_ms = now_ms
         self._memories = memories or Memories()
         self._transfers: dict[File, tuple[Transfer, Iterator[None]]] = {}
         self._suspects: dict[File, _Suspect] = {}
+        self.told_others = False  # entries of other places than the one compared were changed
+        self.thorough = False  # a barrier waits: look at all of a file, not only at its end
 
     # --- one place ---------------------------------------------------------------------------
 
     def compare(self, place: Dirty, path: bytes, now: os.stat_result, entry: Entry | None) -> None:
         """Journals how what stands at a place (no directory) differs from `entry`."""
         flags = place.flags
-        if now.st_nlink > 1:  # a change under another name may have told this one's
-            self._ledger.flush()
-            entry = self._index.get(place.tree, path)
+        if now.st_nlink > 1:
             self._watcher.note_linked(place.directory, place.name)
         if now.st_nlink > 1 and (entry is None or entry.identity.ino != now.st_ino):
             linked = self._link(place, path, now, entry)
@@ -97,8 +99,7 @@ class Files:
             self._plain(place, path, entry)
             return
         if (place.tree, now.st_dev, now.st_ino) in self._transfers:
-            transfer = self._transfers[place.tree, now.st_dev, now.st_ino][0]
-            transfer.place, transfer.again = place, True
+            self._transfers[place.tree, now.st_dev, now.st_ino][0].find_at(place)
             return
         rewritten = bool(flags & _MAYBE_REWRITTEN)
         if entry is not None and not rewritten and _untouched(now, entry):
@@ -113,6 +114,14 @@ class Files:
         finally:
             if not keep:
                 os.close(fd)
+
+    def places_of(self, tree: str, dev: int, ino: int, *, flags: int) -> Iterator[Dirty]:
+        """Where the index knows an inode to be."""
+        for path in self._index.names_of(tree, dev, ino):
+            parent, _, name = path.rpartition(b"/")
+            directory = self._watcher.directories.find(tree, parent)
+            if directory is not None:
+                yield Dirty(directory, name, flags, self._now_ms())
 
     def inode_at(self, tree: str, path: bytes) -> int | None:
         """Which inode stands at a path, by the directory map; None if nothing does."""
@@ -137,6 +146,9 @@ class Files:
             if entry.identity != state.identity:
                 self._ledger.refresh(place.tree, entry, state.identity)
             return
+        if entry is not None and self._breaks_links(place.tree, state, entry):
+            self._ledger.remove(place.tree, path, entry)
+            entry = None
         self._upsert(place.tree, path, state, state.metadata, entry)
 
     def _file(
@@ -229,7 +241,7 @@ class Files:
             before=entry, digest=digest, content=content, mail=mail,
         )  # fmt: skip
         if state.links > 1:
-            self._relink(tree, path, state, metadata, digest)
+            self.relink(tree, path)
 
     # --- hard links ---------------------------------------------------------------------------
 
@@ -254,18 +266,26 @@ class Files:
             return self._index.get(place.tree, path)
         return None
 
-    def _relink(
-        self, tree: str, path: bytes, state: ObjectState, metadata: Metadata, digest: bytes
-    ) -> None:
-        """The other names of a changed file: the other side may have replaced it under this one."""
+    def relink(self, tree: str, path: bytes) -> None:
+        """Tells the other names of a file that they are links to this one.
+
+        The other side may have replaced the file under this name, or been told of the names at
+        times when they could not be known to be one file; or it changed the file under all of its
+        names. A name that is gone here is told too: it is still there, until its end is told.
+        """
         self._ledger.flush()
-        for name in self._index.names_of(tree, state.identity.dev, state.identity.ino):
-            if name == path or self.inode_at(tree, name) != state.identity.ino:
-                continue
-            self._ledger.upsert(
-                tree, name, metadata, state.identity,
-                before=self._index.get(tree, name), digest=digest, content=HardLinkTo(path),
-            )  # fmt: skip
+        entry = self._index.get(tree, path)
+        if entry is None or (entry.metadata.type is ObjectType.FILE and not entry.digest):
+            return
+        i = entry.identity
+        for name in self._index.names_of(tree, i.dev, i.ino):
+            if name != path:
+                self.told_others = True
+                self._ledger.upsert(
+                    tree, name, entry.metadata, i,
+                    before=self._index.get(tree, name),
+                    digest=entry.digest, content=HardLinkTo(path),
+                )  # fmt: skip
 
     # --- large files --------------------------------------------------------------------------
 
@@ -283,12 +303,13 @@ class Files:
             else None
         )
         memory = self._memory(place.tree, path, file, known)
-        if known is not None and memory is not None and not place.flags & dirty.COMPARE:
+        hurry = not self.thorough and not place.flags & dirty.COMPARE
+        if known is not None and memory is not None and hurry:
             if self._append(place, path, fd, state, known, memory):
                 return False
             if _untouched_content(state, known) and not place.flags & dirty.CONTENT:
                 self._metadata(place, path, state, known)
-                self._suspect(file, place)  # a mapping may have changed it without a trace
+                self._suspect(file)  # a mapping may have changed it without a trace
                 return False
         transfer = Transfer(place, fd, state, known, memory, self._now_ms())
         self._transfers[file] = (transfer, transfer.run(self._ledger))
@@ -334,13 +355,13 @@ class Files:
             digest=grown.digest, content=Delta(entry.digest, ((memory.size, tail),)),
             mail=mailbox.changed(profile, path, ObjectType.FILE, grew=True),
         )  # fmt: skip
-        self._suspect(file, place)
+        self._suspect(file)
         return True
 
-    def _suspect(self, file: File, place: Dirty) -> None:
+    def _suspect(self, file: File) -> None:
         now = self._now_ms()
         known = self._suspects.get(file)
-        self._suspects[file] = _Suspect(place, known.first_ms if known else now, now)
+        self._suspects[file] = _Suspect(known.first_ms if known else now, now)
 
     # --- transfers ----------------------------------------------------------------------------
 
@@ -350,9 +371,9 @@ class Files:
         return len(self._transfers)
 
     @property
-    def active(self) -> set[File]:
+    def active(self) -> set[Transfer]:
         """Which."""
-        return set(self._transfers)
+        return {transfer for transfer, _ in self._transfers.values()}
 
     def step(self, until_ms: int) -> None:
         """Carries transfers on, in turn, until the time is up. Raises JournalFull."""
@@ -374,8 +395,8 @@ class Files:
             due = now - suspect.last_ms >= _QUIET_MS or now - suspect.first_ms >= _SUSPECT_MS
             if file not in self._transfers and (everything or due):
                 del self._suspects[file]
-                place = suspect.place
-                self._watcher.mark(place.directory, place.name, dirty.SCANNED | dirty.COMPARE)
+                for place in self.places_of(*file, flags=dirty.SCANNED | dirty.COMPARE):
+                    self._watcher.put_back(place)
 
     @property
     def suspects(self) -> int:
@@ -386,17 +407,21 @@ class Files:
         """Drops all transfers (the journal is full, or capture stops); their places are dirty."""
         for transfer, _ in self._transfers.values():
             transfer.close()
-            place = transfer.place
-            self._watcher.mark(place.directory, place.name, dirty.SCANNED)
+            for place in (transfer.place, *transfer.others):
+                again = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
+                self._watcher.put_back(again)
         self._transfers.clear()
 
     def _finish(self, file: File, transfer: Transfer) -> None:
         place = transfer.place
-        fd = self._watcher.open(place.directory)
+        known = self._watcher.directories.has(place.directory)
+        fd = self._watcher.open(place.directory) if known else None
         now = look(fd, place.name) if fd is not None else None
         if now is None or now.st_ino != transfer.state.identity.ino:
             if transfer.waited:  # no rename told where it went: what comes, comes anew
                 self._drop(file, transfer)
+                for other in transfer.others:
+                    self._watcher.put_back(other)
                 return
             transfer.waited = True
             transfer.look_again_ms = self._now_ms() + _UNPLACED_MS
@@ -413,6 +438,8 @@ class Files:
         changed = not base_is_there or identity_of(now) != transfer.state.identity
         took = self._now_ms() - transfer.begun_ms
         self._drop(file, transfer)
+        for other in transfer.others:
+            self._watcher.put_back(other)
         if changed or transfer.again:
             later = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
             self._later(later, max(_UNPLACED_MS, 3 * took))
@@ -432,6 +459,8 @@ class Files:
         if entry is not None and entry.metadata.type is ObjectType.DIRECTORY:
             self._ledger.remove(place.tree, path, entry)
             entry = None
+        self._folders.begin()
+        self._folders.ensure_parents(place)
         unchanged = entry is not None and transfer.content is None and entry.metadata == metadata
         if unchanged and entry is not None:
             self._ledger.refresh(place.tree, entry, transfer.state.identity)

@@ -72,19 +72,6 @@ class InotifySource:
         """Watches an open directory."""
         return self._watch(fd)
 
-    def key_at(self, tree: str, directory_fd: int, name: bytes) -> Key | None:
-        """Watches a directory by name."""
-        try:
-            fd = os.open(name, _OPEN | os.O_PATH, dir_fd=directory_fd)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return None
-            raise
-        try:
-            return self.key_of(tree, fd)
-        finally:
-            os.close(fd)
-
     def open(self, directory: Directory) -> int | None:
         """Walks down from the root by name, and makes sure that it is the same inode."""
         fd = os.dup(self._roots[directory.tree])

@@ -35,10 +35,6 @@ class Source(Protocol):
         """The key of an open directory of the tree; it is watched when this returns."""
         ...
 
-    def key_at(self, tree: str, directory_fd: int, name: bytes) -> Key | None:
-        """The same for a name in an open directory; None if no directory stands there."""
-        ...
-
     def open(self, directory: Directory) -> int | None:
         """Opens exactly this directory, wherever it is by now; None if it cannot be found."""
         ...

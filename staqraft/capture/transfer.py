@@ -44,6 +44,7 @@ class Transfer:
         self.entry = entry
         self.begun_ms = begun_ms
         self.again = False  # it changed while it was read
+        self.others: list[Dirty] = []  # places of it that are looked at when this is done
         self.look_again_ms = 0
         self.waited = False  # its name was not there at the end; its new one may be on its way
         self.memory: Memory | None = None  # of the new content, at the end
@@ -59,6 +60,13 @@ class Transfer:
     def file(self) -> tuple[str, int, int]:
         """Tree, device, inode."""
         return self.place.tree, self.state.identity.dev, self.state.identity.ino
+
+    def find_at(self, place: Dirty) -> None:
+        """An event says that the file is at this place: renamed, or another name of it."""
+        self.again = True
+        if (place.directory, place.name) != (self.place.directory, self.place.name):
+            self.others.append(self.place)
+        self.place = place
 
     def close(self) -> None:
         """Done or given up."""

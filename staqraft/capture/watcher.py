@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,11 @@ from typing import Final
 from staqraft.capture import dirty
 from staqraft.capture.directories import Directory, DirectoryMap
 from staqraft.capture.dirty import DirtySet, Key
-from staqraft.capture.errors import CaptureError, WatchUnavailable
+from staqraft.capture.errors import CaptureError, CookieUnavailable, WatchUnavailable
 from staqraft.capture.exclude import Excludes
 from staqraft.capture.fanotify_source import FanotifySource
 from staqraft.capture.inotify_source import InotifySource
+from staqraft.capture.objects import GONE
 from staqraft.capture.source import Source
 from staqraft.capture.structure import Dirty, Moved, Structure
 from staqraft.config.schema import Tree
@@ -72,9 +74,13 @@ class Watcher:
                 try:
                     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                     source = make(self.dirty, self.directories.by_key.__contains__, directory)
-                except (WatchUnavailable, OSError) as error:
+                except (CookieUnavailable, OSError) as error:
                     reasons.append(str(error))
+                    _remove_empty(directory)
                     continue
+                except WatchUnavailable as error:  # no directory will do: leave the trees alone
+                    reasons.append(str(error))
+                    break
                 self._source = source
                 try:
                     for tree in self.trees.values():
@@ -207,29 +213,19 @@ class Watcher:
         later = Dirty(place.directory, place.name, place.flags | again, place.first_ms)
         self.postpone(later, place.first_ms + 2 * dirty.HOLD_MS)
 
-    def key_at(self, directory: Directory, name: bytes) -> Key | None:
-        """The key of the directory that stands at a name now, excluded or not."""
-        fd = self.open(directory)
-        return None if fd is None else self._source.key_at(directory.tree, fd, name)
-
     def attach(self, parent: Directory, name: bytes) -> Directory | None:
         """Takes a new directory into the map: from now on its events count; list it after this.
 
         None if it is not there, is already elsewhere in the map (its move is still to be told), or
         is not ours to watch (another filesystem, our own state).
         """
-        fd = self.open(parent) if self.directories.has(parent) else None
-        key = None if fd is None else self._source.key_at(parent.tree, fd, name)
-        if fd is None or key is None:
+        there = self._identify(parent, name)
+        if there is None:
             return None
+        key, inode = there
         known = self.directories.by_key.get(key)
         if known is not None:
             return known if known.parent is parent and known.name == name else None
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        inode = (found.st_dev, found.st_ino)
-        if inode in self._never or found.st_dev != self.directories.roots[parent.tree].inode[0]:
-            self._source.forget(key)
-            return None
         if (was := parent.child(name)) is not None:
             self.detach(was)
         return self.directories.attach(parent, name, key, inode)
@@ -241,8 +237,8 @@ class Watcher:
 
     def detach_at(self, parent: Directory, name: bytes) -> None:
         """Forgets where the directory at this name was known to be before."""
-        key = self.key_at(parent, name)
-        known = None if key is None else self.directories.by_key.get(key)
+        there = self._identify(parent, name)
+        known = None if there is None else self.directories.by_key.get(there[0])
         if known is not None and known.parent is not None:
             self.detach(known)
 
@@ -283,18 +279,31 @@ class Watcher:
     def _look(self, directory: Directory, name: bytes) -> Key | None:
         if self.excludes[directory.tree].excludes(directory.below(name), is_directory=True):
             return None
-        fd = self.open(directory)
+        there = self._identify(directory, name)
+        return None if there is None else there[0]
+
+    def _identify(self, directory: Directory, name: bytes) -> tuple[Key, tuple[int, int]] | None:
+        """Key and inode of the directory at a name; None if none of ours is there.
+
+        Both of one open file: what stands at a name may be exchanged between two calls.
+        """
+        fd = self.open(directory) if self.directories.has(directory) else None
         if fd is None:
             return None
         try:
-            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            below = os.open(name, _OPEN | os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno in GONE or error.errno == errno.ELOOP:
                 return None
             raise
-        if self.is_foreign(directory, found):
-            return None
-        return self._source.key_at(directory.tree, fd, name)
+        try:
+            found = os.fstat(below)
+            if self.is_foreign(directory, found):
+                return None
+            key = self._source.key_of(directory.tree, below)
+            return key, (found.st_dev, found.st_ino)
+        finally:
+            os.close(below)
 
     def _drop_tree(self, name: str) -> None:
         root = self.directories.roots.pop(name, None)
@@ -322,6 +331,11 @@ def cookie_directories(run_dir: Path, group: str, trees: Sequence[Tree]) -> list
     ]
     inside = [tree.path / ".staqraft-cookies" for tree in trees if tree.path.is_dir()]
     return [run_dir / f"{group}.cookies", *beside[:1], *inside[:1]]
+
+
+def _remove_empty(directory: Path) -> None:
+    with suppress(OSError):
+        directory.rmdir()
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -30,7 +30,7 @@ where each guard is:
     leads; a read is a committed barrier; what is not confirmed in time is `OutcomeUnknown`.
  7. An exception while applying blocks all members for ever: `statemachine` is total,
     `RaftMember.apply` cannot raise, and outcomes travel through a queue, not through callbacks.
- 8. Reordered or repeated messages cut off acknowledged entries: one stream per session, an older one
+ 8. Reordered or repeated messages cut off acknowledged entries: one stream per session, the older
     purged; entries cut off without being contradicted come back (`LogStore.settle`); an entry that
     was applied is never replaced (`_check_committed`); an acknowledgement names its term.
  9. Batching delays commits by 100 ms: `_configuration`, and the ticker is woken by messages.

@@ -137,9 +137,7 @@ class ElectionRules:
         if node == self._leader:
             self._heard = NEVER
 
-    def receive(  # noqa: PLR0911 - a case a message
-        self, member: Candidate, node: NodeId, message: RaftMessage, now: float
-    ) -> bool:
+    def receive(self, member: Candidate, node: NodeId, message: RaftMessage, now: float) -> bool:
         """Whether the library is to see the message."""
         term = message.get("term", 0)
         match message["type"]:

@@ -153,6 +153,8 @@ class RaftMember:
             outgoing, self._engine.outbox.messages = self._engine.outbox.messages, []
         if self._persist():
             ready.messages = [(node, message_to_wire(message)) for node, message in outgoing]
+        else:
+            self._engine.lose_forwarded()
         if self.record is not before:
             ready.record = self.record
         return ready

@@ -133,7 +133,7 @@ def _apply_to_group(
             return after, Accepted(log_index=index)
 
 
-def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> _Verdict:  # noqa: C901, PLR0911 - a case a command
+def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> _Verdict:  # noqa: PLR0911 - a case a command
     match command:
         case Renew():
             return _renew(group, command)
@@ -284,7 +284,7 @@ def _fenced(group: GroupRecord, index: int, command: Fenced) -> _Verdict:
 # --- who may be promoted ------------------------------------------------------------------------
 
 
-def _set_in_sync(group: GroupRecord, command: SetInSync) -> _Verdict:  # noqa: PLR0911
+def _set_in_sync(group: GroupRecord, command: SetInSync) -> _Verdict:
     if (problem := _not_active(group, command.node, command.epoch)) is not None:
         return problem
     if group.released:

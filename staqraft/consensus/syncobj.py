@@ -53,6 +53,7 @@ _PRIVATE_METHODS: Final = (
 )
 _PRIVATE_VALUES: Final = (
     "commandsWaitingCommit",
+    "commandsWaitingReply",
     "needLoadDumpFile",
     "newAppendEntriesTime",
     "noopIDx",
@@ -102,6 +103,14 @@ def _now() -> float:
     return _clock.now()
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drops the library's alarm when a late message makes it cut applied entries.
+
+    They come back (`LogStore.settle`), and a message that contradicts one never gets so far.
+    """
+    return "truncating already-applied" not in record.getMessage()
+
+
 def _no_pickle(*_: object, **__: object) -> Any:
     raise BadMessage("pickle is neither made nor loaded here")
 
@@ -138,6 +147,7 @@ def _take_over_library() -> None:
     for name in ("load", "loads", "dump", "dumps"):
         setattr(pysyncobj.pickle, name, _no_pickle)
     pysyncobj.journal.loads = pysyncobj.journal.dumps = _no_pickle
+    module.logger.addFilter(_is_news)
 
 
 _take_over_library()
@@ -172,10 +182,16 @@ class _Outbox(Transport):  # type: ignore[misc]  # the library has no types
         self._host = host
         self.connected: set[NodeId] = set()
         self.messages: list[tuple[NodeId, RaftMessage]] = []
+        self.not_forwarded: list[int] = []  # requests whose leader has no session
 
     def send(self, node: Node, message: RaftMessage) -> bool:
-        """False when there is no session: the message is lost, as Raft expects of networks."""
+        """False when there is no session: the message is lost, as Raft expects of networks.
+
+        The library does not look, and would wait for the answer to a forwarded command for ever.
+        """
         if node.id not in self.connected:
+            if message["type"] == "apply_command":
+                self.not_forwarded.append(message["request_id"])
             return False
         self.messages.append((node.id, self._host.outgoing(message)))
         return True
@@ -348,6 +364,11 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
         """One tick."""
         _clock.now = self.now
         self.doTick(0)
+        requests, self.outbox.not_forwarded = self.outbox.not_forwarded, []
+        waiting = self._get("commandsWaitingReply")
+        for request in requests:
+            if (answer := waiting.pop(request, None)) is not None:
+                answer(None, FAIL_REASON.MISSING_LEADER)
 
     def deliver(self, node: NodeId, message: RaftMessage) -> None:
         """A message of the open session with `node`."""
@@ -363,7 +384,11 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
         self.outbox.connected.discard(node)
         self.outbox._onNodeDisconnected(Node(node))  # noqa: SLF001
         if self.believed_leader == node:
-            self._call("onLeaderChanged")
+            self.lose_forwarded()
+
+    def lose_forwarded(self) -> None:
+        """Commands that were forwarded, or their answers, are lost: the submitters are told."""
+        self._call("onLeaderChanged")
 
     def submit(self, command: bytes, failed: Callable[[Failure], None]) -> None:
         """Appends the command or forwards it to the leader; success is seen where it is applied."""
@@ -382,7 +407,7 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
         """The leader is not heard: forwarded commands are told."""
         if self.believed_leader is not None:
             self._set("raftLeader", value=None)
-            self._call("onLeaderChanged")
+            self.lose_forwarded()
 
     def adopt_term(self, term: int) -> None:
         """Takes over a newer term, as a follower without a leader."""

@@ -1,9 +1,9 @@
 """The one thread that ticks every Raft member of this process.
 
 A member is ticked when it wished to be, or when it is woken (a message, a proposal), whichever is
-first; an idle member wishes seldom, so an idle process sleeps. Members are staggered, and an exception in one is logged and does not stop another. A tick
-that comes late by more than the member allows is counted and logged: elections that nobody
-understands usually begin there.
+first; an idle member wishes seldom, so an idle process sleeps. Members are staggered, and an
+exception in one is logged and does not stop another. A tick that comes late by more than the member
+allows is counted and logged: elections that nobody understands usually begin there.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ import grpc.aio
 
 from staqraft.config.schema import Node, Tls
 from staqraft.consensus.errors import BadMessage
+from staqraft.errors import CertificateError
 from staqraft.logs import Once, log_once
 from staqraft.model import NodeId
 from staqraft.wire import tls
@@ -44,6 +45,7 @@ _SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end
 _OPEN_TIMEOUT_S: Final = 1.0
 _RING_LEAD_S: Final = 0.03  # by so much the preferred address is tried before the next
 _REDIAL_S: Final = 0.1
+_AFTER_ERROR_S: Final = 1.0
 _QUEUE_ENVELOPES: Final = 4096
 _QUEUE_BYTES: Final = 96 << 20
 _BATCH_BYTES: Final = 1 << 20
@@ -289,7 +291,21 @@ class RaftTransport:
     # --- dialling -------------------------------------------------------------------------------
 
     async def _dial(self, peer: Node) -> None:
-        """Keeps a session with `peer`, for ever."""
+        """Keeps a session with `peer`, for ever, whatever goes wrong with one of them."""
+        while True:
+            pause_s = _REDIAL_S
+            try:
+                await self._dial_once(peer)
+            except CertificateError as error:
+                pause_s = _AFTER_ERROR_S
+                log_once(self._findings, str(error), logger, logging.ERROR, str(error))
+            except Exception:
+                pause_s = _AFTER_ERROR_S
+                logger.exception("the Raft session with %s failed; it is dialled again", peer.id)
+            await asyncio.sleep(pause_s)
+
+    async def _dial_once(self, peer: Node) -> None:
+        """One session, on new channels: a renewed certificate is used from the next one on."""
         channels = [
             tls.channel(
                 ring.address, self._port, peer.id, self.cluster, self._files, _CHANNEL_OPTIONS
@@ -297,14 +313,14 @@ class RaftTransport:
             for ring in peer.rings
         ]
         try:
-            while True:
-                call = await self._first_to_answer(peer, channels)
-                if call is not None:
-                    try:
-                        await self._carry_call(peer.id, call)
-                    finally:
-                        call.cancel()
+            call = await self._first_to_answer(peer, channels)
+            while call is None:
                 await asyncio.sleep(_REDIAL_S)
+                call = await self._first_to_answer(peer, channels)
+            try:
+                await self._carry_call(peer.id, call)
+            finally:
+                call.cancel()
         finally:
             await asyncio.gather(*(channel.close(None) for channel in channels))
 

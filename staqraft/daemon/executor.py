@@ -117,7 +117,7 @@ class Executor:
         data = self._hands.data
         match command:
             case do.FinishData():
-                return "data", data.finish(command.epoch)
+                return "data", data.finish(command.epoch, accept_loss=command.accept_data_loss)
             case do.Flush():
                 return "barriers", self._flush(command)
             case do.JoinBarrier():

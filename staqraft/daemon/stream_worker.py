@@ -183,7 +183,8 @@ class StreamWorker:
             except (RuntimeError, StaqraftError) as error:
                 text = (
                     f"cannot listen for the other replica on {ring.address} port {port} (ring "
-                    f"{ring.name}): {error}. Is the address there and the port free? It is tried again."
+                    f"{ring.name}): {error}. Is the address there, and the port free? "
+                    "It is tried again."
                 )
                 self.problems.set(code, text)
                 await server.stop(None)
@@ -208,7 +209,7 @@ class StreamWorker:
     # --- role ------------------------------------------------------------------------------------
 
     async def set_role(self, wanted: Assignment) -> None:
-        """Brings the role into force; doing it twice changes nothing. StaqraftError: it is IDLE now."""
+        """Brings the role into force; twice changes nothing. StaqraftError: it is IDLE now."""
         async with self._changing:
             if wanted == self.assignment:
                 return
@@ -318,7 +319,7 @@ class StreamWorker:
         }
 
     def _open_journal(self) -> Journal:
-        """Waits a little for the trees process to let go of it, as it does when the roles change."""
+        """Waits a little for the trees process to let go of it, as it does at a change of role."""
         deadline_ms = boottime_ms() + LOCK_WAIT_MS
         while True:
             try:

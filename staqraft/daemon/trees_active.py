@@ -21,7 +21,7 @@ from staqraft.index import Listed
 from staqraft.journal.journal import Journal
 from staqraft.journal.record import HardLinkTo, ObjectType, Record, Upsert
 from staqraft.journal.record_codec import encode
-from staqraft.model import Position
+from staqraft.model import ORIGIN, Position
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class ActiveRole:
         try:
             self._take_journal(journal)
             self._mark_roots()
-            Unsettled.forget(common.index)
+            Unsettled.load(common.index).disown(common.index)
             common.notes.set_role(f"active@{common.boot_id}")
             locked = self._journal = LockedJournal(journal)
             self._capture = Capture(
@@ -148,6 +148,8 @@ class ActiveRole:
             raise NeedsNewEpoch
         position = common.index.position
         unapplied = journal.last.seq > position.seq and not common.notes.journal_is_own
+        if position == ORIGIN:
+            unapplied = False  # a new index, perhaps in place of a damaged one: it knows nothing
         if journal.last.seq < position.seq or unapplied:
             # Promoted by force, in the middle of a comparison or with records that could not be
             # applied: what the trees are is the truth now, and those records are not part of it.

@@ -17,9 +17,10 @@ from typing import Final, TypeVar
 from staqraft.apply.quarantine import Quarantine
 from staqraft.apply.safety import RootMissing, TreeRoot
 from staqraft.config.schema import Config, Group
+from staqraft.errors import JournalCorrupt
 from staqraft.index import Index
 from staqraft.journal.cursor import bounds
-from staqraft.model import NO_EPOCH, Epoch, EpochStart, NodeId, Position
+from staqraft.model import NO_EPOCH, ORIGIN, Epoch, EpochStart, NodeId, Position
 from staqraft.replication.problems import Problems
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -136,6 +137,16 @@ class Common:
     def journal_end(self) -> Position:
         """The newest record on disk, whoever writes it."""
         return bounds(self.journal_directory)[1]
+
+    def journal_end_or_nothing(self) -> Position:
+        """The same for a status: a journal that cannot be read is a problem, not an error."""
+        try:
+            end = self.journal_end()
+        except (JournalCorrupt, OSError) as error:
+            self.problems.set("journal-unreadable", f"the journal cannot be looked at: {error}")
+            return ORIGIN
+        self.problems.clear("journal-unreadable")
+        return end
 
     async def on_disk(self, work: Callable[[], T]) -> T:
         """Runs a function in the disk thread. It is finished even if the caller is cancelled."""

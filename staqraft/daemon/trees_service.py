@@ -42,7 +42,7 @@ class Worker(Protocol):
         """False: a new epoch is needed."""
         ...
 
-    async def finish(self, epoch: Epoch) -> Position:
+    async def finish(self, epoch: Epoch, *, accept_loss: bool) -> Position:
         """Applies the rest."""
         ...
 
@@ -117,7 +117,9 @@ class ControlServicer(pb_grpc.TreesWorkerServiceServicer):
     ) -> pb.FinishApplyingResponse:
         """Applies the rest of the journal."""
         try:
-            finishing = asyncio.ensure_future(self._worker.finish(Epoch(request.epoch)))
+            finishing = asyncio.ensure_future(
+                self._worker.finish(Epoch(request.epoch), accept_loss=request.accept_data_loss)
+            )
             position = await asyncio.shield(finishing)
         except StaqraftError as error:
             await refuse(context, error)

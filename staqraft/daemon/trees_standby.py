@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -45,10 +45,13 @@ _TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
 
 
 class StandbyRole:
-    """From `start` to `stop`."""
+    """From `start` to `stop`. `failed` is called when following ends by itself."""
 
-    def __init__(self, common: Common, assignment: Assignment) -> None:
+    def __init__(
+        self, common: Common, assignment: Assignment, failed: Callable[[BaseException], None]
+    ) -> None:
         self.assignment = assignment
+        self._failed = failed
         self.progress: Progress | None = None
         self._common = common
         self._bell = asyncio.Event()
@@ -90,10 +93,14 @@ class StandbyRole:
         """There is something new in the journal."""
         self._bell.set()
 
-    async def finish(self) -> Position:
-        """Applies everything that the journal holds, then applies no more."""
+    async def finish(self, *, accept_loss: bool) -> Position:
+        """Applies everything that the journal holds, then applies no more.
+
+        Raises ApplyError when something in the journal cannot be applied: it may have been
+        acknowledged, so only an operator may give it up (`accept_loss`).
+        """
         await self._unfollow()
-        return await self._common.on_disk(self._apply_the_rest)
+        return await self._common.on_disk(partial(self._apply_the_rest, accept_loss=accept_loss))
 
     @property
     def healed(self) -> int:
@@ -156,6 +163,12 @@ class StandbyRole:
 
     def _follow(self) -> None:
         self._follower = asyncio.create_task(self._run())
+        self._follower.add_done_callback(self._followed)
+
+    def _followed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("applying ended", exc_info=error)
+            self._failed(error)
 
     async def _unfollow(self) -> None:
         follower, self._follower = self._follower, None
@@ -174,7 +187,7 @@ class StandbyRole:
                     if await self._common.on_disk(self._step):
                         continue
                     await self._heal_now_and_then()
-                except (RootMissing, CannotWrite, IndexFull) as error:
+                except (RootMissing, CannotWrite, IndexFull, OSError) as error:
                     self._trouble(error)
                     pause_s = _RETRY_S
             try:
@@ -185,7 +198,7 @@ class StandbyRole:
             except TimeoutError:
                 continue
 
-    def _trouble(self, error: StaqraftError) -> None:
+    def _trouble(self, error: StaqraftError | OSError) -> None:
         match error:
             case RootMissing():
                 self._common.problems.set("root-missing", str(error))
@@ -294,14 +307,18 @@ class StandbyRole:
         self._close_files()
         self._reached = self._common.index.position
 
-    def _apply_the_rest(self) -> Position:
+    def _apply_the_rest(self, *, accept_loss: bool) -> Position:
         while not self.reason and self._step():
             pass
-        if self.reason:
-            logger.warning("this node does not apply the rest of its journal: %s", self.reason)
+        if self.reason and not self._common.notes.journal_is_own:
+            if not accept_loss:
+                raise ApplyError(
+                    f"{self._common.config.node} cannot apply the rest of its journal, which may "
+                    f"hold acknowledged changes: {self.reason}"
+                )
+            logger.warning("the rest of the journal is given up: %s", self.reason)
         elif self._applier is not None:
             self._applier.settle()
-            self._applier.disown_unsettled()
             self._commit(self._applier)
         if self._common.notes.journal_is_own:
             return self._common.journal_end()

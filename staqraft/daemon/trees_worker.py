@@ -179,9 +179,9 @@ class TreesWorker:
         if isinstance(self._role, StandbyRole):
             self._role.ring()
 
-    def _capture_failed(self, error: BaseException) -> None:
-        """A process that captures nothing must not look as if it did: it ends and is restarted."""
-        self.common.problems.set("capture-failed", f"capture ended: {describe(error)}")
+    def _role_failed(self, error: BaseException) -> None:
+        """A process that does nothing must not look as if it did: it ends and is restarted."""
+        self.common.problems.set("role-failed", f"this process is restarted: {describe(error)}")
         self.broken.set()
 
     # --- role ----------------------------------------------------------------------------------
@@ -210,14 +210,14 @@ class TreesWorker:
             self.assignment = Assignment(role=pb.WORKER_ROLE_IDLE, epoch=wanted.epoch)
             match wanted.role:
                 case pb.WORKER_ROLE_ACTIVE:
-                    active = ActiveRole(self.common, wanted, self._capture_failed)
+                    active = ActiveRole(self.common, wanted, self._role_failed)
                     try:
                         await active.start()
                     except NeedsNewEpoch:
                         return False
                     self._role = active
                 case pb.WORKER_ROLE_STANDBY:
-                    standby = StandbyRole(self.common, wanted)
+                    standby = StandbyRole(self.common, wanted, self._role_failed)
                     await standby.start()
                     self._role = standby
             self.assignment = wanted
@@ -230,16 +230,16 @@ class TreesWorker:
         if role is not None:
             await role.stop()
 
-    async def finish(self, epoch: Epoch) -> Position:
+    async def finish(self, epoch: Epoch, *, accept_loss: bool) -> Position:
         """Applies what the journal holds and then no more; where the new epoch begins behind."""
         async with self._changing:
             if isinstance(self._role, ActiveRole):
                 return self._role.last
             standby = self._role
             if standby is None:  # restarted between the role and this call, or never told
-                standby = StandbyRole(self.common, Assignment(epoch=epoch))
+                standby = StandbyRole(self.common, Assignment(epoch=epoch), self._role_failed)
                 await standby.look_back()
-            position = await standby.finish()
+            position = await standby.finish(accept_loss=accept_loss)
             self._role = None
             await standby.stop()
             self.assignment = Assignment(role=pb.WORKER_ROLE_IDLE, epoch=epoch)
@@ -268,7 +268,7 @@ class TreesWorker:
         """The newest record in the journal."""
         if isinstance(self._role, ActiveRole):
             return self._role.last
-        return await self.common.read(self.common.journal_end)
+        return await self.common.read(self.common.journal_end_or_nothing)
 
     async def status(self) -> pb.GetTreesStatusResponse:
         """What control asks each second and the stream process twice a second."""
@@ -303,7 +303,7 @@ class TreesWorker:
     def _add_slow(self, answer: pb.GetTreesStatusResponse, dirty: int) -> None:
         common = self.common
         if not answer.HasField("last"):
-            answer.last.CopyFrom(to_position(common.journal_end()))
+            answer.last.CopyFrom(to_position(common.journal_end_or_nothing()))
         if self._role is None:
             answer.needs_reconcile = common.notes.needs_reconcile
         for number, tree in enumerate(self.group.trees):

@@ -166,11 +166,12 @@ class DataWorker:
                 return True
             return await self._assign(wanted)
 
-    async def finish(self, epoch: Epoch) -> Position:
+    async def finish(self, epoch: Epoch, *, accept_loss: bool) -> Position:
         """Stop receiving, apply everything received; the last applied position.
 
         Raises:
-            ActionError: a process did not answer, or applying failed.
+            ActionError: a process did not answer, or something received cannot be applied (with
+                `accept_loss` only the former).
         """
         async with self._lock:
             self._wanted = _IDLE
@@ -183,7 +184,7 @@ class DataWorker:
             )
             answer = await self._call(
                 self._trees.FinishApplying,
-                pb.FinishApplyingRequest(epoch=epoch),
+                pb.FinishApplyingRequest(epoch=epoch, accept_data_loss=accept_loss),
                 _FINISH_TIMEOUT_S,
             )
             return Position(Epoch(answer.position.epoch), answer.position.seq)

@@ -31,10 +31,14 @@ class FenceLoser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishData:
-    """Stop receiving, apply everything received. Answered with the last applied position."""
+    """Stop receiving, apply everything received. Answered with the last applied position.
+
+    It fails when something received cannot be applied, unless an operator accepts that loss.
+    """
 
     token: int
     epoch: Epoch
+    accept_data_loss: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ class Takeover:
     lease_over_ms: int  # when the loser's lease has surely run out
     proposed_ms: int
     reason: str
+    forced: bool = False  # an operator accepts data loss
 
 
 class Joining(Enum):

@@ -20,7 +20,16 @@ from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.lease import Lease, granted
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import Takeover
-from staqraft.model import NO_EPOCH, Acquire, Fenced, FenceRung, OpenEpoch, Position
+from staqraft.model import (
+    NO_EPOCH,
+    Acquire,
+    Fenced,
+    FenceRung,
+    GroupRecord,
+    NodeId,
+    OpenEpoch,
+    Position,
+)
 
 if TYPE_CHECKING:
     from staqraft.decision.state import GroupState
@@ -92,6 +101,7 @@ def _acquire(turn: Turn, reason: str) -> None:
             lease_over_ms=lease_over_ms(state),
             proposed_ms=turn.now_ms,
             reason=reason,
+            forced=_is_forced(record, state.settings.node),
         )
     turn.enter(Phase.ACQUIRING, reason)
     turn.set(takeover=attempt)
@@ -105,6 +115,11 @@ def _acquire(turn: Turn, reason: str) -> None:
         ),
         awaited=True,
     )
+
+
+def _is_forced(record: GroupRecord, node: NodeId) -> bool:
+    wish = record.switchover
+    return wish is not None and wish.forced and wish.target == node
 
 
 def acquire_failed(turn: Turn, detail: str) -> None:
@@ -220,8 +235,16 @@ def _fenced(turn: Turn, rung: FenceRung) -> None:
 
 def _finish(turn: Turn) -> None:
     turn.enter(Phase.FINISHING)
-    token = turn.await_token()
-    turn.emit(FinishData(token=token, epoch=turn.state.record.epoch))
+    attempt = turn.state.takeover
+    turn.emit(
+        FinishData(
+            token=turn.await_token(),
+            epoch=turn.state.record.epoch,
+            # Before the first epoch was opened there is no history that could lose anything.
+            accept_data_loss=not turn.state.record.epoch_starts
+            or (attempt is not None and attempt.forced),
+        )
+    )
 
 
 def finished(turn: Turn, position: Position) -> None:

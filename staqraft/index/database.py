@@ -103,6 +103,13 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise self._named(error) from error
 
+    def script(self, sql: str) -> None:
+        """Runs a statement to its end that works in steps and returns nothing."""
+        try:
+            self._connection.executescript(sql)
+        except sqlite3.DatabaseError as error:
+            raise self._named(error) from error
+
     def close(self) -> None:
         """Closes the file; what was not committed is forgotten."""
         self._connection.close()
@@ -149,7 +156,7 @@ def open_database(path: Path) -> tuple[Database, str]:
         database.prepare()
     except IndexDamaged as error:
         database.close()
-        said = _set_aside(path, str(error))
+        said = _set_aside(path, str(error.__cause__ or error))
         database = Database(path)
         database.prepare()
     except BaseException:

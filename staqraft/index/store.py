@@ -278,7 +278,7 @@ class Index:
     def compact(self) -> None:
         """Gives unused pages back to the filesystem. Commits must not be pending."""
         with self.lock:
-            self._db.all("PRAGMA incremental_vacuum")
+            self._db.script("PRAGMA incremental_vacuum")
             self._db.all("PRAGMA optimize")
             self._db.all("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -1,4 +1,4 @@
-"""A reader of a journal that another process may be writing, trimming or resetting. It needs no lock.
+"""A reader of a journal that another process may be writing, trimming or resetting, without a lock.
 
 A position is found by the segment's name, then by the nearest hint (the sparse index, or the
 writer's note of its last sync), then from frame to frame. It is never searched for by its bytes: a
@@ -34,7 +34,7 @@ class Frames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trimmed:
-    """What follows the cursor's place is not in the journal (any more): trimmed, reset or parted."""
+    """What follows the cursor's place is not in the journal (now): trimmed, reset or parted."""
 
     first: Position
     last: Position
@@ -49,7 +49,7 @@ class Corrupt:
     reason: str
 
 
-class _Moved(Exception):  # noqa: N818 - not an error: the files changed under a look at them
+class _Moved(Exception):
     """The directory changed while it was looked at."""
 
 
@@ -138,7 +138,7 @@ class Cursor:
         return data, run
 
     def _was_reset(self) -> bool:
-        """The open segment has no name any more: because of a reset, or only trimmed?"""
+        """Why the open segment has no name any more: a reset, or else it was only trimmed."""
         names = segment.listing(self._directory)
         return not names or names[-1].generation != self._name.generation
 
@@ -232,8 +232,8 @@ class Cursor:
             return None
         path = self._name.segment(self._directory)
         reason = (
-            f"{path}, byte {offset}: no way from record {reached} to {self._after}; the replicas have to "
-            "be compared. Check the disk."
+            f"{path}, byte {offset}: no way from record {reached} to {self._after}; the replicas "
+            "have to be compared. Check the disk."
         )
         return Corrupt(after=self._after, reason=reason)
 

@@ -63,7 +63,7 @@ class Bell:
         return self._socket.fileno()
 
     def drain(self) -> bool:
-        """Forgets what has rung so far; call it before looking at the journal. True: it had rung."""
+        """Forgets what has rung so far; call it before looking at the journal. True: it rang."""
         rung = False
         for _ in range(_DRAIN_AT_ONCE):
             try:

@@ -42,7 +42,7 @@ class Gap(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes that no writer of ours leaves behind. `end`: where the frame would end, 0 if unknown."""
+    """Bytes that no writer of ours leaves. `end`: where the frame would end, 0 if unknown."""
 
     reason: str
     end: int = 0
@@ -117,7 +117,7 @@ class Run:
 
 
 def scan(data: bytes | memoryview, offset: int, previous: Position) -> Run:
-    """Walks over the frames that follow the record `previous`: seq + 1 each, epochs never falling."""
+    """Walks over the frames that follow record `previous`: seq + 1 each, epochs never falling."""
     first, last, records = previous, previous, 0
     while True:
         found = frame_at(data, offset)

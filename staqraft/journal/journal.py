@@ -7,8 +7,6 @@ there for anybody.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,16 +14,14 @@ from pathlib import Path
 from typing import Self
 
 from staqraft.config.schema import Journal as Limits
-from staqraft.errors import JournalBusy, JournalCorrupt, JournalError, JournalFull, StaleEpoch
-from staqraft.journal import frames, recovery, segment, state
+from staqraft.errors import JournalCorrupt, JournalError, JournalFull, StaleEpoch
+from staqraft.journal import files, frames, recovery, segment, state
 from staqraft.journal.record import Record
 from staqraft.journal.record_codec import encode_at
 from staqraft.journal.segment import Header
 from staqraft.journal.state import WriterState
 from staqraft.model import NO_EPOCH, Epoch, GroupId, Position
 
-LOCK_NAME = "writer.lock"
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _LEAST_SEGMENTS = 4  # a journal is trimmed by whole segments: it must have some to give up
 
 
@@ -64,7 +60,7 @@ class Journal:
         self._hold: Position | None = None
         self._broken = ""
         try:
-            self._lock = _lock(directory)
+            self._lock = files.lock(directory)
             self._state_fd = state.open_file(directory)
             if rebuild_after is None:
                 self._recover()
@@ -72,7 +68,7 @@ class Journal:
                 self._start_behind_all_traces(rebuild_after)
         except OSError as error:
             self._release()
-            raise _in_words(error, directory) from error
+            raise files.in_words(error, directory) from error
         except JournalError:
             self._release()
             raise
@@ -135,7 +131,7 @@ class Journal:
         previous = self._headers[0].previous
         if self._first.seq != previous.seq + 1 and previous != self._last:
             self._first = segment.first_record(self._headers[0].name.segment(self.directory))
-        return next_of(self._last) if previous == self._last else self._first
+        return files.next_of(self._last) if previous == self._last else self._first
 
     @property
     def last(self) -> Position:
@@ -149,7 +145,7 @@ class Journal:
 
     @property
     def lost_tail(self) -> bool:
-        """Records of `lost_epoch` may be missing: it cannot be continued. A newer epoch clears this."""
+        """Records of `lost_epoch` may be missing: it cannot go on. A newer epoch clears this."""
         return self._state.lost_epoch != NO_EPOCH
 
     @property
@@ -180,8 +176,8 @@ class Journal:
         run = frames.scan(data, 0, self._last)
         if run.end != len(data) or run.records == 0 or (run.first, run.last) != (first, last):
             text = (
-                f"records {first} to {last} were announced behind {self._last}, but {run.records} good "
-                f"ones came, up to {run.last}, then: {frames.describe(run.stop)}"
+                f"records {first} to {last} were announced behind {self._last}, but {run.records} "
+                f"good ones came, up to {run.last}, then: {frames.describe(run.stop)}"
             )
             raise JournalCorrupt(text)
         return self._write(data, last)
@@ -201,7 +197,7 @@ class Journal:
         try:
             self._start_generation(last)
         except OSError as error:
-            raise _in_words(error, self.directory) from error
+            raise files.in_words(error, self.directory) from error
 
     def roll(self) -> None:
         """Begins a new segment, so that readers find `last` without reading what is before it."""
@@ -211,10 +207,10 @@ class Journal:
         try:
             self._roll()
         except OSError as error:
-            raise _in_words(error, self.directory) from error
+            raise files.in_words(error, self.directory) from error
 
     def hold(self, position: Position | None) -> None:
-        """Nothing behind `position` may be given up, even when the journal grows full (None: all may)."""
+        """Nothing behind `position` may be given up, even when the journal is full (None: all)."""
         self._hold = position
 
     def trim(self) -> None:
@@ -246,8 +242,8 @@ class Journal:
         newest = max(self._last.epoch, self._state.epoch)
         if epoch < newest:
             text = (
-                f"records of epoch {epoch} were refused: the journal in {self.directory} has already "
-                f"been written in epoch {newest}"
+                f"records of epoch {epoch} were refused: the journal in {self.directory} has "
+                f"already been written in epoch {newest}"
             )
             raise StaleEpoch(text)
 
@@ -258,13 +254,13 @@ class Journal:
             if self._end >= self._segment_bytes:
                 self._roll()
         except OSError as error:
-            raise _in_words(error, self.directory) from error
+            raise files.in_words(error, self.directory) from error
         self.trim()
         if self.bytes_on_disk + len(data) > self._limits.max_bytes and self._hold is not None:
             self._make_room(len(data))
         while not self._put(data):
             if not self._may_drop():
-                raise JournalFull(_full_text(self.directory))
+                raise JournalFull(files.full_text(self.directory))
             self._drop_oldest()
         self._end += len(data)
         self._sizes[self._headers[-1].name.first_seq] = self._end
@@ -278,7 +274,7 @@ class Journal:
         view = memoryview(data)
         head = frames.HEADER_BYTES
         try:
-            if _pwrite_all(self._fd, view[head:], self._end + head) and _pwrite_all(
+            if files.pwrite_all(self._fd, view[head:], self._end + head) and files.pwrite_all(
                 self._fd, view[:head], self._end
             ):
                 return True
@@ -294,7 +290,7 @@ class Journal:
         except OSError as second:
             error = error or second
         if error is not None:
-            self._broken = _broken_text(self.directory, "writing to", error)
+            self._broken = files.broken_text(self.directory, "writing to", error)
 
     def _make_room(self, more: int) -> None:
         """Within the bound while something is held; a batch larger than the bound passes alone."""
@@ -315,7 +311,7 @@ class Journal:
             os.fdatasync(self._fd)
         except OSError as error:
             # The kernel may have thrown the unwritten pages away: only what is read back counts.
-            self._broken = _broken_text(self.directory, "syncing", error)
+            self._broken = files.broken_text(self.directory, "syncing", error)
             raise JournalError(self._broken) from error
         self._synced = self._last
 
@@ -346,7 +342,7 @@ class Journal:
             os.write(self._index_fd, entry)
         except OSError as error:
             # The index is only a hint that saves reading; without space there simply is less of it.
-            if error.errno not in _NO_SPACE:
+            if error.errno not in files.NO_SPACE:
                 raise
         self._indexed_end = self._end
 
@@ -363,7 +359,7 @@ class Journal:
             try:
                 return segment.create(self.directory, header)
             except OSError as error:
-                if error.errno not in _NO_SPACE or not self._may_drop():
+                if error.errno not in files.NO_SPACE or not self._may_drop():
                     raise
                 self._drop_oldest()
 
@@ -404,7 +400,7 @@ class Journal:
         noted = state.read(self.directory) or WriterState()
         lost = noted.last.seq > 0
         if lost:
-            text = f"record {noted.last} was once written to {self.directory}, which has no segments"
+            text = f"record {noted.last} was written to {self.directory}, which has no segments"
             self.notices = (f"journal: {text}; it goes on behind that",)
         lost_epoch = noted.epoch if lost else noted.lost_epoch
         self._state = replace(noted, boot_id=self._boot_id, lost_epoch=lost_epoch)
@@ -463,55 +459,3 @@ class Journal:
                 os.close(fd)
         self._state_fd = self._lock = -1
         self._broken = self._broken or f"the journal in {self.directory} is closed"
-
-
-def next_of(last: Position) -> Position:
-    """Where an empty journal's first record will stand."""
-    return Position(last.epoch, last.seq + 1)
-
-
-def _pwrite_all(fd: int, data: memoryview, offset: int) -> bool:
-    """False when there is no space for all of it."""
-    try:
-        while data:
-            written = os.pwrite(fd, data, offset)
-            data, offset = data[written:], offset + written
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            return False
-        raise
-    return True
-
-
-def _full_text(directory: Path) -> str:
-    return f"no space left for the journal in {directory}: free some, or give it a larger volume"
-
-
-def _broken_text(directory: Path, doing: str, error: OSError) -> str:
-    return f"{doing} the journal in {directory} failed ({error.strerror}): check the disk"
-
-
-def _in_words(error: OSError, directory: Path) -> JournalError:
-    if error.errno in _NO_SPACE:
-        return JournalFull(_full_text(directory))
-    return JournalError(_broken_text(directory, "opening", error))
-
-
-def _lock(directory: Path) -> int:
-    """Becomes the writer, and leaves the pid for whoever comes too late."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-    except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise JournalBusy(
-            f"the journal in {directory} is being written by another process (pid {holder})"
-        ) from None
-    except OSError:
-        os.close(lock)
-        raise
-    return lock

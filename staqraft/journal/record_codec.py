@@ -53,7 +53,7 @@ def encode_at(record: Record, position: Position) -> bytes:
 
 
 def decode(data: bytes) -> Iterator[Record]:
-    """The records of whole frames, each checked; JournalCorrupt when one is damaged or cut short."""
+    """The records of whole frames, each checked; JournalCorrupt when one is damaged or cut."""
     offset = 0
     while offset < len(data):
         match frames.frame_at(data, offset):

@@ -3,7 +3,7 @@
 | found | done |
 |---|---|
 | nothing | an empty journal, generation 1 |
-| files of an older generation, or without a final name | removed: a reset or a roll was interrupted |
+| files of an older generation, or unnamed yet | removed: a reset or a roll was interrupted |
 | bytes behind the last good frame of the last segment | cut, and said |
 | less than what was once durable | cut, said, and the epoch's tail counts as lost |
 | damage with good records behind it, a bad header, segments missing | JournalCorrupt |
@@ -126,8 +126,8 @@ def _checked_header(directory: Path, name: Name, cluster: str, group: GroupId) -
         header = segment.unpack(file.read(segment.HEADER_BYTES), path)
     if (header.cluster, header.group) != (cluster, group):
         text = (
-            f"{path} belongs to group {header.group} of cluster {header.cluster}, not to {group} of "
-            f"{cluster}: move the directory {directory} away, or correct the configuration"
+            f"{path} belongs to group {header.group} of cluster {header.cluster}, not to {group} "
+            f"of {cluster}: move the directory {directory} away, or correct the configuration"
         )
         raise JournalError(text)
     if header.name != name:

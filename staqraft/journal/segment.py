@@ -75,7 +75,7 @@ def listing(directory: Path) -> list[Name]:
 def every_segment(directory: Path) -> list[Name]:
     """The segments of all generations, in order."""
     try:
-        entries = os.listdir(directory)
+        entries = [entry.name for entry in os.scandir(directory)]
     except FileNotFoundError:
         return []
     matches = (_NAME.fullmatch(entry) for entry in entries)

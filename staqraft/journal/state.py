@@ -1,7 +1,7 @@
 """The writer's note beside the segments: what is surely durable, and how the last writer ended.
 
-`end` and `last` are written after each sync, without syncing the note itself: they are a lower bound
-of what is durable. That is what tells a torn tail (behind it: cut) from damage (before it: a
+`end` and `last` are written after each sync, without syncing the note itself: they are a lower
+bound of what is durable. That is what tells a torn tail (behind it: cut) from damage (before it: a
 reconcile), lets the journal open without reading a whole segment, and lets readers find the end.
 
 `clean` and `boot_id` tell whether records can be missing: after a crash of the process the page

@@ -1,7 +1,8 @@
 """Compression of a batch: lz4 block, after a probe that spares data which does not shrink.
 
-Policy `auto` probes three slices, `always` compresses whatever it is, `never` does not. lz4 pays on links
-below roughly 300 MB/s; gRPC's own compression is never used, since it would run in the event loop.
+Policy `auto` probes three slices, `always` compresses whatever it is, `never` does not. lz4 pays on
+links below roughly 300 MB/s; gRPC's own compression is never used, since it would run in the event
+loop.
 """
 
 from __future__ import annotations
@@ -38,16 +39,14 @@ def decompress(codec: pb.Codec, raw_bytes: int, data: bytes) -> bytes:
         except lz4.block.LZ4BlockError as error:
             raise JournalCorrupt(f"a batch cannot be unpacked: {error}") from error
     else:
-        raise JournalCorrupt(
-            f"a batch is packed in a way ({codec}) that this version does not know"
-        )
+        raise JournalCorrupt(f"a batch is packed in an unknown way ({codec})")
     if len(raw) != raw_bytes:
         raise JournalCorrupt(f"a batch has {len(raw)} bytes, announced were {raw_bytes}")
     return raw
 
 
 def _shrinks(data: bytes) -> bool:
-    """Three slices tell enough: they cost some microseconds, a whole incompressible batch 0.3 ms."""
+    """Three slices tell enough: they cost some microseconds, a whole batch in vain 0.3 ms."""
     if len(data) <= _SLICE * _SLICES:
         return True
     middle = (len(data) - _SLICE) // 2

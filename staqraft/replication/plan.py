@@ -1,12 +1,12 @@
 """What a standby does with an active's offer (PURE): resume, reconcile first, or refuse.
 
-The rule: history is a line of epochs, each beginning at a record number that Raft keeps. A standby's
-last durable record is on the active's history if its epoch is of that line and the record comes
-before the start of every later epoch (in the active's own: not behind what the active has). Every,
-not only the next: a forced takeover by a replica that was behind begins its epoch at a lower number
-than the epoch before, and so gives up part of an older one too. The standby can resume if, besides,
-what follows is still in the active's journal. Everything else needs a comparison of the trees; that
-is not an error, so the reason is a sentence for the operator.
+The rule: history is a line of epochs, each beginning at a record number that Raft keeps. A
+standby's last durable record is on the active's history if its epoch is of that line and the record
+comes before the start of every later epoch (in the active's own: not behind what the active has).
+Every, not only the next: a forced takeover by a replica that was behind begins its epoch at a lower
+number than the epoch before, and so gives up part of an older one too. The standby can resume if,
+besides, what follows is still in the active's journal. Everything else needs a comparison of the
+trees; that is not an error, so the reason is a sentence for the operator.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _refusal(offer: Offer, holding: Holding) -> Refuse | None:
     if offer.node == holding.node:
         return Refuse(
             RefusalKind.IDENTITY,
-            f"the caller says that it is {offer.node}, which is this node: compare the configurations",
+            f"the caller says that it is {offer.node}, which is this node: compare the files",
         )
     if offer.epoch < holding.epoch:
         return Refuse(

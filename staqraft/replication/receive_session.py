@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from staqraft.errors import JournalFull, StaleEpoch, StaqraftError
 from staqraft.model import Epoch, Position
 from staqraft.replication.messages import EOF, from_position, to_position
-from staqraft.replication.plan import Offer, Reconcile, Refuse, RefusalKind, Resume, plan
+from staqraft.replication.plan import Offer, Reconcile, RefusalKind, Refuse, Resume, plan
 from staqraft.replication.session import HEARTBEAT_MS, BatchHead, ReceiveOrder, Violation
 from staqraft.replication.status import State
 from staqraft.replication.tasks import first_ended

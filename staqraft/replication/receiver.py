@@ -18,7 +18,7 @@ import grpc.aio
 from staqraft.errors import JournalBusy, JournalError, JournalFull, ReplicationError, StaqraftError
 from staqraft.model import Epoch, GroupId, NodeId, Position
 from staqraft.replication.messages import EOF, from_hello, refusal
-from staqraft.replication.plan import Holding, Offer, Refuse, RefusalKind, plan
+from staqraft.replication.plan import Holding, Offer, RefusalKind, Refuse, plan
 from staqraft.replication.problems import Problems
 from staqraft.replication.receive_session import Broken, Context, ReceiveSession, Refused
 from staqraft.replication.status import PeerStatus, State

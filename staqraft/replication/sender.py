@@ -1,16 +1,14 @@
 """The active's end of the stream: for each peer, one session at a time over the best ring there is.
 
-The journal is the send buffer: while a write is pending nothing is read, so what gathers meanwhile
-goes out as one batch. At the journal's end reading happens in the event loop (the pages were written
-a moment ago; a thread hop would cost more than the read); behind it, in the executor and one batch
-ahead, so that disk, lz4 and network work at the same time.
+A session that ends, for whatever reason, is followed by another within half a second. While it runs
+over a ring that is not the preferred one, the preferred is tried each second beside it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,28 +18,24 @@ import grpc
 import grpc.aio
 
 from staqraft.config.schema import Replication, Ring
-from staqraft.errors import JournalError, StaqraftError
-from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed, bounds
-from staqraft.journal.doorbell import RECHECK_MS
-from staqraft.model import ORIGIN, Epoch, EpochStart, GroupId, NodeId, Position
-from staqraft.replication import frame
-from staqraft.replication.messages import EOF, from_position, to_hello, to_position
+from staqraft.errors import StaqraftError
+from staqraft.journal.cursor import Cursor, bounds
+from staqraft.model import Epoch, EpochStart, GroupId, NodeId, Position
+from staqraft.replication.messages import to_hello, to_position
 from staqraft.replication.plan import Offer
 from staqraft.replication.problems import Problems
-from staqraft.replication.session import BATCH_BYTES, HEARTBEAT_MS, SendWindow
+from staqraft.replication.send_session import Call, Ended, SendSession, wait
 from staqraft.replication.status import PeerStatus, State
-from staqraft.replication.tasks import first_ended, never, on_disk
+from staqraft.replication.tasks import never, on_disk
 from staqraft.wire.v1 import replication_pb2 as pb
 from staqraft.wire.v1 import replication_pb2_grpc as pb_grpc
 
 logger = logging.getLogger(__name__)
 
 CONNECT_MS = 500
-FINISH_MS = 500
 BACKOFF_MS = (20, 100, 250, 500)
 PREFERRED_CHECK_MS = 1000
 
-Call = Any  # grpc.aio.StreamStreamCall: the generated stubs are not typed
 Dial = Callable[[Ring], grpc.aio.Channel]
 
 
@@ -55,14 +49,6 @@ class Active:
     epoch: Epoch
     epoch_starts: tuple[EpochStart, ...]
     version: str
-
-
-class Ended(Exception):
-    """A session is over. `problem` is a sentence, or empty when there is nothing to report."""
-
-    def __init__(self, problem: str = "") -> None:
-        super().__init__(problem)
-        self.problem = problem
 
 
 class PeerSender:
@@ -102,7 +88,7 @@ class PeerSender:
         self._news.set()
 
     async def wait_durable(self, position: Position) -> Position | None:
-        """What is durable at the peer, as soon as that is at least `position`; None: stopped before."""
+        """What is durable at the peer, once that is at least `position`; None: stopped before."""
         if self.status.durable >= position:
             return self.status.durable
         waiter: asyncio.Future[Position | None] = asyncio.get_running_loop().create_future()
@@ -122,7 +108,7 @@ class PeerSender:
                 streamed = await self._one_session()
                 failures = 0 if streamed else min(failures + 1, len(BACKOFF_MS) - 1)
                 if not self._stopping.is_set() and self._warm is None:
-                    await _wait(self._stopping, BACKOFF_MS[failures])
+                    await wait(self._stopping, BACKOFF_MS[failures])
         finally:
             await self._cool()
             for _, waiter in self._waiters:
@@ -134,7 +120,7 @@ class PeerSender:
     async def _one_session(self) -> bool:
         """True when the standby let us stream, however it ended."""
         channel: grpc.aio.Channel | None = None
-        session: _Session | None = None
+        session: SendSession | None = None
         try:
             channel, call, session = await self._connect()
             await session.run(call)
@@ -154,7 +140,7 @@ class PeerSender:
         if problem:
             self._problems.set(f"peer-{self.status.node}", problem)
 
-    async def _connect(self) -> tuple[grpc.aio.Channel, Call, _Session]:
+    async def _connect(self) -> tuple[grpc.aio.Channel, Call, SendSession]:
         """The first ring over which the peer takes our call; Ended says of each why not."""
         warm, self._warm = self._warm, None
         ways = [(ring, None) for ring in self._rings]
@@ -177,7 +163,7 @@ class PeerSender:
                 await channel.close(None)
                 raise
             else:
-                return channel, call, _Session(self, ring)
+                return channel, call, SendSession(self, ring)
         raise Ended(f"{self.status.node} cannot be reached: {'; '.join(problems)}")
 
     # --- for the session -------------------------------------------------------------------------
@@ -290,249 +276,6 @@ class PeerSender:
         warm, self._warm = self._warm, None
         if warm is not None:
             await warm[1].close(None)
-
-
-class _Session:
-    """One call: Hello, the standby's answer, then records and acknowledgements until it ends.
-
-    One task reads and one writes for the whole call, since grpc.aio cancels a call when a pending
-    read or write of it is cancelled: leaving on purpose is done by the writer, with Finish.
-    """
-
-    def __init__(self, sender: PeerSender, ring: Ring) -> None:
-        self.window: SendWindow | None = None
-        self._sender = sender
-        self._ring = ring
-        self._heard_ms = self._beat_ms = sender.now_ms()
-        self._leaving: str | None = None
-
-    async def run(self, call: Call) -> None:
-        """Raises Ended, or what the call raises."""
-        sender = self._sender
-        sender.update(ring=self._ring.name)
-        try:
-            offer = await sender.offer()
-            await first_ended(
-                self._read_all(call),
-                self._write_all(call, offer),
-                self._watch(),
-                self._leave_when(_reason_of(sender.stopping, lambda: sender.stop_reason)),
-                self._leave_when(sender.better_ring(self._ring)),
-            )
-        except asyncio.InvalidStateError as error:
-            # grpc.aio says so when one writes to a call that has ended; its status says why.
-            raise Ended(
-                f"{sender.status.node} ended the session: {await call.details()}"
-            ) from error
-        finally:
-            call.cancel()
-
-    async def _watch(self) -> None:
-        """Ends the session when the peer is silent for too long."""
-        sender = self._sender
-        limit_ms = sender.settings.dead_peer_ms
-        while True:
-            silent_ms = sender.now_ms() - self._heard_ms
-            if silent_ms >= limit_ms:
-                raise Ended(
-                    f"{sender.status.node} has been silent for {silent_ms} ms over ring "
-                    f"{self._ring.name} ({self._ring.address}): is it, or the network, down?"
-                )
-            await asyncio.sleep((limit_ms - silent_ms) / 1000)
-
-    async def _leave_when(self, reason: Coroutine[Any, Any, str]) -> None:
-        """Has the writer say Finish; gives the standby a moment to confirm."""
-        self._leaving = await reason
-        self._sender.news.set()
-        await asyncio.sleep(FINISH_MS / 1000)
-        logger.info(f"{self._sender.status.node} did not confirm the end of the session in time")
-        raise Ended
-
-    # --- from the standby ------------------------------------------------------------------------
-
-    async def _read_all(self, call: Call) -> None:
-        after = await self._answer(call)
-        sender = self._sender
-        window_bytes = sender.settings.window_bytes
-        self.window = SendWindow(after=after, window_bytes=window_bytes)
-        sender.update(state=State.CATCHING_UP, objects_done=0, objects_total=0)
-        sender.acknowledged(after, sender.status.applied, self._heard_ms)
-        sender.healthy()
-        sender.news.set()
-        logger.info(
-            f"sending to {sender.status.node} over ring {self._ring.name} what follows {after}"
-        )
-        await self._acks(call, self.window)
-
-    async def _answer(self, call: Call) -> Position:
-        sender = self._sender
-        while True:
-            response = await self._read(call)
-            match response.WhichOneof("message"):
-                case "resume":
-                    return from_position(response.resume.after)
-                case "reconciling":
-                    progress = response.reconciling
-                    if sender.status.state is not State.RECONCILING:
-                        text = f"{sender.status.node} compares its trees first: {progress.reason}"
-                        logger.info(text)
-                    sender.healthy()
-                    sender.update(
-                        state=State.RECONCILING,
-                        durable=ORIGIN,
-                        heard_ms=self._heard_ms,
-                        objects_done=progress.objects_done,
-                        objects_total=progress.objects_total,
-                    )
-                case other:
-                    raise Ended(f"{sender.status.node} answered our Hello with {other}")
-
-    async def _acks(self, call: Call, window: SendWindow) -> None:
-        sender = self._sender
-        while True:
-            response = await self._read(call)
-            if response.WhichOneof("message") != "ack":
-                raise Ended(
-                    f"{sender.status.node} sent {response.WhichOneof('message')} in between"
-                )
-            full = window.full
-            durable = from_position(response.ack.durable)
-            applied = from_position(response.ack.applied)
-            wrong = window.on_ack(durable=durable, applied=applied)
-            if wrong is not None:
-                raise Ended(f"{sender.status.node} contradicts itself: {wrong.reason}")
-            sender.acknowledged(durable, applied, self._heard_ms)
-            sender.update(state=State.STREAMING if window.streaming else State.CATCHING_UP)
-            if full and not window.full:
-                sender.news.set()
-
-    async def _read(self, call: Call) -> pb.ReplicateResponse:
-        """The next message; Ended for a refusal and for the end of the call."""
-        name = self._sender.status.node
-        response = await call.read()
-        if response is EOF:
-            if self._leaving is not None:
-                raise Ended
-            details = await call.details() or "it closed the connection"
-            raise Ended(f"{name} ended the session: {details}")
-        self._heard_ms = self._sender.now_ms()
-        message: pb.ReplicateResponse = response
-        if message.WhichOneof("message") == "refusal":
-            raise Ended(f"{name} refused: {message.refusal.reason}")
-        return message
-
-    # --- to the standby --------------------------------------------------------------------------
-
-    async def _write_all(self, call: Call, offer: Offer) -> None:
-        """Beats until the standby says from where (it may compare for hours), then sends records."""
-        sender = self._sender
-        await call.write(sender.hello(offer))
-        while self.window is None and self._leaving is None:
-            sender.news.clear()
-            await _wait(sender.news, RECHECK_MS)
-            await self._beat(call, offer.last)
-        if self.window is not None:
-            await self._send(call, self.window)
-        await call.write(pb.ReplicateRequest(finish=pb.Finish(reason=self._leaving or "")))
-        await call.done_writing()
-        await never()  # the reader or the clock ends it
-
-    async def _beat(self, call: Call, last: Position) -> None:
-        now_ms = self._sender.now_ms()
-        if now_ms - self._beat_ms >= HEARTBEAT_MS:
-            self._beat_ms = now_ms
-            await call.write(self._sender.heartbeat(last))
-
-    async def _send(self, call: Call, window: SendWindow) -> None:
-        """Records, until it is time to leave."""
-        sender = self._sender
-        cursor = sender.cursor(window.sent)
-        ahead: asyncio.Task[_Prepared | None] | None = None
-        try:
-            while self._leaving is None:
-                sender.news.clear()
-                prepared = await ahead if ahead else await self._prepare(cursor, window)
-                ahead = None
-                if prepared is None:
-                    if not sender.news.is_set():
-                        await _wait(sender.news, RECHECK_MS)
-                    await self._beat(call, window.sent)
-                    continue
-                found, raw_bytes = prepared.frames, len(prepared.frames.data)
-                window.on_sent(last=found.last, records=found.records, raw_bytes=raw_bytes)
-                if window.budget > BATCH_BYTES:
-                    ahead = asyncio.ensure_future(self._prepare(cursor, window))
-                self._beat_ms = sender.now_ms()
-                await call.write(prepared.request)
-                sender.update(
-                    raw_bytes=sender.status.raw_bytes + raw_bytes,
-                    wire_bytes=sender.status.wire_bytes + prepared.wire_bytes,
-                )
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-                await asyncio.gather(ahead, return_exceptions=True)
-            cursor.close()
-
-    async def _prepare(self, cursor: Cursor, window: SendWindow) -> _Prepared | None:
-        """The next batch, packed; None when there is none or the window is full."""
-        budget = window.budget
-        if not budget:
-            return None
-        policy = self._sender.settings.compression
-        if budget > BATCH_BYTES or not window.streaming:
-            found = await self._sender.disk(lambda: _read_batch(cursor, budget, policy))
-        else:
-            found = _read_batch(cursor, budget, policy)
-        match found:
-            case _Prepared():
-                return found
-            case None:
-                window.nothing_to_send()
-                return None
-            case Corrupt():
-                end = (await self._sender.offer()).last
-                self._sender.unreadable(max(end, found.after))
-                raise Ended(f"{found.reason} {self._sender.status.node} will compare its trees.")
-            case Trimmed():
-                raise Ended(f"{self._sender.status.node} fell behind: {found.reason}")
-        raise AssertionError(found)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    frames: Frames
-    request: pb.ReplicateRequest
-    wire_bytes: int
-
-
-def _read_batch(cursor: Cursor, budget: int, policy: str) -> _Prepared | Trimmed | Corrupt | None:
-    found = cursor.read(budget)
-    if not isinstance(found, Frames):
-        return found
-    codec, packed = frame.compress(found.data, policy)
-    batch = pb.Batch(
-        first=to_position(found.first),
-        last=to_position(found.last),
-        records=found.records,
-        codec=codec,
-        raw_bytes=len(found.data),
-        frames=packed,
-    )
-    return _Prepared(frames=found, request=pb.ReplicateRequest(batch=batch), wire_bytes=len(packed))
-
-
-async def _wait(event: asyncio.Event, timeout_ms: int) -> None:
-    try:
-        async with asyncio.timeout(timeout_ms / 1000):  # wait_for would make a task each time
-            await event.wait()
-    except TimeoutError:
-        return
-
-
-async def _reason_of(event: asyncio.Event, reason: Callable[[], str]) -> str:
-    await event.wait()
-    return reason()
 
 
 def _why(error: BaseException) -> str:

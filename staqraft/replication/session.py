@@ -1,7 +1,7 @@
 """The bookkeeping of one session, at both ends (PURE): window, acknowledgements, order, epochs.
 
-What the other side may not say is returned as a Violation with the refusal that it deserves; nothing
-here raises.
+What the other side may not say is returned as a Violation with the refusal that it deserves;
+nothing here raises.
 """
 
 from __future__ import annotations

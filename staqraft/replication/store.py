@@ -1,7 +1,8 @@
 """The standby's journal as sessions use it: one disk thread owns it, opens it, and opens it anew.
 
-Beside the journal stands a marker file while a comparison of the trees was begun and is not finished:
-until then the trees are neither of the old history nor of the new one, and no crash may hide that.
+Beside the journal stands a marker file while a comparison of the trees was begun and is not
+finished: until then the trees are neither of the old history nor of the new one, and no crash may
+hide that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two small tools for sessions: the first of several coroutines to end, and work on the disk thread."""
+"""Small tools for sessions: the first of several coroutines to end, and work on the disk thread."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class FakeData:
         self.position = Position(epoch, starts[-1].seq)
         return True
 
-    async def finish(self, epoch: Epoch) -> Position:
+    async def finish(self, epoch: Epoch, *, accept_loss: bool) -> Position:
         self.role = "finished"
         return self.position
 

@@ -67,6 +67,12 @@ class DataNode:
             self.processes[name].send_signal(signal.SIGKILL)
             self.processes[name].wait()
 
+    def damage_index(self) -> None:
+        path = self.config.group_dir(MAIL) / "index.sqlite"
+        path.write_bytes(b"no database" * 1000)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
     async def stop(self) -> None:
         for process in self.processes.values():
             process.terminate()
@@ -101,10 +107,12 @@ class DataNode:
             await self._stream_role(wanted)
         return answer
 
-    async def finish(self, epoch: int) -> Position:
+    async def finish(self, epoch: int, *, accept_loss: bool) -> Position:
         await self._stream_role(pb.RoleAssignment(role=pb.WORKER_ROLE_IDLE, epoch=epoch))
         answer = await self.trees.FinishApplying(
-            pb.FinishApplyingRequest(epoch=epoch), timeout=PATIENCE_S, wait_for_ready=True
+            pb.FinishApplyingRequest(epoch=epoch, accept_data_loss=accept_loss),
+            timeout=PATIENCE_S,
+            wait_for_ready=True,
         )
         return from_position(answer.position)
 
@@ -153,7 +161,8 @@ class DataPair:
     async def promote(self, new: DataNode, old: DataNode | None = None) -> None:
         """`new` becomes active in the next epoch, `old` (if it lives) its standby."""
         self.epoch += 1
-        position = await new.finish(self.epoch)
+        # As the decision core does: before the first epoch there is nothing to lose.
+        position = await new.finish(self.epoch, accept_loss=not self.starts)
         start = EpochStart(epoch=Epoch(self.epoch), seq=position.seq + 1)
         self.starts = (*self.starts, start)
         answer = await new.assign(pb.WORKER_ROLE_ACTIVE, self.epoch, self.starts, new.node)

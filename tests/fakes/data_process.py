@@ -18,8 +18,9 @@ def run(process: str, base: str, node: str, port: str, *keys: str) -> int:
     ca, certificate, key = (Path(path) for path in keys)
     files = Tls(ca=ca, certificate=certificate, key=key)
     config = lab_config(Path(base), NodeId(node), int(port), files=files)
-    worker = trees_worker if process == "trees" else stream_worker
-    return worker.main(config, MAIL)
+    if process == "trees":
+        return trees_worker.main(config, MAIL)
+    return stream_worker.main(config, MAIL)
 
 
 if __name__ == "__main__":

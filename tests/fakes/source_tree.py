@@ -135,7 +135,7 @@ class SourceTree:
         self.tell_parent(path)
 
     def symlink(self, path: bytes, target: bytes) -> None:
-        os.symlink(target, self._full(path))
+        os.symlink(target, self._full(path))  # noqa: PTH211
         self.tell(path)
         self.tell_parent(path)
 
@@ -154,7 +154,7 @@ class SourceTree:
     def remove(self, path: bytes) -> None:
         full = self._full(path)
         if os.path.isdir(full) and not os.path.islink(full):  # noqa: PTH112, PTH114
-            for name in sorted(os.listdir(full)):
+            for name in sorted(os.listdir(full)):  # noqa: PTH208
                 self.remove(path + b"/" + name)
             os.rmdir(full)  # noqa: PTH106
         else:
@@ -200,7 +200,7 @@ class SourceTree:
 
     def _free(self, dice: random.Random) -> bytes:
         directory = dice.choice(self._directories())
-        taken = {p for p in self._paths(lambda _p: True)}
+        taken = set(self._paths(lambda _p: True))
         while True:
             name = b"%c%d" % (dice.choice(b"abcd"), dice.randrange(40))
             path = directory + b"/" + name if directory else name
@@ -225,7 +225,7 @@ class SourceTree:
             self.change(path, at, dice.randbytes(dice.randrange(1, 4096)))
 
     def _random_move(self, dice: random.Random) -> None:
-        movable = [p for p in self._paths(lambda _p: True)]
+        movable = self._paths(lambda _p: True)
         if not movable:
             return
         source = dice.choice(movable)

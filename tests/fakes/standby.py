@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Standby:
     """One tree and its index; `restart` is what a kill -9 and a new start do."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path, state: Path | None = None) -> None:
+        self.base = state or base
         self.path = base / "tree"
         self.path.mkdir(parents=True, exist_ok=True)
         self._open()

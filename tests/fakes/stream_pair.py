@@ -35,7 +35,7 @@ from staqraft.daemon.stream_worker import StreamWorker
 from staqraft.journal.doorbell import Doorbell, bell_path
 from staqraft.journal.journal import Journal
 from staqraft.journal.record import Record
-from staqraft.model import Epoch, EpochStart, NodeId, NodeRole, Position
+from staqraft.model import ORIGIN, Epoch, EpochStart, NodeId, NodeRole, Position
 from staqraft.replication.messages import from_position, to_position, to_starts
 from staqraft.wire.v1 import data_worker_pb2 as pb
 from staqraft.wire.v1 import data_worker_pb2_grpc as pb_grpc
@@ -98,9 +98,9 @@ def lab_config(
 class FakeTrees(pb_grpc.TreesWorkerServiceServicer):
     """A trees process: `position` is what a reconcile ends with."""
 
-    position: Position = Position()
+    position: Position = ORIGIN
     needs_reconcile: str = ""
-    applied: Position = Position()
+    applied: Position = ORIGIN
     reconciled: list[pb.ReconcileRequest] = field(default_factory=list)
     may_finish: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -247,7 +247,7 @@ async def pair(
     b_limits: Limits | None = None,
     b_base: Path | None = None,
 ) -> AsyncIterator[Pair]:
-    """Two idle replicas. `b_base`: where the second keeps its journal, for instance a small disk."""
+    """Two idle replicas. `b_base`: where the second keeps its journal, say on a small disk."""
     with tempfile.TemporaryDirectory(prefix="sr-") as directory:  # unix sockets want short paths
         base, port = Path(directory), free_port()
         config_a = lab_config(base, A, port, replication=replication, limits=limits)

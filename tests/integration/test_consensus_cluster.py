@@ -74,7 +74,11 @@ class Member:
 
 
 class Cluster:
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, preferred: dict[NodeId, tuple[schema.Ring, ...]] | None = None
+    ) -> None:
+        """`preferred`: rings that come before a node's own."""
+        self.preferred = preferred or {}
         certs.init(directory / "ca", CLUSTER)
         self.directory = directory
         self.port = free_port()
@@ -93,7 +97,10 @@ class Cluster:
             name: schema.Node(
                 id=name,
                 role=NodeRole.WITNESS if name == W else NodeRole.REPLICA,
-                rings=(schema.Ring(name="service", address=address),),
+                rings=(
+                    *self.preferred.get(name, ()),
+                    schema.Ring(name="service", address=address),
+                ),
             )
             for name, address in ADDRESS.items()
         }
@@ -122,8 +129,10 @@ class Cluster:
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Cluster]:
-    cluster = Cluster(directory)
+async def running(
+    directory: Path, preferred: dict[NodeId, tuple[schema.Ring, ...]] | None = None
+) -> AsyncIterator[Cluster]:
+    cluster = Cluster(directory, preferred)
     try:
         for node in ADDRESS:
             await cluster.start(node)
@@ -135,7 +144,7 @@ async def running(directory: Path) -> AsyncIterator[Cluster]:
 async def until(condition: Callable[[], bool], limit_s: float = 10) -> None:
     """Waits for what no event tells: beliefs about leaders and sessions."""
     async with asyncio.timeout(limit_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a belief changes without an event
             await asyncio.sleep(0.002)
 
 
@@ -183,7 +192,7 @@ async def test_every_member_proposes_and_every_member_is_told(tmp_path: Path) ->
         await until(lambda: all(len(times) == 3 for times in told.values()))
         assert texts(cluster.members[A]) == ["of a", "of b", "of w"]
         spread = max(max(t) - min(t) for t in zip(*told.values(), strict=True))
-        print(f"\nall members are told within {spread * 1000:.1f} ms of the first")
+        print(f"\nall members are told within {spread * 1000:.1f} ms of the first")  # noqa: T201 - figures
         for member in cluster.members.values():
             took = []
             for _ in range(100):
@@ -192,7 +201,7 @@ async def test_every_member_proposes_and_every_member_is_told(tmp_path: Path) ->
                 took.append((time.perf_counter() - begun) * 1000)
             took.sort()
             role = "leader" if member is leader else "follower"
-            print(f"commit from {member.node} ({role}): p50 {took[50]:.2f} p99 {took[98]:.2f} ms")
+            print(f"commit from {member.node} ({role}): p50 {took[50]:.2f} p99 {took[98]:.2f} ms")  # noqa: T201 - figures
 
 
 async def test_a_lease_is_renewed_by_compare_and_set(tmp_path: Path) -> None:
@@ -224,11 +233,11 @@ async def test_the_leader_dies_and_comes_back(tmp_path: Path) -> None:
         begun = time.perf_counter()
         await leader.stop()
         await write(survivor, "without it")
-        print(f"\nfirst commit {(time.perf_counter() - begun) * 1000:.0f} ms after the stop began")
+        print(f"\nfirst commit {(time.perf_counter() - begun) * 1000:.0f} ms after the stop began")  # noqa: T201 - figures
         back = await cluster.start(leader.node)
         begun = time.perf_counter()
         await until(lambda: "without it" in texts(back))
-        print(f"back and caught up after {(time.perf_counter() - begun) * 1000:.0f} ms")
+        print(f"back and caught up after {(time.perf_counter() - begun) * 1000:.0f} ms")  # noqa: T201 - figures
         await write(back, "again")
         assert texts(back) == ["before", "without it", "again"]
 
@@ -261,6 +270,34 @@ async def test_without_a_majority_the_outcome_is_unknown(tmp_path: Path) -> None
         assert not a.group.status().has_quorum
         await cluster.start(B)
         await write(a, "two are enough")
+
+
+async def test_a_cut_ring_is_replaced_by_another(tmp_path: Path) -> None:
+    """b dials a on two rings; nobody answers on the preferred one."""
+    dead = schema.Ring(name="sync", address="127.0.0.99")
+    async with running(tmp_path, {A: (dead,)}) as cluster:
+        await agreed(cluster)
+        await write(cluster.members[B], "by the other ring")
+
+
+async def test_a_certificate_that_comes_late_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = Cluster(tmp_path)
+    try:
+        await cluster.start(A)
+        config = cluster.config(B)
+        member = cluster.members[B] = Member(config)
+        hidden = config.tls.key.rename(tmp_path / "hidden")
+        await member.group.start()
+        await until(lambda: "b.key" in caplog.text)
+        assert not member.group.status().reachable
+        hidden.rename(config.tls.key)
+        await until(lambda: A in member.group.status().reachable)
+        await write(member, "connected")
+        await member.group.stop()
+    finally:
+        await cluster.stop()
 
 
 # --- strangers ----------------------------------------------------------------------------------
@@ -326,6 +363,6 @@ async def test_a_member_that_talks_nonsense_is_dropped_and_heard_again(tmp_path:
         nonsense = pb.Envelope(apply_command=pb.ApplyCommand(command=b"\x02\x80\x02}q\x00."))
         session = cluster.members[B].group._transport._sessions[A]
         session.push(nonsense)
-        await until(lambda: session._closed.is_set())
+        await until(session._closed.is_set)
         await until(lambda: B in a.group.status().reachable)
         await write(cluster.members[B], "forgiven")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,7 +14,7 @@ import pytest
 from fakes.pki import cluster_pki, new_pki
 from fakes.records import LAB, MAIL, deliveries, delivery, positions, read_all
 from fakes.small_disk import fill, small_disk
-from fakes.stream_pair import A, B, FIRST_EPOCH, Pair, Replica, pair, until
+from fakes.stream_pair import FIRST_EPOCH, A, B, Pair, Replica, pair, until
 from staqraft.config.schema import Journal as Limits
 from staqraft.config.schema import Replication, Tls
 from staqraft.journal import segment
@@ -191,7 +187,11 @@ async def test_a_comparison_that_was_cut_off_is_begun_again_even_after_a_restart
         both.b.trees.needs_reconcile = "the index is new"
         both.b.trees.may_finish.clear()
         await both.b.be_standby()
-        await until(lambda: in_state(both.a, pb.SESSION_STATE_RECONCILING), "it compares")
+
+        async def halfway() -> bool:
+            return (await both.a.session()).objects_done == 5
+
+        await until(halfway, "it compares")
         await both.b.be_idle()
         both.b.trees.needs_reconcile = ""  # the trees process may have forgotten, we must not
         both.b.trees.may_finish.set()
@@ -469,7 +469,8 @@ async def test_strangers_are_not_let_in(tmp_path: Path) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await call.read()  # type: ignore[attr-defined]
             assert error.value.code() is grpc.StatusCode.UNAVAILABLE
-        for files in (cluster_pki(LAB).node("w"), cluster_pki(LAB).admin()):  # not for the likes of them
+        pki = cluster_pki(LAB)
+        for files in (pki.node("w"), pki.admin()):  # known, but not for the likes of them
             async with speaker(both.b, files) as call:
                 with pytest.raises(grpc.aio.AioRpcError) as error:
                     await call.read()  # type: ignore[attr-defined]
@@ -498,57 +499,6 @@ async def test_the_other_ring_is_used_while_the_preferred_one_is_away() -> None:
         last = both.a.write(deliveries(101, 100))
         await both.a.acknowledged(B, last)
         assert same(both)
-
-
-# --- a frozen peer ------------------------------------------------------------------------------
-
-
-STANDBY_PROCESS = """
-import asyncio, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[5])
-from fakes.pki import Pki
-from fakes.stream_pair import B, Replica, lab_config
-
-async def main():
-    files = Pki(Path(sys.argv[3]), "lab").node("b")
-    replica = Replica(lab_config(Path(sys.argv[1]), B, int(sys.argv[2]), files=files))
-    await replica.start()
-    await replica.be_standby()
-    print("ready", flush=True)
-    await asyncio.sleep(60)
-
-asyncio.run(main())
-"""
-
-
-async def test_a_frozen_standby_is_noticed_within_a_second_and_a_half() -> None:
-    async with pair() as both:
-        await both.b.crash()
-        base = both.a.config.state_dir.parent
-        argv = (
-            *(sys.executable, "-c", STANDBY_PROCESS, str(base), str(both.a.config.ports.data)),
-            *(str(cluster_pki(LAB).directory), "", str(Path(__file__).parents[1])),
-        )
-        process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
-        try:
-            assert process.stdout is not None
-            assert await process.stdout.readline() == b"ready\n"
-            await both.a.be_active()
-            await until(lambda: in_state(both.a, STREAMING), "the standby follows")
-            os.kill(process.pid, signal.SIGSTOP)
-            frozen = time.monotonic()
-            await until(lambda: in_state(both.a, DISCONNECTED), "it is noticed")
-            took = time.monotonic() - frozen
-            problem = (await both.a.session()).problem
-            assert took < 1.5, (took, problem)
-            os.kill(process.pid, signal.SIGCONT)
-            await until(lambda: in_state(both.a, STREAMING), "it follows again")
-            last = both.a.write(deliveries(1, 10))
-            await both.a.acknowledged(B, last)
-        finally:
-            process.kill()
-            await process.wait()
 
 
 async def test_large_records_pass() -> None:

@@ -24,8 +24,8 @@ async def test_it_prints_latency_and_throughput(capsys: pytest.CaptureFixture[st
         busy = await _at_a_thousand_a_second(both)
         records_s = await _in_bulk(both)
         with capsys.disabled():
-            print(f"\nack idle: {_figures(idle)}; at 1,000 records/s: {_figures(busy)}")
-            print(f"4 KiB records, journalled to durable on the standby: {records_s:,.0f}/s")
+            print(f"\nack idle: {_figures(idle)}; at 1,000 records/s: {_figures(busy)}")  # noqa: T201
+            print(f"4 KiB records, journalled to durable on the standby: {records_s:,.0f}/s")  # noqa: T201
         assert statistics.median(idle) < 0.1
         assert (await both.a.session()).state == pb.SESSION_STATE_STREAMING
 

@@ -15,6 +15,9 @@ from fakes.data_pair import data_pair
 from fakes.source_tree import SourceTree
 from fakes.stream_pair import until
 from staqraft.model import Epoch
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+ACTIVE = pb.WORKER_ROLE_ACTIVE
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
 
@@ -53,6 +56,28 @@ async def test_a_copy_changes_a_failover_and_a_return_with_own_versions() -> Non
         await pair.promote(pair.a, pair.b)
         SourceTree(pair.a.tree).live(random.Random(4), 40)
         await pair.settle(pair.a, pair.b)
+
+
+@needs_root
+async def test_a_damaged_index_is_rebuilt_on_either_side() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        pair.b.kill("trees")
+        pair.b.damage_index()
+        pair.b.start("trees")
+        await pair.follow(pair.b, pair.a)
+        await pair.settle(pair.a, pair.b)
+
+        pair.a.kill("trees")
+        pair.a.damage_index()
+        pair.a.start("trees")
+        answer = await pair.a.assign(ACTIVE, pair.epoch, pair.starts, pair.a.node)
+        assert not answer.needs_new_epoch
+        (pair.a.tree / "d1" / "f1").write_bytes(b"changed")
+        await pair.settle(pair.a, pair.b)
+        assert await pair.b.quarantine() == []
 
 
 @needs_root
@@ -107,7 +132,7 @@ async def test_an_active_that_is_killed_goes_on_in_its_epoch() -> None:
         (pair.a.tree / "meanwhile").write_bytes(b"x")
         (pair.a.tree / "d1" / "f1").unlink()
         pair.a.start("trees")
-        answer = await pair.a.assign(1 + 1, pair.epoch, pair.starts, pair.a.node)
+        answer = await pair.a.assign(ACTIVE, pair.epoch, pair.starts, pair.a.node)
         assert not answer.needs_new_epoch
         await pair.settle(pair.a, pair.b)
 

@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--from", dest="sender", metavar="HOST", help="only what this host sends"
         )
+        command.add_argument("--port", type=int, help="only TCP packets to this port")
     power = commands.add_parser("power", help="cut a host's power, or give it back")
     power.add_argument("state", choices=("on", "off"))
     power.add_argument("host")
@@ -98,9 +99,9 @@ def _execute(arguments: argparse.Namespace) -> int:
                 [*lab.enter(arguments.host), *argv], env=lab.environment(terminal), check=False
             ).returncode
         case "cut":
-            Lab.open().cut(arguments.link, arguments.sender)
+            Lab.open().cut(arguments.link, arguments.sender, arguments.port)
         case "heal":
-            Lab.open().heal(arguments.link, arguments.sender)
+            Lab.open().heal(arguments.link, arguments.sender, arguments.port)
         case "power" if arguments.state == "on":
             Lab.open().power_on(arguments.host)
         case _:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from lab import requirements
 from lab.cluster import Cluster
 from lab.errors import LabError, MissingError
 from lab.figures import idle_use, live_latency
@@ -71,7 +72,7 @@ def _input(story: Story, tell: Teller) -> None:
     tell.say(
         "2",
         f"written on {story.active} in {boottime() - begun:.1f} s: {site['files']} files of the"
-        f" Python library; {mail['delivered']} mails delivered, {mail['flagged']} flagged,"
+        f" Python's library; {mail['delivered']} mails delivered, {mail['flagged']} flagged,"
         f" {mail['moved']} moved, {mail['deleted']} deleted; {mbox['appended']} appended to an"
         f" mbox; a passwd-like file replaced {accounts['replaced']} times",
     )
@@ -171,6 +172,7 @@ def _place(*, keep: bool) -> Path:
 
 @contextmanager
 def _own_lab(*, keep: bool) -> Iterator[Lab]:
+    requirements.check()
     lab = Lab.create(_place(keep=keep))
     try:
         yield lab
@@ -213,7 +215,7 @@ def main() -> int:
         print(f"demo: FAILED after {tell.elapsed_s:.1f} s: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("demo: interrupted; the lab is gone", file=sys.stderr)
+        print("demo: interrupted", file=sys.stderr)
         return 130
     tell.say("", "every step held")
     return 0

@@ -64,6 +64,7 @@ class Lab:
             switch = processes.boot(spec, directory / "switch.log", None)
         except BaseException:
             disks.remove(place)
+            shutil.rmtree(directory, ignore_errors=True)
             raise
         lab = cls(directory, State(switch=switch, disks=str(place), images=images))
         try:
@@ -277,13 +278,13 @@ class Lab:
 
     # --- cables -------------------------------------------------------------------------------
 
-    def cut(self, link: str, sender: str | None = None) -> None:
-        """Cuts a link (see `network`), or only what `sender` says over it."""
-        self.network.cut(Link.parse(link), sender)
+    def cut(self, link: str, sender: str | None = None, port: int | None = None) -> None:
+        """Cuts a link (see `network`), or only what `sender` says over it, or only a TCP port."""
+        self.network.cut(Link.parse(link), sender, port)
 
-    def heal(self, link: str, sender: str | None = None) -> None:
+    def heal(self, link: str, sender: str | None = None, port: int | None = None) -> None:
         """Undoes `cut`."""
-        self.network.heal(Link.parse(link), sender)
+        self.network.heal(Link.parse(link), sender, port)
 
     def status(self) -> dict[str, Any]:
         """Everything about the lab, for people and scripts."""
@@ -301,7 +302,7 @@ class Lab:
                 for name in HOSTS
             },
             "unplugged": self.network.unplugged(),
-            "dropped": [f"{source} -> {target}" for source, target in self.network.drops()],
+            "dropped": [str(drop) for drop in self.network.drops()],
         }
 
 

@@ -6,6 +6,7 @@ A link is named
   `a-b`, `a-b:sync`    the path between two hosts, on all their common networks or on one: frames
                        are dropped in the switch, both keep their carrier and reach all others.
 With a sender, only frames that this host sends are lost (a one-way cut); carriers stay.
+With a port, only TCP packets to that port are lost, as by a firewall with a rule too many.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from lab.layout import HOSTS, NETWORKS, SERVICE, SYNC, Host
 TABLE = """
 table bridge lab {
     set cut { type ifname . ifname; }
+    set cut_port { type ifname . ifname . inet_service; }
     chain forward {
         type filter hook forward priority 0; policy accept;
         iifname . oifname @cut counter drop
+        iifname . oifname . tcp dport @cut_port counter drop
     }
 }
 """
@@ -73,6 +76,37 @@ class Link:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Frames from one port of the switch to another, all or those to a TCP port, are lost."""
+
+    source: str
+    target: str
+    port: int | None = None
+
+    @property
+    def nft_set(self) -> str:
+        return "cut" if self.port is None else "cut_port"
+
+    @property
+    def nft_element(self) -> str:
+        pair = f'"{self.source}" . "{self.target}"'
+        return pair if self.port is None else f"{pair} . {self.port}"
+
+    def __str__(self) -> str:
+        what = "" if self.port is None else f" (TCP port {self.port})"
+        return f"{self.source} -> {self.target}{what}"
+
+
+def _is_pulled(link: Link, sender: str | None, port: int | None) -> bool:
+    """A cut of whole cables, in the physical way."""
+    return len(link.ends) < 2 and sender is None and port is None
+
+
+def _drops(link: Link, sender: str | None, port: int | None) -> list[Drop]:
+    return [Drop(source, target, port) for source, target in link.directions(sender)]
+
+
 class Network:
     """Commands to the switch, whose network namespace is that of process `switch`."""
 
@@ -117,27 +151,30 @@ class Network:
         """Takes the switch's ends away, some of which the kernel may have removed with the host."""
         self._ip([f"link delete {host.port(network)}" for network in host.networks], force=True)
 
-    def cut(self, link: Link, sender: str | None = None) -> None:
+    def cut(self, link: Link, sender: str | None = None, port: int | None = None) -> None:
         """See the module."""
         self._check_sender(link, sender)
-        if len(link.ends) < 2 and sender is None:
+        if _is_pulled(link, sender, port):
             self._set_ports(link, "down")
         else:
-            self._nft("add", link.directions(sender))
+            self._nft("add", _drops(link, sender, port))
 
-    def heal(self, link: Link, sender: str | None = None) -> None:
+    def heal(self, link: Link, sender: str | None = None, port: int | None = None) -> None:
         """Undoes cuts of this link; others that concern the same hosts stay."""
         self._check_sender(link, sender)
-        if len(link.ends) < 2 and sender is None:
+        if _is_pulled(link, sender, port):
             self._set_ports(link, "up")
         present = set(self.drops())
-        self._nft("delete", [pair for pair in link.directions(sender) if pair in present])
+        self._nft("delete", [drop for drop in _drops(link, sender, port) if drop in present])
 
-    def drops(self) -> list[tuple[str, str]]:
-        """(from port, to port) of all directions in which frames are dropped now."""
-        output = json.loads(self._run(["nft", "-j", "list", "set", "bridge", "lab", "cut"]))
-        found = next(item["set"] for item in output["nftables"] if "set" in item)
-        return [(e["concat"][0], e["concat"][1]) for e in found.get("elem", [])]
+    def drops(self) -> list[Drop]:
+        """All directions in which frames are dropped now."""
+        found = []
+        for name in ("cut", "cut_port"):
+            output = json.loads(self._run(["nft", "-j", "list", "set", "bridge", "lab", name]))
+            listed = next(item["set"] for item in output["nftables"] if "set" in item)
+            found += [Drop(*element["concat"]) for element in listed.get("elem", [])]
+        return found
 
     def unplugged(self) -> list[str]:
         """Ports of hosts with power whose cable is out."""
@@ -159,10 +196,13 @@ class Network:
         present = {entry["ifname"] for entry in json.loads(self._run(["ip", "-j", "link", "show"]))}
         self._ip([f"link set {port} {state}" for port in link.ports() if port in present])
 
-    def _nft(self, operation: str, pairs: list[tuple[str, str]]) -> None:
-        if pairs:
-            elements = ", ".join(f'"{source}" . "{target}"' for source, target in pairs)
-            self._run(["nft", "-f", "-"], f"{operation} element bridge lab cut {{ {elements} }}\n")
+    def _nft(self, operation: str, drops: list[Drop]) -> None:
+        lines = [
+            f"{operation} element bridge lab {drop.nft_set} {{ {drop.nft_element} }}"
+            for drop in drops
+        ]
+        if lines:
+            self._run(["nft", "-f", "-"], "\n".join(lines) + "\n")
 
     def _ip(self, lines: list[str], *, namespace: int | None = None, force: bool = False) -> None:
         argv = ["ip", *(["-force"] if force else []), "-batch", "-"]

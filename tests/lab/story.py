@@ -24,6 +24,7 @@ from lab.observers import Observer, probe_http, watch_arp
 from lab.prober import Record
 from lab.processes import wait_until
 
+STREAM_PORT = 7410  # journal records to the standby; Raft and the lease use another
 SHOWN = 8  # differences that a failed comparison names
 UNSENT = {  # end of the path of what the workload's `unsent` writes -> words that are in it
     b"odd/private": b"changed a moment before",
@@ -144,11 +145,11 @@ class Story:
         loser, winner = self.active, other(self.active)
         with probe_http(self.lab) as prober:
             time.sleep(1.0)  # the client is served a while
-            self.lab.cut(f"{loser}-{winner}")
+            self.lab.cut(f"{loser}-{winner}", port=STREAM_PORT)
             self.write("unsent")
             time.sleep(0.15)  # the loser's capture sees them, its journal has them, nobody else can
             at = self.lab.power_off(loser)
-            self.lab.heal(f"{loser}-{winner}")
+            self.lab.heal(f"{loser}-{winner}", port=STREAM_PORT)
             takeover = self._taken_over(prober, loser, winner, at)
         self.expect_equal(
             self.snapshots, self.trees_of(winner), f"{loser} at its last barrier and {winner}"

@@ -196,6 +196,19 @@ def test_a_mute_host_hears_and_is_not_heard(lab: Lab) -> None:
     assert arrives(lab, "w", "a")
 
 
+def test_a_cut_port_takes_nothing_else_with_it(lab: Lab) -> None:
+    server = begin(lab, "b", ACCEPT, HOSTS["b"].address())
+    connect = [sys.executable, "-c", CONNECT, HOSTS["b"].address()]
+    lab.cut("a-b", port=81)
+    with pytest.raises(subprocess.TimeoutExpired):
+        lab.run("a", connect, timeout_s=0.5)
+    assert arrives(lab, "a", "b")
+    lab.heal("a-b", port=81)
+    assert lab.status()["dropped"] == []
+    lab.run("b", ["kill", *lab.run("b", ["pgrep", "-f", "create_server"]).stdout.split()])
+    server.communicate()
+
+
 def test_a_pulled_cable_takes_the_carrier_away(lab: Lab) -> None:
     lab.cut("sync")
     for name in ("a", "b"):

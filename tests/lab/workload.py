@@ -20,6 +20,7 @@ ACCOUNTS = Path("/srv/etc")
 USERS = ("anna", "bert", "cleo", "dora", "emil")
 INDEX = "<!doctype html><title>StaqRaft lab</title><p>It is served.</p>\n"
 
+SITE_FILES = 2000
 Counts = dict[str, int]
 
 
@@ -51,10 +52,15 @@ def sync_directory(path: Path) -> None:
 
 
 def web() -> Counts:
-    """The Python standard library as a web site, and things that only careful tools keep."""
-    source = Path(sysconfig.get_path("stdlib"))
-    skip = shutil.ignore_patterns("__pycache__", "site-packages", "dist-packages", "config-*")
-    shutil.copytree(source, WEB / "python", symlinks=True, ignore=skip)
+    """Python's library and packages as a web site, and things that only careful tools keep."""
+    _copy_site(Path(sysconfig.get_path("stdlib")), WEB / "python")
+    packages = sorted(
+        path for path in Path(sysconfig.get_path("purelib")).iterdir() if path.is_dir()
+    )
+    for package in packages:  # Debian's library alone has some hundred files only
+        if _count_files(WEB) >= SITE_FILES:
+            break
+        _copy_site(package, WEB / "packages" / package.name)
     (WEB / "index.html").write_text(INDEX, encoding="utf-8")
     odd = WEB / "odd"
     odd.mkdir(mode=0o2750)
@@ -73,7 +79,16 @@ def web() -> Counts:
     os.utime(odd / "sparse", ns=(1, 981_173_106_123_456_789))
     (odd / "private").write_bytes(b"mode 0600\n")
     (odd / "private").chmod(0o600)
-    return {"files": sum(len(files) for _, _, files in os.walk(WEB))}
+    return {"files": _count_files(WEB)}
+
+
+def _copy_site(source: Path, target: Path) -> None:
+    skip = shutil.ignore_patterns("__pycache__", "*-packages", "config-*", "*.so*")
+    shutil.copytree(source, target, symlinks=True, ignore=skip)
+
+
+def _count_files(root: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(root))
 
 
 def deliver(box: Path, unique: str, content: bytes) -> Path:

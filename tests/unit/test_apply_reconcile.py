@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,8 +203,6 @@ def test_a_quarantine_on_another_filesystem_keeps_content_and_metadata(tmp_path:
     source = SourceTree(tmp_path / "tree")
     source.write(b"f", b"content")
     source.touch(b"f", 0o640, 77)
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir=shm) as elsewhere:
         quarantine = Quarantine(Path(elsewhere), lambda: NOW_MS)
         kept = quarantine.keep(source.root, b"f", reason="test", epoch=Epoch(3))

@@ -15,6 +15,8 @@ import pytest
 from fakes.source_tree import TREE, SourceTree
 from fakes.standby import Standby
 from lab.compare import differences, manifest
+from staqraft.apply.observe import identity_of, look, metadata_at
+from staqraft.capture.objects import read_state
 from staqraft.errors import ApplyError, PathEscape
 from staqraft.journal.record import Inline, Metadata, MovedFrom, ObjectType, Record, Remove, Upsert
 from staqraft.model import Epoch, Position
@@ -82,6 +84,27 @@ def test_every_kind_of_object_arrives_with_all_its_metadata(
     assert_equal(source, standby)
     assert (standby.path / "sparse").stat().st_blocks * 512 < 100_000
     assert standby.applier.healed == 0
+
+
+@needs_root
+def test_capture_and_apply_see_the_same_metadata(tmp_path: Path) -> None:
+    """Else a standby would find differences where there are none."""
+    file = tmp_path / "f"
+    file.write_bytes(b"x")
+    os.setxattr(file, "user.colour", b"blue")
+    os.setxattr(file, "trusted.overlay.opaque", b"y")
+    (tmp_path / "link").symlink_to("f")
+    os.setxattr(tmp_path / "link", "trusted.note", b"1", follow_symlinks=False)
+    os.mkfifo(tmp_path / "fifo")
+    directory = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    for name in (b"f", b"link", b"fifo"):
+        found = look(directory, name)
+        captured = read_state(directory, name)
+        assert found is not None
+        assert captured is not None
+        assert metadata_at(directory, name, found) == captured.metadata
+        assert identity_of(found) == captured.identity
+    os.close(directory)
 
 
 def test_an_attribute_that_went_away_goes_away(source: SourceTree, standby: Standby) -> None:

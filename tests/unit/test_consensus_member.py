@@ -345,6 +345,16 @@ def test_a_leader_without_space_is_replaced(world: World) -> None:
     world.commit(B, "goes on")
 
 
+def test_a_command_for_a_leader_without_a_session_is_not_forgotten(world: World) -> None:
+    world.lead(A)
+    world.inbox[B] += [Disconnected(A)]
+    world.submit(B, "for a leader that cannot be reached")
+    world.step()
+    world.step()
+    assert world.members[B].leader is None
+    assert Failure.NOT_TAKEN in world.failures
+
+
 def test_a_vote_survives_a_crash(world: World) -> None:
     world.lead(A)
     term = world.members[B].term

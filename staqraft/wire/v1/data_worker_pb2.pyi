@@ -71,10 +71,12 @@ class CaptureBarrierResponse(_message.Message):
     def __init__(self, position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
 
 class FinishApplyingRequest(_message.Message):
-    __slots__ = ("epoch",)
+    __slots__ = ("epoch", "accept_data_loss")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_DATA_LOSS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
-    def __init__(self, epoch: _Optional[int] = ...) -> None: ...
+    accept_data_loss: bool
+    def __init__(self, epoch: _Optional[int] = ..., accept_data_loss: _Optional[bool] = ...) -> None: ...
 
 class FinishApplyingResponse(_message.Message):
     __slots__ = ("position",)

@@ -1,0 +1,20 @@
+"""A whole cluster in one process, in virtual time, from one seed.
+
+Real: `RaftMember` with PySyncObj inside, the decision core of both replicas, the replicated state
+machine, `VipHolder`, the codecs, the plan of a stream session, and for a share of the seeds the log
+on SQLite. Modelled: what lies outside (`network`, `machine`, `disks`, `kernel`), and the glue that
+is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon`).
+
+    options   a seed becomes a plan: which faults, when, on whom (swarm testing)
+    faults    what each kind of fault does to the world, and undoes
+    world     puts the parts together, runs the plan, heals, and waits for peace
+    checks    what must be true after every event; knows nothing of the workload
+    workload  applications that write, and ask for barriers; knows nothing of the checks
+    mutations the guards, taken out one at a time: a simulator has to be able to fail
+
+Everything random comes from the seed: the plan from one generator, the world from another, so that
+a plan with faults left out (`shrink`) still makes sense. Nothing depends on the order of a set.
+
+True time is an integer of microseconds that no host can see. Each host has clocks of its own
+(offset, drift), and the checks judge by true time. `scripts/simulate --help` says how to run it.
+"""

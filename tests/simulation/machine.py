@@ -1,0 +1,79 @@
+"""A machine's clocks, and a process that can be stopped, continued and killed."""
+
+from __future__ import annotations
+
+from simulation.schedule import MS, Action, Schedule
+
+
+class Clock:
+    """The clocks of one machine: a speed of their own, and no relation to any other's."""
+
+    def __init__(self, schedule: Schedule, *, drift_ppm: int, offset_us: int) -> None:
+        self._schedule = schedule
+        self.rate = 1 + drift_ppm / 1_000_000
+        self._offset_us = offset_us
+        self._asleep_us = 0  # by so much CLOCK_MONOTONIC is behind
+        self._slept_at: int | None = None
+
+    def boot_ms(self) -> int:
+        """CLOCK_BOOTTIME: goes on while the machine sleeps."""
+        return int(self._schedule.now * self.rate + self._offset_us) // MS
+
+    def monotonic_s(self) -> float:
+        """CLOCK_MONOTONIC: does not."""
+        now = self._schedule.now * self.rate + self._offset_us - self._asleep_us
+        return now / 1_000_000
+
+    def true_us(self, duration_ms: float) -> int:
+        """How long, truly, this machine takes to count a duration."""
+        return int(duration_ms * MS / self.rate)
+
+    def slept(self, duration_us: int) -> None:
+        """The machine was suspended for so long."""
+        self._asleep_us += int(duration_us * self.rate)
+
+
+class Process:
+    """What belongs to one life of a process: its timers end with it and wait while it is stopped."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.alive = True
+        self._stops = 0
+        self._backlog: list[Action] = []
+
+    @property
+    def stopped(self) -> bool:
+        return self._stops > 0
+
+    def after(self, delay_us: int, action: Action) -> None:
+        """`action` happens then, or as soon as the process runs again, or never."""
+        self._schedule.after(delay_us, lambda: self.do(action))
+
+    def do(self, action: Action) -> None:
+        """Now, or as soon as the process runs again, or never."""
+        if not self.alive:
+            return
+        if self._stops:
+            self._backlog.append(action)
+        else:
+            action()
+
+    def kill(self) -> None:
+        self.alive = False
+        self._backlog.clear()
+
+    def stop(self) -> None:
+        """SIGSTOP; stops add up (the machine's and its own)."""
+        self._stops += 1
+
+    def resume(self) -> None:
+        self._stops = max(0, self._stops - 1)
+        while self._backlog and self.alive and not self._stops:
+            waiting, self._backlog = self._backlog, []
+            for at, action in enumerate(waiting):
+                if self._stops:  # stopped again by what it did
+                    self._backlog = waiting[at:] + self._backlog
+                    return
+                if self.alive:
+                    action()

@@ -1,0 +1,102 @@
+"""The thread that ticks the Raft members: woken, staggered, isolated, late."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from staqraft.consensus.ticker import RaftTicker
+
+
+class Ticked:
+    """Counts its ticks; says when it had enough."""
+
+    def __init__(self, name: str, *, wanted: int = 1, wish_s: float = 60.0) -> None:
+        self.name = name
+        self.ticks = 0
+        self.wish_s = wish_s
+        self.wanted = wanted
+        self.enough = threading.Event()
+
+    def tick(self) -> float:
+        self.ticks += 1
+        if self.ticks >= self.wanted:
+            self.enough.set()
+        return self.wish_s
+
+
+class Broken(Ticked):
+    def tick(self) -> float:
+        super().tick()
+        raise RuntimeError("broken by the test")
+
+
+class Slow(Ticked):
+    def __init__(self, go_on: threading.Event) -> None:
+        super().__init__("slow")
+        self.go_on = go_on
+
+    def tick(self) -> float:
+        super().tick()
+        self.go_on.wait(5)
+        return 60.0
+
+
+def test_a_member_is_ticked_when_it_wishes_and_when_it_is_woken() -> None:
+    ticker, eager, idle = RaftTicker(), Ticked("eager", wanted=5, wish_s=0.0), Ticked("idle")
+    ticker.add(eager, shortest_s=0.001, late_s=10)
+    ticker.add(idle, shortest_s=0.001, late_s=10)
+    assert eager.enough.wait(5)
+    assert idle.enough.wait(5)
+    idle.enough.clear()
+    ticker.wake(idle)
+    assert idle.enough.wait(5)
+    assert idle.ticks == 2
+    for member in (eager, idle):
+        ticker.remove(member)
+
+
+def test_a_member_that_fails_does_not_stop_another_and_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ticker, broken = RaftTicker(), Broken("broken", wanted=5)
+    healthy = Ticked("healthy", wanted=5, wish_s=0.0)
+    ticker.add(broken, shortest_s=0.001, late_s=10)
+    ticker.add(healthy, shortest_s=0.001, late_s=10)
+    assert broken.enough.wait(5)
+    assert healthy.enough.wait(5)
+    ticker.remove(broken)
+    ticker.remove(healthy)
+    said = [record for record in caplog.records if "broken failed" in record.getMessage()]
+    assert len(said) == 1
+
+
+def test_a_late_tick_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    now = [0.0]
+    ticker, member = RaftTicker(clock=lambda: now[0]), Ticked("default", wanted=2)
+    ticker.add(member, shortest_s=0.0, late_s=0.1)
+    while member.ticks < 1:
+        member.enough.wait(0.001)
+    now[0] = 100.0
+    ticker.wake(member)
+    assert member.enough.wait(5)
+    assert ticker.late_ticks(member) == 1
+    ticker.remove(member)
+    assert "40000 ms late" in caplog.text
+
+
+def test_a_removed_member_is_not_being_ticked_any_more() -> None:
+    go_on = threading.Event()
+    ticker, slow = RaftTicker(), Slow(go_on)
+    ticker.add(slow, shortest_s=0.001, late_s=10)
+    assert slow.enough.wait(5)
+    removal = threading.Thread(target=ticker.remove, args=(slow,))
+    removal.start()
+    assert removal.is_alive()
+    go_on.set()
+    removal.join(5)
+    assert not removal.is_alive()
+    assert slow.ticks == 1
