@@ -24,7 +24,7 @@ from staqraft.capture.transfer import Transfer
 from staqraft.capture.watcher import Batch, MakeSource, Watcher, cookie_directories
 from staqraft.config.schema import Tree
 from staqraft.errors import BarrierTimeout, JournalFull
-from staqraft.index import IndexFull
+from staqraft.index import RESERVED_PREFIX, IndexFull
 from staqraft.model import Epoch, Position
 
 logger = logging.getLogger(__name__)
@@ -326,7 +326,7 @@ class Capture:
         self._missing.add(name)
         path = self._watcher.trees[name].path
         try:
-            empty = not any(path.iterdir())
+            empty = _is_empty(path)
         except OSError:
             self._report(f"root {name}", self._watcher.root_problem(name))
             return
@@ -349,9 +349,11 @@ class Capture:
             return known
         problem = self._watcher.root_problem(tree)
         if not problem and self._index.totals(tree).objects > _FEW:
-            with os.scandir(self._watcher.trees[tree].path) as listing:
-                if next(listing, None) is None:
+            try:
+                if _is_empty(self._watcher.trees[tree].path):
                     problem = self._emptied(tree)
+            except OSError as error:
+                problem = f"the root of tree {tree} cannot be read ({error.strerror})"
         self._report(f"root {tree}", problem)
         self._removable[tree] = not problem
         return not problem
@@ -372,3 +374,9 @@ class Capture:
         elif self._problems.get(key) != problem:
             self._problems[key] = problem
             logger.warning("Capture: %s.", problem)
+
+
+def _is_empty(root: Path) -> bool:
+    """Whether nothing but StaqRaft's own is there."""
+    with os.scandir(root) as listing:
+        return all(os.fsencode(item.name).startswith(RESERVED_PREFIX) for item in listing)

@@ -63,11 +63,13 @@ class Differences:
         self._may_remove = may_remove
         self._report = report
         self._now_ms = now_ms
+        self._in_passing = 0  # what was done under names that files had only for a moment
 
     def journal(self, batch: Batch) -> None:
         """Journals everything in the batch. Raises JournalFull, IndexFull; then do it all again."""
         self._folders.begin()
         self._files.told_others = False
+        self._in_passing = 0
         for moved in batch.moved:
             self._directory_moved(moved)
         found = self._look([*batch.dirty, *self._other_names(batch.inodes)])
@@ -126,11 +128,14 @@ class Differences:
                     self._unreachable(place)
                 continue
             now = look(fd, place.name)
+            gone = now is None
             if now is not None and self._is_out(place, path, now):
                 now = None
             entry = self._index.get(place.tree, path)
             if now is not None or entry is not None:
                 found[place.tree, path] = _Found(place, path, now, entry)
+            elif gone and not place.flags & dirty.CREATED:
+                self._in_passing |= place.flags & _REWRITTEN
             if entry is not None and (now is None or now.st_ino != entry.identity.ino):
                 self._mark_other_names(place.tree, entry)
             if place.name and place.flags & (_STRUCTURAL | dirty.SCANNED):
@@ -197,6 +202,7 @@ class Differences:
             or entry.metadata.type is not ObjectType.DIRECTORY
             or above is None
             or above.metadata.type is not ObjectType.DIRECTORY
+            or moved.source.startswith(moved.target + b"/")
         ):
             self._scanner.add(moved.directory, deep=True)  # not known there: as new here
             return
@@ -235,6 +241,7 @@ class Differences:
             if source is not None and not onto_directory:
                 # What was done to it under its former name is to be looked at under the new one.
                 done = flags.get((item.place.tree, source), 0) & _REWRITTEN & ~dirty.CREATED
+                done |= self._in_passing
                 item.place = replace(item.place, flags=item.place.flags | done)
                 by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
         for tree, moves in by_tree.items():

@@ -115,6 +115,8 @@ class Structure:
         self._free(directory, parent, name)
         self._active.discard(directory)
         del self._moving[directory]
+        if not self._map.has(directory):
+            return  # it was below something that left; it is found anew at its place
         if (
             not self._map.has(parent)
             or parent.is_within(directory)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +17,16 @@ from staqraft.errors import ConfigError, StaqraftError
 from staqraft.logs import setup
 from staqraft.model import GroupId, NodeId
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the process until it is told to stop; returns the exit code."""
     options = _parser().parse_args(arguments)
     node = None if options.node is None else NodeId(options.node)
     setup()
+    if options.parent is not None and not end_with(options.parent):
+        return 0  # the daemon that wanted this process is gone already
     try:
         config = load(options.config, node)
         setup(config.log_level)
@@ -43,6 +50,17 @@ def _run(process: str, config: Config, group: GroupId) -> int:
     return run_stream(config, group)
 
 
+def end_with(parent: int) -> bool:
+    """Lets the kernel send SIGTERM when the daemon dies, however it dies; False if it has.
+
+    A process that outlives its daemon would hold the journal and the sockets of its successor.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    return os.getppid() == parent
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="staqraft-data",
@@ -60,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--group", required=True, help="the group")
     parser.add_argument("--node", help="this node, if the configuration does not say it")
+    parser.add_argument("--parent", type=int, metavar="PID", help="the daemon to end with")
     return parser
 
 

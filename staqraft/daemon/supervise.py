@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def worker_argv(process: str, group: GroupId, config: str, node: str) -> tuple[s
     """The command line of a data worker's process."""
     return (
         *(sys.executable, "-m", "staqraft.cli.data", process),
-        *("--config", config, "--group", group, "--node", node),
+        *("--config", config, "--group", group, "--node", node, "--parent", str(os.getpid())),
     )
 
 

@@ -72,7 +72,7 @@ def _input(story: Story, tell: Teller) -> None:
     tell.say(
         "2",
         f"written on {story.active} in {boottime() - begun:.1f} s: {site['files']} files of the"
-        f" Python's library; {mail['delivered']} mails delivered, {mail['flagged']} flagged,"
+        f" Python library; {mail['delivered']} mails delivered, {mail['flagged']} flagged,"
         f" {mail['moved']} moved, {mail['deleted']} deleted; {mbox['appended']} appended to an"
         f" mbox; a passwd-like file replaced {accounts['replaced']} times",
     )

@@ -96,7 +96,7 @@ class Worker:
         self._peer_of = peer_of
         self._sync_us = sync_us
         self._order: ReceiveOrder | None = None
-        self._sent = 0
+        self._sent = -1  # up to here; before the standby's answer nothing is sent
         process.after(int(network.rng.random() * _LOOK_US), self._look)
 
     # --- roles ------------------------------------------------------------------------------------
@@ -196,6 +196,7 @@ class Worker:
             lambda: other._ended(session),
         )
         self.session = session
+        self._sent = -1
         session.send(self.me, offer)
 
     def _first(self) -> Position:
@@ -208,8 +209,6 @@ class Worker:
         """What the standby has not been sent, while a session runs."""
         records = self.journal.records
         if self.session is None or self._sent < 0 or self._sent >= len(records):
-            return
-        if not self.peer.durable and self._sent == 0 and not self.peer.heard_us:
             return
         batch = records[self._sent :]
         self.session.send(self.me, (self._sent, batch))

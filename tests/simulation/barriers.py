@@ -1,0 +1,77 @@
+"""An application's barrier: mirrors `staqraft.daemon.barriers.barrier`, step by step.
+
+Position first; then every replica that is in sync or about to be; then that set again; then Raft,
+whether this node's record is current; then whether the epoch is still the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from simulation.daemon import Answer, Daemon
+from simulation.schedule import MS
+from simulation.worker import Worker
+from staqraft.decision import insync
+from staqraft.decision.phases import CAPTURED
+from staqraft.model import Epoch, NodeId, Position, ReadBarrier
+
+_LIMIT_MS: Final = 5000
+_LOOK_US: Final = 20 * MS  # the real one is woken; this looks again
+
+Reached = Callable[[Position], None]
+
+
+def active_epoch(daemon: Daemon) -> Epoch | None:
+    """The epoch in which this node may answer a barrier."""
+    state = daemon.core
+    return state.record.epoch if state.phase in CAPTURED and state.mine else None
+
+
+def must_confirm(daemon: Daemon) -> frozenset[NodeId]:
+    """The replicas, besides this one, that a barrier waits for now."""
+    return insync.barrier_peers(daemon.core)
+
+
+def confirm_with_raft(daemon: Daemon, answer: Callable[[Answer], None]) -> None:
+    """A linearizable read: this node's record is current."""
+    daemon.propose(ReadBarrier(node=daemon.me), answer)
+
+
+class Barrier:
+    """One call. `reached` is called if it is acknowledged to the application."""
+
+    def __init__(self, daemon: Daemon, worker: Worker, reached: Reached) -> None:
+        self._daemon = daemon
+        self._worker = worker
+        self._reached = reached
+        self._epoch = active_epoch(daemon)
+        self._position: Position | None = None
+        self._confirmed: frozenset[NodeId] = frozenset()
+        self._deadline_ms = daemon.clock.boot_ms() + _LIMIT_MS
+        self._waits_for_raft = False
+        if self._epoch is not None:
+            daemon.process.after(2 * MS, self._begin)
+
+    def _begin(self) -> None:
+        if self._worker.process.alive and not self._worker.process.stopped:
+            self._position = self._worker.barrier()
+        if self._position is not None:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until everybody who must has acknowledged the position."""
+        assert self._position is not None
+        if self._worker.peer.durable >= self._position:
+            self._confirmed |= frozenset(self._daemon.core.settings.peers)
+        missing = must_confirm(self._daemon) - self._confirmed
+        if not missing:
+            confirm_with_raft(self._daemon, self._raft_said)
+        elif self._daemon.clock.boot_ms() < self._deadline_ms and self._worker.process.alive:
+            self._daemon.process.after(_LOOK_US, self._wait)
+
+    def _raft_said(self, answer: Answer) -> None:
+        if isinstance(answer, str) or active_epoch(self._daemon) != self._epoch:
+            return
+        assert self._position is not None
+        self._reached(self._position)

@@ -1,0 +1,283 @@
+"""What must be true, judged by true time and by those who see all hosts. Knows of no workload.
+
+The numbers are those of the invariants in the design: 1 one lease, 2 one address, 3 epochs grow,
+4 nothing acknowledged is lost, 5 promotion from the in-sync set, 6 fenced before the address is
+taken, 7 a returning active overwrites nothing. R are Raft's own: one vote and one leader a term,
+equal logs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from simulation.schedule import MS, Action, Schedule
+from staqraft.consensus.codec import KIND_NO_OP
+from staqraft.consensus.member import RaftMember
+from staqraft.decision import events as on
+from staqraft.decision.invariants import violations
+from staqraft.decision.phases import ADDRESSED, HOLDING, Phase
+from staqraft.decision.state import GroupState
+from staqraft.model import (
+    NO_EPOCH,
+    ClusterRecord,
+    Command,
+    DataRole,
+    Epoch,
+    GroupId,
+    GroupRecord,
+    NodeId,
+    Position,
+)
+from staqraft.replication.plan import Offer
+from staqraft.wire.v1 import raft_pb2 as pb
+
+if TYPE_CHECKING:
+    from simulation.daemon import Daemon
+    from simulation.host import Host
+
+_GROUP = GroupId("default")
+_NONE = GroupRecord()
+_AWAKE_US = 1_000 * MS  # so long after it woke, a machine may take to notice that it slept
+
+
+class Violation(AssertionError):  # noqa: N818 - what is found, not what went wrong
+    """A broken invariant. `rule` names it."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(f"{rule}: {what}")
+        self.rule = rule
+
+
+class Checks:
+    """Sees everything. Every method is a fact that somebody tells."""
+
+    def __init__(self, schedule: Schedule, *, tracing: bool) -> None:
+        self._schedule = schedule
+        self.trace: list[str] = []
+        self.tracing = tracing
+        self.hosts: dict[NodeId, Host] = {}
+        self.notes: Counter[str] = Counter()
+        self.transitions: Counter[tuple[Phase, Phase]] = Counter()
+        self._log: dict[int, bytes] = {}
+        self._records: dict[int, GroupRecord] = {}
+        self._votes: dict[tuple[NodeId, int], NodeId] = {}
+        self._leaders: dict[int, NodeId] = {}
+        self._acknowledged: set[int] = set()
+        self._forced = False
+        self._exempt: dict[NodeId, int] = {}  # machines that slept, until when
+        self.acknowledgements = 0
+        self.takeovers = 0
+
+    @property
+    def now(self) -> int:
+        return self._schedule.now
+
+    def later(self, delay_us: int, action: Action) -> None:
+        self._schedule.after(delay_us, action)
+
+    def say(self, text: str) -> None:
+        if self.tracing:
+            self.trace.append(f"{self.now / 1_000_000:11.6f} {text}")
+
+    def note(self, what: str) -> None:
+        self.notes[what] += 1
+
+    # --- Raft -------------------------------------------------------------------------------------
+
+    def applied(
+        self, me: NodeId, index: int, command: bytes, before: ClusterRecord, after: ClusterRecord
+    ) -> None:
+        known = self._log.setdefault(index, command)
+        if known is not command and known != command:
+            raise Violation("R equal logs", f"{me} applies another entry {index} than others did")
+        if command == KIND_NO_OP:
+            return
+        old, new = before.groups.get(_GROUP, _NONE), after.groups.get(_GROUP, _NONE)
+        seen = self._records.setdefault(index, new)
+        if seen is not new and seen != new:
+            raise Violation("R equal states", f"{me} has another record at entry {index}: {new}")
+        if old is not new and old.epoch != new.epoch:
+            self._promoted(me, old, new)
+        if new.switchover is not None and new.switchover.forced:
+            self._forced = True
+
+    def _promoted(self, me: NodeId, old: GroupRecord, new: GroupRecord) -> None:
+        if new.epoch != old.epoch + 1:
+            raise Violation("3 epochs grow", f"on {me} epoch {new.epoch} follows {old.epoch}")
+        assert new.active is not None
+        forced = old.switchover is not None and old.switchover.forced
+        fine = old.epoch == NO_EPOCH or new.active in old.in_sync or new.active == old.active
+        if not (fine or forced):
+            members = ", ".join(sorted(old.in_sync))
+            raise Violation("5 in-sync", f"{new.active} was promoted; in sync were {members}")
+
+    def loaded(self, me: NodeId, record: ClusterRecord) -> None:
+        new = record.groups.get(_GROUP, _NONE)
+        known = self._records.get(record.log_index)
+        if known is not None and known != new:
+            raise Violation("R equal states", f"the snapshot of {me} differs: {new}")
+
+    def stepped(self, member: RaftMember) -> None:
+        if member.leads:
+            known = self._leaders.setdefault(member.term, member.me)
+            if known != member.me:
+                raise Violation("R one leader", f"{known} and {member.me} lead term {member.term}")
+
+    def sent(self, me: NodeId, to: NodeId, envelopes: Iterable[pb.Envelope]) -> None:
+        for envelope in envelopes:
+            match envelope.WhichOneof("message"):
+                case "response_vote":
+                    self._voted(me, envelope.response_vote.term, to)
+                case "request_vote":
+                    self._voted(me, envelope.request_vote.term, me)
+                case _:
+                    pass
+
+    def _voted(self, me: NodeId, term: int, candidate: NodeId) -> None:
+        known = self._votes.setdefault((me, term), candidate)
+        if known != candidate:
+            raise Violation("R one vote", f"{me} votes for {known} and {candidate} in term {term}")
+
+    def offended(self, me: NodeId, by: NodeId, reason: str) -> None:
+        self.note("offence")
+        self.say(f"{me}: {by} offends: {reason}")
+        if "contradicts entry" in reason:
+            raise Violation("R equal logs", f"{me} of {by}: {reason}")
+
+    # --- the decision core ------------------------------------------------------------------------
+
+    def holds(self, daemon: Daemon | None) -> bool:
+        """Whether this host relies on the lease at this instant, by its own clock."""
+        if daemon is None:
+            return False
+        core = daemon.core
+        return core.phase in HOLDING and core.lease.held(daemon.clock.boot_ms())
+
+    def decided(self, daemon: Daemon, before: GroupState, event: on.Event) -> None:
+        after = daemon.core
+        if isinstance(event, on.RecordObserved) and event.record.epoch < before.record.epoch:
+            raise Violation("3 epochs grow", f"{daemon.me} sees {event.record.epoch} after newer")
+        for broken in violations(after, daemon.clock.boot_ms()):
+            raise Violation("core", f"{daemon.me}: {broken}")
+        if after.phase is not before.phase:
+            self._entered(daemon, before)
+        if after.phase in HOLDING and (
+            before.phase not in HOLDING or before.lease is not after.lease
+        ):
+            self._one_lease(daemon)
+
+    def _entered(self, daemon: Daemon, before: GroupState) -> None:
+        after = daemon.core
+        self.transitions[before.phase, after.phase] += 1
+        if self.tracing:
+            why = f" ({after.reason})" if after.reason != before.reason else ""
+            epoch = after.record.epoch
+            self.say(f"{daemon.me}: {before.phase.value} -> {after.phase.value} e{epoch}{why}")
+        if after.phase in {Phase.FINISHING, Phase.OPENING} and before.phase is not Phase.FINISHING:
+            self._fenced(daemon)
+        if after.phase is Phase.ACTIVE:
+            self._serves(daemon.me)
+
+    def _one_lease(self, daemon: Daemon) -> None:
+        if not self.holds(daemon):
+            return
+        for host in self.hosts.values():
+            if host.daemon is not daemon and self.holds(host.daemon):
+                raise Violation("1 one lease", f"{daemon.me} and {host.me} hold it")
+
+    def _fenced(self, daemon: Daemon) -> None:
+        """It goes on as if the loser were fenced: is it?"""
+        for host in self.hosts.values():
+            if host.me == daemon.me or host.daemon is daemon:
+                continue
+            if self.holds(host.daemon):
+                raise Violation("6 fenced", f"{daemon.me} goes on, and {host.me} holds a lease")
+            if host.kernel.present and not self._may_linger(host.me):
+                raise Violation("6 fenced", f"{daemon.me} goes on, and {host.me} has the address")
+
+    def answered_fence(self, daemon: Daemon, *, let_go: bool) -> None:
+        if not let_go:
+            return
+        host = self.hosts[daemon.me]
+        if self.holds(daemon) or host.kernel.present or daemon.core.phase in ADDRESSED:
+            raise Violation("6 fenced", f"{daemon.me} says that it let go, and did not")
+
+    def proposed(self, me: NodeId, command: Command) -> None:
+        if self.tracing and type(command).__name__ not in {"Renew", "NoteEvent"}:
+            self.say(f"{me}: proposes {command}")
+
+    # --- addresses --------------------------------------------------------------------------------
+
+    def address_taken(self, me: NodeId) -> None:
+        for host in self.hosts.values():
+            if host.me != me and host.kernel.present and not self._may_linger(host.me):
+                raise Violation("2 one address", f"{me} takes it, and {host.me} has it")
+        host = self.hosts[me]
+        if host.daemon is not None and not self._may_linger(me):
+            self._ends_in_time(host, host.daemon)
+
+    def _ends_in_time(self, host: Host, daemon: Daemon) -> None:
+        """Without another word the kernel takes it away before the lease is over."""
+        deadline_ms = daemon.core.lease.deadline_ms
+        if deadline_ms is None:
+            return  # it is letting go; the call was under way
+        left_ms = deadline_ms - host.clock.boot_ms()
+        if host.kernel.until_us > self.now + host.clock.true_us(left_ms) + MS:
+            raise Violation("2 one address", f"the kernel of {host.me} keeps it beyond the lease")
+
+    def slept(self, me: NodeId, until_us: int) -> None:
+        """A machine that slept may have an address for a moment after it woke.
+
+        Without a watchdog or a device nothing can prevent that, and the documentation says so.
+        """
+        self._exempt[me] = until_us + _AWAKE_US
+
+    def _may_linger(self, me: NodeId) -> bool:
+        return self._exempt.get(me, -1) >= self.now
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def acknowledged(self, me: NodeId, position: Position, numbers: Iterable[int]) -> None:
+        """A barrier was acknowledged to an application: these are promised."""
+        self.acknowledgements += 1
+        self._acknowledged.update(numbers)
+        self.say(f"{me}: barrier at {position} acknowledged")
+
+    def _serves(self, me: NodeId) -> None:
+        self.takeovers += 1
+        there = {number for _, number in self.hosts[me].journal.records}
+        lost = self._acknowledged - there
+        if lost and self._forced:
+            self.note("acknowledged and given up by force")
+            self._acknowledged &= there
+        elif lost:
+            raise Violation("4 nothing lost", f"{me} serves without {len(lost)} acknowledged")
+        self._forced = False
+
+    def received(self, me: NodeId, role: DataRole, epoch: Epoch, session: Epoch) -> None:
+        if role is not DataRole.STANDBY or session < epoch:
+            raise Violation("3 epochs grow", f"{me} takes records of epoch {session} in {epoch}")
+
+    def accepted_session(self, me: NodeId, epoch: Epoch, offer: Offer) -> None:
+        if offer.epoch < epoch:
+            raise Violation("3 epochs grow", f"{me} follows epoch {offer.epoch} in {epoch}")
+
+    def overwritten(
+        self, me: NodeId, old: list[tuple[int, int]], new: list[tuple[int, int]]
+    ) -> None:
+        """A comparison made the trees the active's; what only this replica had is in quarantine."""
+        kept = {number for _, number in new}
+        only_here = {number for _, number in old} - kept
+        if only_here:
+            self.note("quarantined")
+        if only_here & self._acknowledged and not self._forced:
+            raise Violation("7 nothing overwritten", f"{me} gives up what was acknowledged")
+
+    def lost_now(self, me: NodeId) -> set[int]:
+        """Acknowledged records that this host lacks."""
+        return self._acknowledged - {number for _, number in self.hosts[me].journal.records}
+
+
+Tell = Callable[[str], None]

@@ -1,0 +1,485 @@
+"""A replica's control process: `staqraft.daemon`'s loop, executor and watch in virtual time.
+
+The decisions are `staqraft.decision.step`'s, the addresses `VipHolder`'s; what is mirrored here is
+asyncio only: one event at a time, stamped when it is taken; lanes in which commands wait for each
+other; proposals that are repeated under one identity until their deadline.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, assert_never
+
+from simulation.kernel import VIP, FakeKernel
+from simulation.machine import Clock, Process
+from simulation.raft import RaftNode
+from simulation.schedule import MS, S
+from simulation.worker import Worker
+from staqraft.actions.vip import VipHolder
+from staqraft.consensus.codec import ID_BYTES, encode_proposal
+from staqraft.consensus.ready import Failure, Ready
+from staqraft.decision import commands as do
+from staqraft.decision import events as on
+from staqraft.decision import step as core
+from staqraft.decision.state import GroupState, Settings
+from staqraft.errors import ActionError
+from staqraft.model import (
+    ORIGIN,
+    Accepted,
+    ClusterRecord,
+    Command,
+    DataRole,
+    Epoch,
+    GroupId,
+    GroupRecord,
+    NodeId,
+    Outcome,
+    Position,
+    ReadBarrier,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from simulation.checks import Checks
+
+GROUP: Final = GroupId("default")
+_TICK_MS: Final = 50
+_WATCH_MS: Final = 250
+_PROPOSE_MS: Final = 2000
+_BEGIN_MS: Final = 1000
+_RETRY_MS: Final = 30
+_BEGIN_RETRY_MS: Final = 200
+_FENCE_MS: Final = 2000
+_FENCE_ANSWER_MS: Final = 10_000
+_WAIT_MS: Final = 10_000
+
+Answer = Outcome | str  # a sentence: why the outcome is not known
+Done = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Proposal:
+    """One that waits; `answer` is called once."""
+
+    data: bytes
+    answer: Callable[[Answer], None]
+
+
+class Lane:
+    """Commands that wait for each other. A job calls what it is given when it is done."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[Done], None]] = deque()
+        self._busy = False
+
+    def put(self, job: Callable[[Done], None]) -> None:
+        self._jobs.append(job)
+        if not self._busy:
+            self._next()
+
+    def _next(self) -> None:
+        self._busy = bool(self._jobs)
+        if self._busy:
+            self._jobs.popleft()(self._next)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What fails on this host at present."""
+
+    failing: set[str]  # names of commands
+    slow_ms: int = 0  # each action takes so much longer
+
+
+class Daemon:
+    """One life of the control process of a replica."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        process: Process,
+        clock: Clock,
+        kernel: FakeKernel,
+        raft: RaftNode,
+        worker_of: Callable[[], Worker | None],
+        rng: random.Random,
+        checks: Checks,
+        trouble: Trouble,
+        services: Services,
+        ask_loser: Callable[[NodeId, Epoch, Callable[[bool], None]], None],
+    ) -> None:
+        self.core = GroupState(settings=settings)
+        self.me = settings.node
+        self.process = process
+        self.clock = clock
+        self.raft = raft
+        self.cluster: ClusterRecord = raft.member.record
+        self.on_change: list[Callable[[], None]] = []  # of the core's state; each is called once
+        self._kernel = kernel
+        self._worker_of = worker_of
+        self._rng = rng
+        self._checks = checks
+        self._trouble = trouble
+        self._services = services
+        self._ask_loser = ask_loser
+        self._vips = VipHolder(GROUP, [VIP], clock=kernel.clock_ms, kernel=lambda: kernel)
+        self._lanes = {name: Lane() for name in ("data", "barriers", "vips", "services")}
+        self._pending: dict[bytes, Proposal] = {}
+        self._begun = False
+        self._seen: GroupRecord | None = None
+        self._fence_token = 0
+        self._fence_answers: dict[int, Callable[[bool], None]] = {}
+        self._begin()
+        self._after_ms(rng.random() * _TICK_MS, self._tick)
+        self._after_ms(rng.random() * _WATCH_MS, self._watch)
+
+    def _after_ms(self, delay_ms: float, action: Callable[[], None]) -> None:
+        self.process.after(self.clock.true_us(delay_ms), action)
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def tell(self, event: on.Event) -> None:
+        """One event, stamped with the instant at which it is taken."""
+        before = self.core
+        after, commands = core.step(before, replace(event, now_ms=self.clock.boot_ms()))
+        self.core = after
+        if after is not before:
+            self._checks.decided(self, before, event)
+        for command in commands:
+            self._carry_out(command)
+        if self.on_change and after is not before:
+            waiting, self.on_change = self.on_change, []
+            for act in waiting:
+                act()
+
+    def _tick(self) -> None:
+        self._after_ms(_TICK_MS, self._tick)
+        self.tell(on.Tick(now_ms=0))
+
+    def _begin(self) -> None:
+        def answered(answer: Answer) -> None:
+            if isinstance(answer, str):
+                self._after_ms(_BEGIN_RETRY_MS, self._begin)
+                return
+            self._begun = True
+            self._observe()
+
+        self.propose(ReadBarrier(node=self.me), answered, _BEGIN_MS)
+
+    def _observe(self) -> None:
+        record = self.cluster.groups.get(GROUP, _NO_RECORD)
+        if record is not self._seen and record != self._seen:
+            self._seen = record
+            self.tell(on.RecordObserved(now_ms=0, record=record))
+
+    def _watch(self) -> None:
+        """What the data worker says of itself."""
+        self._after_ms(_WATCH_MS, self._watch)
+        worker = self._worker_of()
+        if worker is None or worker.process.stopped:
+            down = "the data worker does not answer"
+            self.tell(on.DataReported(now_ms=0, blockers=(down,)))
+            return
+        journal = worker.journal
+        blockers = (journal.needs_reconcile,) if journal.needs_reconcile else ()
+        self.tell(on.DataReported(now_ms=0, blockers=blockers, last=journal.last))
+        if worker.role is DataRole.ACTIVE:
+            worker.heard()
+            now = self._checks.now
+            self.tell(
+                on.PeerReported(
+                    now_ms=0,
+                    peer=self.core.settings.peers[0],
+                    streaming=worker.peer.streaming,
+                    durable=worker.peer.durable,
+                    silent_ms=(now - worker.peer.heard_us) // MS,
+                )
+            )
+
+    def shut_down(self) -> None:
+        self.tell(on.ShutdownRequested(now_ms=0))
+
+    # --- Raft -------------------------------------------------------------------------------------
+
+    def propose(
+        self, command: Command, answer: Callable[[Answer], None], limit_ms: int = _PROPOSE_MS
+    ) -> None:
+        """`answer` is called once: with the outcome, or with why it is not known."""
+        identity = self._rng.getrandbits(8 * ID_BYTES).to_bytes(ID_BYTES, "big")
+        wall_ms = self._checks.now // MS
+        data = encode_proposal(identity, replace(command, wall_ms=wall_ms))
+        self._pending[identity] = Proposal(data, answer)
+        self.raft.submit(identity, data)
+
+        def over() -> None:
+            if (waiting := self._pending.pop(identity, None)) is not None:
+                self.raft.withdraw(identity)
+                waiting.answer("no majority confirmed it in time")
+
+        self._after_ms(limit_ms, over)
+
+    def raft_said(self, ready: Ready) -> None:
+        """What a step of the member produced; the process runs."""
+        if ready.record is not None:
+            self.cluster = ready.record
+            if self._begun:
+                self._observe()
+        for identity, outcome in ready.outcomes:
+            if (waiting := self._pending.pop(identity, None)) is not None:
+                waiting.answer(outcome)
+        for identity, failure in ready.failures:
+            if identity not in self._pending:
+                continue
+            if failure is Failure.STORE_FULL:
+                waiting = self._pending.pop(identity)
+                self.raft.withdraw(identity)
+                waiting.answer(failure.value)
+            else:
+                self._after_ms(_RETRY_MS, lambda i=identity: self._again(i))  # type: ignore[misc]
+
+    def _again(self, identity: bytes) -> None:
+        if (waiting := self._pending.get(identity)) is not None:
+            self.raft.submit(identity, waiting.data)
+
+    def _propose(self, command: do.Propose) -> None:
+        def answered(answer: Answer) -> None:
+            token = command.token
+            match answer:
+                case Accepted():
+                    event: on.Event = on.ProposalAccepted(now_ms=0, token=token)
+                case Refused(reason=reason):
+                    event = on.ProposalRefused(now_ms=0, token=token, reason=reason)
+                case _:
+                    event = on.ProposalUnknown(now_ms=0, token=token, detail=answer)
+            self.tell(event)
+
+        self._checks.proposed(self.me, command.proposal)
+        self.propose(command.proposal, answered)
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def _carry_out(self, command: do.Command) -> None:  # noqa: PLR0912 - a case a command
+        match command:
+            case do.Propose():
+                self._propose(command)
+            case do.FenceLoser(token=token):
+                self._fence(command)
+            case do.AnswerFence(token=token, let_go=let_go):
+                self._checks.answered_fence(self, let_go=let_go)
+                if (answer := self._fence_answers.pop(token, None)) is not None:
+                    answer(let_go)
+            case do.HoldVips():
+                self._lane("vips", 1, lambda: self._hold(command))
+            case do.TakeVips(token=token, deadline_ms=deadline_ms):
+                self._act("vips", 3, command, token, lambda: self._take(deadline_ms))
+            case do.DropVips(token=token):
+                self._act("vips", 3, command, token, self._drop)
+            case do.StartServices(token=token):
+                self._act("services", 60, command, token, self._services.start)
+            case do.StopServices(token=token):
+                self._act("services", 40, command, token, self._services.stop)
+            case do.FinishData(token=token):
+                self._act("data", 15, command, token, self._finish)
+            case do.StartCapture():
+                self._lane("data", 10, lambda: self._start_capture(command))
+            case do.FollowActive():
+                self._lane("data", 10, lambda: self._follow(command))
+            case do.JoinBarrier(token=token):
+                self._act("barriers", 3, command, token, self._capture_barrier)
+            case do.Flush():
+                self._lanes["barriers"].put(lambda done: self._flush(command, done))
+            case _:
+                assert_never(command)
+
+    def _took_ms(self, usual_ms: float) -> float:
+        return usual_ms * (0.5 + self._rng.random()) + self._trouble.slow_ms * self._rng.random()
+
+    def _lane(self, lane: str, usual_ms: float, work: Callable[[], None]) -> None:
+        def job(done: Done) -> None:
+            def finished() -> None:
+                work()
+                done()
+
+            self._after_ms(self._took_ms(usual_ms), finished)
+
+        self._lanes[lane].put(job)
+
+    def _act(
+        self,
+        lane: str,
+        usual_ms: float,
+        command: do.Command,
+        token: int,
+        work: Callable[[], Position | None],
+    ) -> None:
+        """Work that is answered as done or failed."""
+
+        def answered() -> None:
+            try:
+                if type(command).__name__ in self._trouble.failing:
+                    raise ActionError("it fails (simulated)")
+                position = work()
+            except ActionError as error:
+                self.tell(on.ActionFailed(now_ms=0, token=token, detail=str(error)))
+            else:
+                self.tell(on.ActionDone(now_ms=0, token=token, position=position or ORIGIN))
+
+        self._lane(lane, usual_ms, answered)
+
+    # --- addresses --------------------------------------------------------------------------------
+
+    def _with_kernel(self, work: Callable[[], None]) -> None:
+        """A call that was held up held the process up: it goes on when the call is over."""
+        kernel = self._kernel
+        kernel.begin()
+        try:
+            work()
+        finally:
+            if late_us := kernel.late_us:
+                kernel.begin()
+                self.process.stop()
+                self._checks.later(late_us, self.process.resume)
+
+    def _take(self, deadline_ms: int) -> None:
+        def work() -> None:
+            if self._vips._hold(deadline_ms).lifetime_s == 0:
+                raise ActionError("too little of the lease is left to take the addresses")
+
+        self._with_kernel(work)
+
+    def _hold(self, command: do.HoldVips) -> None:
+        def work() -> None:
+            if command.only_if_held and not all(self._vips._held().values()):
+                return
+            self._vips._hold(command.deadline_ms)
+
+        try:
+            self._with_kernel(work)
+        except ActionError:
+            self._checks.note("hold failed")
+
+    def _drop(self) -> None:
+        self._kernel.begin()
+        self._vips._drop()
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def _worker(self) -> Worker:
+        worker = self._worker_of()
+        if worker is None or worker.process.stopped:
+            raise ActionError("the data worker does not answer")
+        return worker
+
+    def _finish(self) -> Position:
+        return self._worker().finish()
+
+    def _start_capture(self, command: do.StartCapture) -> None:
+        event: on.Event
+        try:
+            if "StartCapture" in self._trouble.failing:
+                raise ActionError("it fails (simulated)")
+            continued = self._worker().capture(command.epoch, command.epoch_starts, self.me)
+        except ActionError as error:
+            event = on.ActionFailed(now_ms=0, token=command.token, detail=str(error))
+        else:
+            kind = on.ActionDone if continued else on.EpochNotContinuable
+            event = kind(now_ms=0, token=command.token)
+        self.tell(event)
+
+    def _follow(self, command: do.FollowActive) -> None:
+        worker = self._worker_of()
+        if worker is None or worker.process.stopped:
+            # It is told again when it answers; a newer wish may have come meanwhile.
+            self._after_ms(_BEGIN_RETRY_MS, lambda: self._follow_again(command))
+            return
+        worker.follow(command.epoch, command.active, command.epoch_starts)
+
+    def _follow_again(self, command: do.FollowActive) -> None:
+        if self.core.record.epoch == command.epoch and not self.core.mine:
+            self._lane("data", 10, lambda: self._follow(command))
+
+    def _capture_barrier(self) -> Position:
+        position = self._worker().barrier()
+        if position is None:
+            raise ActionError("nothing is captured here")
+        return position
+
+    def _flush(self, command: do.Flush, done: Done) -> None:
+        """A barrier, and the target's acknowledgement of it."""
+        deadline_ms = self.clock.boot_ms() + _WAIT_MS
+
+        def finish(event: on.Event) -> None:
+            self.tell(event)
+            done()
+
+        def failed(detail: str) -> None:
+            finish(on.ActionFailed(now_ms=0, token=command.token, detail=detail))
+
+        def begin() -> None:
+            if "Flush" in self._trouble.failing:
+                failed("it fails (simulated)")
+                return
+            try:
+                position = self._capture_barrier()
+            except ActionError as error:
+                failed(str(error))
+            else:
+                look(position)
+
+        def look(position: Position) -> None:
+            worker = self._worker_of()
+            if worker is not None and worker.peer.durable >= position:
+                finish(on.ActionDone(now_ms=0, token=command.token, position=position))
+            elif self.clock.boot_ms() >= deadline_ms:
+                failed("the target has not acknowledged in time")
+            else:
+                self._after_ms(10, lambda: look(position))
+
+        self._after_ms(self._took_ms(4), begin)
+
+    # --- fencing ----------------------------------------------------------------------------------
+
+    def _fence(self, command: do.FenceLoser) -> None:
+        open_ = [True]
+
+        def answered(let_go: bool) -> None:
+            if open_[0] and let_go:
+                open_[0] = False
+                self.tell(on.ActionDone(now_ms=0, token=command.token))
+
+        def over() -> None:
+            if open_[0]:
+                open_[0] = False
+                self.tell(on.ActionFailed(now_ms=0, token=command.token, detail="no answer"))
+
+        self._ask_loser(command.loser, command.epoch, answered)
+        self._after_ms(_FENCE_MS, over)
+
+    def let_go(self, epoch: Epoch, answer: Callable[[bool], None]) -> None:
+        """Another node acquired `epoch`; the answer may come late or never."""
+        self._fence_token -= 1
+        token = self._fence_token
+        self._fence_answers[token] = answer
+        self._after_ms(_FENCE_ANSWER_MS, lambda: self._fence_answers.pop(token, None))
+        self.tell(on.FenceRequested(now_ms=0, epoch=epoch, token=token))
+
+
+class Services:
+    """The services of a host: they run on when the control process dies."""
+
+    def __init__(self) -> None:
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+
+_NO_RECORD: Final = GroupRecord()
+SECOND: Final = S

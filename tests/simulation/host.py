@@ -1,0 +1,262 @@
+"""A machine with everything on it: power, clocks, volumes, kernel, processes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulation.daemon import GROUP, Daemon, Services, Trouble
+from simulation.disks import MemoryLog, MemorySnapshots, Volume
+from simulation.kernel import FakeKernel
+from simulation.machine import Clock, Process
+from simulation.network import Network
+from simulation.raft import RaftNode
+from simulation.schedule import MS, Schedule
+from simulation.worker import Journal, Worker
+from staqraft.consensus.log_store import LogStore
+from staqraft.consensus.ready import Ready, Timing
+from staqraft.consensus.snapshot_store import SnapshotStore
+from staqraft.decision.state import Settings
+from staqraft.model import Epoch, NodeId
+
+if TYPE_CHECKING:
+    from simulation.checks import Checks
+
+Ask = Callable[[NodeId, NodeId, Epoch, Callable[[bool], None]], None]
+
+
+class Host:
+    """One machine. A witness has no settings, and neither daemon nor worker of a group."""
+
+    def __init__(
+        self,
+        *,
+        me: NodeId,
+        members: tuple[NodeId, ...],
+        heirs: Iterable[NodeId],
+        settings: Settings | None,
+        raft_timing: Timing,
+        schedule: Schedule,
+        clock: Clock,
+        network: Network,
+        rng: random.Random,
+        checks: Checks,
+        sqlite: Path | None,
+        worker_of_other: Callable[[NodeId], Worker | None],
+        ask_loser: Ask,
+    ) -> None:
+        self.me = me
+        self.clock = clock
+        self.kernel = FakeKernel(schedule, clock, rng, lambda: checks.address_taken(me))
+        self.volume = Volume(rng)
+        self.journal = Journal()
+        self.services = Services()
+        self.trouble = Trouble(failing=set())
+        self.sync_ms = 1.0  # of the data volume
+        self.powered = False
+        self.raft: RaftNode | None = None
+        self.daemon: Daemon | None = None
+        self.worker: Worker | None = None
+        self.control = Process(schedule)
+        self.data = Process(schedule)
+        self.control.kill()
+        self.data.kill()
+        self._lives = 0
+        self._asleep_since: int | None = None
+        self._members = members
+        self._heirs = tuple(heirs)
+        self._settings = settings
+        self._timing = raft_timing
+        self._schedule = schedule
+        self._network = network
+        self._rng = rng
+        self._checks = checks
+        self._sqlite = sqlite
+        self._worker_of_other = worker_of_other
+        self._ask_loser = ask_loser
+        network.dark.add(me)
+
+    # --- power ------------------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        if not self.powered:
+            self.powered = True
+            self._network.dark.discard(self.me)
+            self._network.healed()
+            self.start()
+
+    def power_off(self) -> None:
+        """Everything that was not synced is gone, and nobody is told."""
+        if not self.powered:
+            return
+        self._checks.say(f"{self.me}: no power")
+        self.powered = False
+        self._network.dark.add(self.me)
+        self._end()
+        self._end_data()
+        self._asleep_since = None
+        self.volume.power_off()
+        self.volume.crash_in = None
+        self.journal.power_off(self._rng.random())
+        self.kernel.until_us = 0
+        self.services.stop()
+
+    def sleep(self) -> None:
+        """The whole machine stands still; CLOCK_BOOTTIME goes on."""
+        if self.powered and self._asleep_since is None:
+            self._checks.say(f"{self.me}: sleeps")
+            self._asleep_since = self._schedule.now
+            self._checks.slept(self.me, 1 << 60)
+            self._network.dark.add(self.me)
+            self._stop_both()
+
+    def _stop_both(self) -> None:
+        for process in (self.control, self.data):
+            process.stop()
+        self.suspect_sessions()
+
+    def wake(self) -> None:
+        if self._asleep_since is None:
+            return
+        self._checks.say(f"{self.me}: wakes")
+        slept, self._asleep_since = self._schedule.now - self._asleep_since, None
+        self._network.dark.discard(self.me)
+        self.clock.slept(slept)
+        self.kernel.slept(slept)
+        self._checks.slept(self.me, self._schedule.now)
+        self._network.healed()
+        self.data.resume()
+        self.control.resume()
+
+    def suspect_sessions(self) -> None:
+        """Who talks to it will find it silent."""
+        sessions = list(self.raft.sessions.values()) if self.raft else []
+        if self.worker is not None and self.worker.session is not None:
+            sessions.append(self.worker.session)
+        for session in sessions:
+            session.suspect()
+
+    # --- the control process ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """systemd starts staqraftd."""
+        if not self.powered or self.control.alive:
+            return
+        self._checks.say(f"{self.me}: staqraftd starts")
+        self._lives += 1
+        self.control = Process(self._schedule)
+        if self._asleep_since is not None:
+            self.control.stop()
+        if self._settings is not None and not self.data.alive:
+            self.start_data()
+        self.volume.waited_us = 0
+        self.raft = RaftNode(
+            me=self.me,
+            members=self._members,
+            heirs=self._heirs,
+            timing=self._timing,
+            stores=self._stores,
+            volume=self.volume,
+            clock=self.clock,
+            process=self.control,
+            schedule=self._schedule,
+            rng=self._rng,
+            checks=self._checks,
+            deliver=self._deliver,
+            crash=self._torn,
+        )
+        if self._settings is not None:
+            self.daemon = Daemon(
+                settings=self._settings,
+                process=self.control,
+                clock=self.clock,
+                kernel=self.kernel,
+                raft=self.raft,
+                worker_of=lambda: self.worker,
+                rng=self._rng,
+                checks=self._checks,
+                trouble=self.trouble,
+                services=self.services,
+                ask_loser=lambda loser, epoch, answer: self._ask_loser(
+                    self.me, loser, epoch, answer
+                ),
+            )
+
+    def _stores(self) -> tuple[LogStore, SnapshotStore]:
+        if self._sqlite is None:
+            return MemoryLog(self.volume, self.me), MemorySnapshots(self.volume)
+        home = self._sqlite / self.me
+        log = LogStore.open(home / "log.sqlite", cluster="simulated", node=self.me)
+        return log, SnapshotStore(home / "snapshot", cluster="simulated")
+
+    def _deliver(self, ready: Ready) -> None:
+        if self.daemon is not None:
+            self.daemon.raft_said(ready)
+
+    def _torn(self) -> None:
+        """The power fails in the middle of a write."""
+        self.power_off()
+        self._schedule.after(int((0.3 + 3 * self._rng.random()) * 1000 * MS), self.power_on)
+
+    def kill(self) -> None:
+        """The control process is gone, and with it the worker's; the kernel goes on."""
+        if self.control.alive:
+            self._checks.say(f"{self.me}: staqraftd is killed")
+            self._end()
+            self._end_data()
+
+    def _end(self) -> None:
+        self.control.kill()
+        if self.raft is not None:
+            for session in list(self.raft.sessions.values()):
+                session.end(self.me, tell=False)
+            if self._sqlite is not None:
+                self.raft.member._log.close()  # noqa: SLF001
+        self.raft = None
+        self.daemon = None
+
+    # --- the data worker --------------------------------------------------------------------------
+
+    def start_data(self) -> None:
+        if self._settings is None or self.data.alive or not self.powered:
+            return
+        self.data = Process(self._schedule)
+        if self._asleep_since is not None:
+            self.data.stop()
+        peer = self._settings.peers[0]
+        self.worker = Worker(
+            me=self.me,
+            group=GROUP,
+            journal=self.journal,
+            process=self.data,
+            network=self._network,
+            checks=self._checks,
+            peer_of=lambda: self._worker_of_other(peer),
+            sync_us=lambda: int(self.sync_ms * MS * (0.5 + self._rng.random())),
+        )
+
+    def kill_data(self) -> None:
+        """The worker's processes are killed; the control process starts them and tells the role."""
+        before = self.worker
+        if before is None:
+            return
+        role = before.assignment
+        self._checks.say(f"{self.me}: the data worker is killed")
+        self._end_data()
+
+        def again() -> None:
+            if self.data.alive:
+                return
+            self.start_data()
+            if self.worker is not None:
+                self.worker.assign(role)
+
+        self.control.after(int((0.2 + self._rng.random()) * 1000 * MS), again)
+
+    def _end_data(self) -> None:
+        self.data.kill()
+        if self.worker is not None and self.worker.session is not None:
+            self.worker.session.end(self.me, tell=False)
+        self.worker = None
