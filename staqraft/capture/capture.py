@@ -177,10 +177,14 @@ class Capture:
         self._watcher.barrier(timeout_ms)
         self._files.thorough = True
         try:
-            for transfers in (earlier, None):
-                self._files.recheck(everything=True)
-                self._turn(everything=True)
-                self._finish(self._files.active if transfers is None else transfers, deadline)
+            self._files.recheck(everything=True)
+            self._turn(everything=True)
+            self._finish(earlier, deadline)
+            self._files.recheck(everything=True)  # those that were in a transfer before
+            self._turn(everything=True)
+            self._finish(self._files.active, deadline)
+            self._turn(everything=True)  # other names of what was transferred
+            self._finish(set(), deadline)
         finally:
             self._files.thorough = False
         return self._commit()

@@ -16,6 +16,7 @@ from staqraft.config.schema import Config
 from staqraft.errors import ConfigError, StaqraftError
 from staqraft.logs import setup
 from staqraft.model import GroupId, NodeId
+from staqraft.wire import tls
 
 _PR_SET_PDEATHSIG = 1
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(process: str, config: Config, group: GroupId) -> int:
+    tls.expect_members(config.addresses)
     # Each process loads only what it needs: the stream's is to stay small and quick to start.
     if process == "trees":
         from staqraft.daemon.trees_worker import main as run_trees  # noqa: PLC0415

@@ -161,6 +161,11 @@ class Config:
         """The replicas, sorted by name."""
         return tuple(sorted(n.id for n in self.nodes.values() if n.role is NodeRole.REPLICA))
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses of all members."""
+        return tuple(ring.address for node in self.nodes.values() for ring in node.rings)
+
     def group_number(self, group: GroupId) -> int:
         """The group's place in the sorted list of groups; its ports follow from it."""
         return sorted(self.groups).index(group)

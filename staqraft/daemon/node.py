@@ -103,6 +103,7 @@ class ControlNode:
         """Serve until `stop` is set, then hand over what this node is active in, and end."""
         config = self._config
         tls.plain_ports.add(config.ports.metrics)  # a scraper is no stranger
+        tls.expect_members(config.addresses)
         addresses = ["127.0.0.1", *(ring.address for ring in config.me.rings)]
         feed = Feed(self._metrics, self._notifier, self.raft, self.loops, now_ms=boottime_ms)
         work: list[Callable[[], Coroutine[Any, Any, None]]] = [

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -64,6 +64,11 @@ def _later(delay_s: float, action: Callable[[], None]) -> None:
 
 
 _visitors = Visitors(time.monotonic, _later, lambda: inbound_addresses(plain_ports))
+
+
+def expect_members(addresses: Iterable[str]) -> None:
+    """Who connects from these is of the cluster, even if it says nothing (see `visitors`)."""
+    _visitors.expect(addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ class Visitors:
         self._pending: OrderedDict[str, float] = OrderedDict()
         self._known = Once(CAPACITY)
         self._said = Once(CAPACITY)
+        self._members: frozenset[str] = frozenset()
         self._looks = float(LOOKS)
         self._looked_at = clock()
         self._sweep_is_due = False
@@ -57,6 +58,15 @@ class Visitors:
     def pending(self) -> int:
         """How many addresses are not decided yet."""
         return len(self._pending)
+
+    def expect(self, addresses: Iterable[str]) -> None:
+        """The cluster's own addresses are never called strangers.
+
+        A node connects over all rings at once and speaks over one; if its certificate is refused,
+        its own log says so, and the status of this node that it is not heard.
+        """
+        with self._lock:
+            self._members |= frozenset(addresses)
 
     def knocked(self) -> None:
         """Somebody connected, and the handshake is about to begin."""
@@ -68,7 +78,8 @@ class Visitors:
                 return
             self._looks -= 1
             for address in self._look():
-                if address not in self._known and len(self._pending) < CAPACITY:
+                unknown = address not in self._known and address not in self._members
+                if unknown and len(self._pending) < CAPACITY:
                     self._pending.setdefault(address, now + WAIT_S)
             self._schedule()
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -33,6 +34,7 @@ class Lab:
     def __init__(self, directory: Path, state: State) -> None:
         self.directory = directory
         self._state = state
+        self._saving = threading.Lock()
         self.network = Network(state.switch.pid)
 
     # --- up and down --------------------------------------------------------------------------
@@ -68,7 +70,7 @@ class Lab:
             raise
         lab = cls(directory, State(switch=switch, disks=str(place), images=images))
         try:
-            lab._save()
+            lab._state.save(directory)
             lab.network.build()
             with ThreadPoolExecutor(max_workers=len(HOSTS)) as pool:
                 for boot in [pool.submit(lab.power_on, name) for name in HOSTS]:
@@ -89,16 +91,23 @@ class Lab:
 
     def down(self) -> None:
         """Ends everything that this lab started, and removes its disks and its directory."""
-        for name in HOSTS:
-            if self.has_power(name):
-                self.power_off(name)
-        if self._state.switch.alive:
-            processes.kill(self._state.switch, "the switch")
-        disks.remove(Path(self._state.disks))
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            for name in HOSTS:
+                if self.has_power(name):
+                    self.power_off(name)
+        finally:  # the switch is everybody's ancestor: nothing survives it
+            if self._state.switch.alive:
+                processes.kill(self._state.switch, "the switch")
+            disks.remove(Path(self._state.disks))
+            shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _save(self) -> None:
-        self._state.save(self.directory)
+    def _remember(self, name: str, init: Process | None) -> None:
+        with self._saving:  # hosts may boot at the same time
+            if init is None:
+                del self._state.inits[name]
+            else:
+                self._state.inits[name] = init
+            self._state.save(self.directory)
 
     @property
     def forgets_at_power_cut(self) -> bool:
@@ -123,8 +132,7 @@ class Lab:
         sources = {disk: str(self._disk(host, disk)) for disk in host.disks}
         spec = Spec(name=name, root=str(root), disks=sources)
         init = processes.boot(spec, root / "console.log", self._state.switch)
-        self._state.inits[name] = init
-        self._save()
+        self._remember(name, init)
         self.network.plug_in(host, init.pid)
         self.ask_init(name, op="boot")
 
@@ -148,8 +156,7 @@ class Lab:
 
             processes.kill(init, f"host {name}", forget)
         self.network.remove(host)
-        del self._state.inits[name]
-        self._save()
+        self._remember(name, None)
         if (
             self._state.images
         ):  # the kernel lets go of the last mount a moment after the last process died

@@ -145,7 +145,7 @@ class Network:
 
     def pull_out(self, host: Host) -> None:
         """All cables of a host at once: nothing it says from now on arrives anywhere."""
-        self._ip([f"link set {host.port(network)} down" for network in host.networks])
+        self._set_ports([host.port(network) for network in host.networks], "down")
 
     def remove(self, host: Host) -> None:
         """Takes the switch's ends away, some of which the kernel may have removed with the host."""
@@ -155,7 +155,7 @@ class Network:
         """See the module."""
         self._check_sender(link, sender)
         if _is_pulled(link, sender, port):
-            self._set_ports(link, "down")
+            self._set_ports(link.ports(), "down")
         else:
             self._nft("add", _drops(link, sender, port))
 
@@ -163,7 +163,7 @@ class Network:
         """Undoes cuts of this link; others that concern the same hosts stay."""
         self._check_sender(link, sender)
         if _is_pulled(link, sender, port):
-            self._set_ports(link, "up")
+            self._set_ports(link.ports(), "up")
         present = set(self.drops())
         self._nft("delete", [drop for drop in _drops(link, sender, port) if drop in present])
 
@@ -192,9 +192,10 @@ class Network:
                 f"{sender!r} sends nothing over {link.name}: --from must name a host on that link"
             )
 
-    def _set_ports(self, link: Link, state: str) -> None:
+    def _set_ports(self, ports: list[str], state: str) -> None:
+        """Of hosts with power; the others have no cables."""
         present = {entry["ifname"] for entry in json.loads(self._run(["ip", "-j", "link", "show"]))}
-        self._ip([f"link set {port} {state}" for port in link.ports() if port in present])
+        self._ip([f"link set {port} {state}" for port in ports if port in present])
 
     def _nft(self, operation: str, drops: list[Drop]) -> None:
         lines = [

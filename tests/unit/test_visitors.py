@@ -100,3 +100,13 @@ def test_a_storm_costs_few_looks_and_little_memory(porch: Porch, visitors: Visit
     visitors.knocked()
     assert visitors.pending == CAPACITY
     assert len(porch.sweeps) == 1
+
+
+def test_a_member_that_says_nothing_on_one_of_its_rings_is_no_stranger(
+    porch: Porch, visitors: Visitors, caplog: pytest.LogCaptureFixture
+) -> None:
+    visitors.expect(["10.0.0.2"])
+    porch.street = ["10.0.0.2", "192.0.2.66"]
+    visitors.knocked()
+    porch.wait(WAIT_S)
+    assert strangers(caplog) == ["192.0.2.66"]
