@@ -8,14 +8,16 @@ Rules of the applier
 - A record is state: each sets the whole state that it speaks of, so executing one twice in a row
   ends in the same tree. A run of records is not executed again from an earlier point, because moves
   lead elsewhere then: `watermark` keeps, through a kill, which record was executed last, and
-  `replay` brings the index there without touching the trees. After a power cut, when the disk may
-  be anywhere between, the trees are compared with the active's.
+  `replay` brings the index there without touching the trees. After a power cut the disk may be
+  anywhere between: `rollback` brings the names back to the index's last commit, from which the
+  journal is applied again, and digests are compared at its end. No active is needed for that.
 - New content is built in the tree's own `.staqraft-staging` directory and renamed into place;
   changed pieces are written in place. The directory is also the mark of the tree's root: a root
   without it is an empty mount point or was emptied, and nothing is written or removed there.
 - Metadata is set entirely: owner, attributes and ACLs (exactly the record's), mode, time. A
   directory's time is set again when its batch ends, because changing its entries changed it.
-- A batch is durable by syncfs, then the index's commit.
+- A batch is durable by syncfs, then the index's commit, then the index's sync. Nothing that the
+  commit before speaks of is destroyed until then: it goes to staging.
 - An object fetched whole from the active at position P is newer than the records up to P: its
   entry's origin is P and those records pass it over.
 

@@ -16,6 +16,7 @@ from staqraft.apply import metadata as meta
 from staqraft.apply.matching import after_move, is_same, is_same_node, is_unchanged
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
 from staqraft.apply.replay import IndexReplay
+from staqraft.apply.rollback import Rollback
 from staqraft.apply.safety import TreeRoot, check_path, sync_filesystem
 from staqraft.apply.unsettled import Unsettled
 from staqraft.apply.watermark import Watermark
@@ -34,12 +35,13 @@ from staqraft.journal.record import (
     Staged,
     Upsert,
 )
-from staqraft.model import Position
+from staqraft.model import ORIGIN, Epoch, Position
 
 logger = logging.getLogger(__name__)
 
 JOURNAL_STAGES = b"stage-"
 FETCHED_STAGES = b"fetch-"
+_DOUBTFUL_UNTIL = "doubtful-until"
 _PAUSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
@@ -64,7 +66,9 @@ class Applier:
         self.unsettled = Unsettled.load(index)
         self._writers = {name: TreeWriter(root) for name, root in roots.items()}
         self._touched: set[tuple[str, bytes]] = set()
-        self._written: set[str] = set()
+        self._written = set(roots)  # who knows what was written before, and not synced
+        self._doubtful_until = _position(index.meta(_DOUBTFUL_UNTIL))
+        self._may_clear_parked = False
         self._stages: dict[tuple[str, bytes], bytes] = {}
 
     # --- one record --------------------------------------------------------------------------
@@ -95,13 +99,55 @@ class Applier:
 
         Those up to the watermark are on the disk already; only the index has to learn of them.
         """
-        replay = IndexReplay(dict(self.roots), self.index, self.unsettled)
+        replay = IndexReplay(dict(self.roots), self.index, self.unsettled, self._is_doubtful)
         for record in done:
             if record.position > self.watermark.position:
                 replay.note_if_moved(record)
                 break
             replay.note(record)
         replay.finish()
+
+    def roll_back(self, behind: Iterable[Record]) -> None:
+        """After a power cut, before anything is applied: the records behind the index's position.
+
+        The names below the trees are then what the index says, and durable so. The records are to
+        be applied after this; what their result rests on besides themselves stays unsettled until
+        its digest was compared. Raises CannotWrite.
+        """
+        stages: set[bytes] = set()
+        rollback = Rollback(dict(self.roots), self.index, self._writers)
+        until = self.index.position
+        for record in behind:
+            rollback.note(record)
+            until = record.position
+            match record.change:
+                case Upsert(content=Staged(stage=stage)):
+                    stages.add(JOURNAL_STAGES + b"%d" % stage)
+        for writer in self._writers.values():
+            writer.keep_stages(stages)
+        try:
+            rollback.run()
+        except OSError as error:
+            raise CannotWrite(
+                f"the trees cannot be brought to where their index is ({error}); it is tried "
+                "again: free space or repair their volume"
+            ) from error
+        for tree, path in rollback.lost:
+            logger.warning("tree %s: %r is not there since the power cut", tree, path)
+        self._touched |= rollback.directories
+        self._doubtful_until = until
+        self.index.set_meta(_DOUBTFUL_UNTIL, f"{until.epoch}:{until.seq}")
+        self.commit(self.index.position)
+
+    def _is_doubtful(self, record: Record) -> bool:
+        """Whether the result is only as right as what a power cut left: to be looked at again."""
+        change = record.change
+        return (
+            record.position <= self._doubtful_until
+            and isinstance(change, Upsert)
+            and change.metadata.type is ObjectType.FILE
+            and not isinstance(change.content, Inline)
+        )
 
     def _apply(self, record: Record, *, fetched: bool) -> None:
         stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
@@ -121,7 +167,10 @@ class Applier:
                     self._pass_over(record, upsert, stages)
                     return
                 if self._upsert(record, upsert, fetched=fetched):
-                    self.unsettled.discard(record.tree, record.path)
+                    if not fetched and self._is_doubtful(record):
+                        self.unsettled.add(record)
+                    else:
+                        self.unsettled.discard(record.tree, record.path)
                     self._count(record, "upsert")
                 else:
                     self.unsettled.add(record)
@@ -179,6 +228,9 @@ class Applier:
             if entry.digest != upsert.digest:
                 return False
             meta.write_at(*at, wanted)
+            if self.unsettled.has(record.tree, record.path):
+                self._put(record, upsert, at)
+                return False
         elif found is not None and is_same_node(at, found, upsert):
             meta.write_at(*at, wanted)
         else:
@@ -226,6 +278,7 @@ class Applier:
             self.unsettled.move(tree, source, record.path)
             return False
         moved = self._move_on_disk(record, known, source)
+        in_doubt = self.unsettled.has(tree, source)
         root = self.roots[tree]
         root.forget(source)
         root.forget(record.path)
@@ -240,7 +293,7 @@ class Applier:
         meta.write_at(*target, upsert.metadata)
         self._put(record, upsert, target)
         return known.metadata.type is not ObjectType.FILE or (
-            known.digest == upsert.digest and is_unchanged(known, moved)
+            not in_doubt and known.digest == upsert.digest and is_unchanged(known, moved)
         )
 
     def _move_on_disk(self, record: Record, known: Entry, source: bytes) -> os.stat_result | None:
@@ -326,9 +379,7 @@ class Applier:
             else:
                 wrong.append(record)
             self._touch_parent(record.tree, record.path)
-        if not wrong:  # else what is parked may be what is missing
-            for writer in self._writers.values():
-                writer.clear_parked()
+        self._may_clear_parked = not wrong  # else what is parked may be what is missing
         return wrong
 
     def commit(self, position: Position) -> None:
@@ -341,9 +392,21 @@ class Applier:
             devices.setdefault(os.fstat(number).st_dev, number)
         for number in devices.values():
             sync_filesystem(number)
-        self.index.commit(position)
+        if position >= self._doubtful_until and not self.unsettled:
+            self._doubtful_until = ORIGIN
+            self.index.set_meta(_DOUBTFUL_UNTIL, None)
+        self.index.commit(position, self._committed)
+
+    def _committed(self) -> None:
+        """What the commit before spoke of is not needed any more."""
         self._written.clear()
+        for writer in self._writers.values():
+            writer.committed()
+            if self._may_clear_parked:
+                writer.clear_parked()
+        self._may_clear_parked = False
         for root in self.roots.values():
+            os.utime(root.staging(), ns=(0, 0))
             root.release()
 
     def restore_directory_times(self) -> None:
@@ -479,3 +542,8 @@ class Applier:
 
     def _count(self, record: Record, kind: str) -> None:
         self.changes[record.mail.value if record.mail else kind] += 1
+
+
+def _position(text: str | None) -> Position:
+    epoch, _, seq = (text or "0:0").partition(":")
+    return Position(Epoch(int(epoch)), int(seq))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from staqraft.apply.observe import identity_of, look, type_of
 from staqraft.apply.safety import TreeRoot
@@ -16,8 +17,15 @@ _UNKNOWN = FileIdentity(dev=0, ino=0, ctime_ns=0)
 class IndexReplay:
     """`note` each record that is done, `note_if_moved` the next one, then `finish`."""
 
-    def __init__(self, roots: dict[str, TreeRoot], index: Index, unsettled: Unsettled) -> None:
+    def __init__(
+        self,
+        roots: dict[str, TreeRoot],
+        index: Index,
+        unsettled: Unsettled,
+        is_doubtful: Callable[[Record], bool],
+    ) -> None:
         self._roots = roots
+        self._is_doubtful = is_doubtful
         self._index = index
         self._unsettled = unsettled
         self._noted: dict[tuple[str, bytes], Record] = {}
@@ -102,7 +110,7 @@ class IndexReplay:
         )
         self._unsettled.discard(tree, path)
         self._noted[tree, path] = record
-        if isinstance(upsert.content, Delta):
+        if isinstance(upsert.content, Delta) or self._is_doubtful(record):
             self._verify.add((tree, path))
 
     def _forget(self, tree: str, path: bytes) -> None:

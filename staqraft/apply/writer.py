@@ -8,6 +8,10 @@ Parking: a tree may already hold what later records say (after a crash, or since
 fetched). An object that is in the way and is not the one that the index knows may be such a future,
 something that a later record moves here: it is not destroyed but parked in staging under its inode
 number, where that later record finds it. `clear_parked` ends it when the records have caught up.
+
+Trash: nothing that the index's last commit speaks of is destroyed before the next commit. What is
+removed or replaced goes to staging first, and a stage that is used keeps its name there: after a
+power cut `rollback` finds every inode of the last commit again. `committed` ends them.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from staqraft.journal.record import Metadata, ObjectType
 
 _NEW: Final = b"new-"
 _PARKED: Final = b"parked-"
+_TRASH: Final = b"trash-"
+_STAGE: Final = b"stage-"
 _HOLE: Final = 4096  # runs of zeros that fill whole blocks of this size are not written
 _ZEROS: Final = bytes(_HOLE)
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,8 +49,15 @@ class TreeWriter:
 
     def __init__(self, root: TreeRoot) -> None:
         self.root = root
-        self._numbers = itertools.count(1)
         self._drop(_NEW)
+        trash = [int(name[len(_TRASH) :]) for name in self._staged(_TRASH)]
+        self._numbers = itertools.count(max(trash, default=0) + 1)
+        self._committed_stages = set(self._staged(_STAGE))
+        self._used_stages = {
+            name
+            for name in self._committed_stages
+            if (found := look(root.staging(), name)) is not None and found.st_nlink > 1
+        }
 
     # --- making ------------------------------------------------------------------------------
 
@@ -60,7 +73,7 @@ class TreeWriter:
             raise
         finally:
             os.close(number)
-        self._rename((staging, name), at)
+        self._replace((staging, name), at)
 
     def has_stage(self, stage: bytes) -> bool:
         """Whether anything was staged under this name."""
@@ -75,7 +88,14 @@ class TreeWriter:
             meta.write_to_new_file(number, wanted)
         finally:
             os.close(number)
-        self._rename((staging, stage), at)
+        if stage not in self._committed_stages:
+            self._replace((staging, stage), at)
+            return
+        name = self._name()
+        os.link(stage, name, src_dir_fd=staging, dst_dir_fd=staging, follow_symlinks=False)
+        self._used_stages.add(stage)
+        meta.write_at(staging, name, wanted)  # it may have been used before a power cut
+        self._replace((staging, name), at)
 
     def replace_with_node(self, at: Place, wanted: Metadata) -> None:
         """A directory, symbolic link, FIFO, socket or device stands at the place."""
@@ -90,13 +110,13 @@ class TreeWriter:
             mode = _NODE_BITS[wanted.type] | 0o600
             os.mknod(name, mode, wanted.rdev, dir_fd=staging)
         meta.write_at(staging, name, wanted)
-        self._rename((staging, name), at)
+        self._replace((staging, name), at)
 
     def replace_with_link(self, at: Place, other: Place) -> None:
         """Another name of the object at `other` stands at the place."""
         staging, name = self.root.staging(), self._name()
         os.link(other[1], name, src_dir_fd=other[0], dst_dir_fd=staging, follow_symlinks=False)
-        self._rename((staging, name), at)
+        self._replace((staging, name), at)
 
     def write_pieces(self, at: Place, size: int, pieces: tuple[tuple[int, bytes], ...]) -> None:
         """Changes pieces of a regular file in place, after giving it its size."""
@@ -121,7 +141,10 @@ class TreeWriter:
 
     def drop_stage(self, stage: bytes) -> None:
         """The stage is not wanted any more."""
-        self._unlink_staged(stage)
+        if stage in self._committed_stages:
+            self._used_stages.add(stage)
+        else:
+            self._unlink_staged(stage)
 
     # --- moving and removing -----------------------------------------------------------------
 
@@ -129,45 +152,54 @@ class TreeWriter:
         """Renames; what stands at the target and is not a directory is replaced."""
         one, other = look(*source), look(*target)
         if one and other and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
-            os.unlink(source[1], dir_fd=source[0])  # rename(2) leaves both names of one inode
+            self.remove(source)  # rename(2) leaves both names of one inode
             return
-        self._rename(source, target)
+        self._replace(source, target)
 
-    def remove(self, at: Place) -> None:
-        """Removes an object with everything below it."""
-        found = look(*at)
-        if found is None:
-            return
-        if stat.S_ISDIR(found.st_mode):
-            shutil.rmtree(os.fsdecode(at[1]), dir_fd=at[0])
-        else:
-            os.unlink(at[1], dir_fd=at[0])
+    def remove(self, at: Place) -> bytes:
+        """Puts an object with everything below it into the trash; its name there."""
+        name = self._trash_name()
+        self._rename(at, (self.root.staging(), name))
+        return name
 
     def park(self, at: Place, inode: int) -> None:
         """Moves an object that the index does not know out of the way."""
-        name = _PARKED + b"%d" % inode
-        self.remove((self.root.staging(), name))
-        os.rename(at[1], name, src_dir_fd=at[0], dst_dir_fd=self.root.staging())
+        parked = (self.root.staging(), _PARKED + b"%d" % inode)
+        if look(*parked) is not None:
+            self.remove(parked)
+        self._rename(at, parked)
 
     def unpark(self, inode: int, target: Place) -> bool:
         """Moves a parked object, or something inside one, to the target; False if not found."""
         staging = self.root.staging()
         name = _PARKED + b"%d" % inode
         if look(staging, name) is not None:
-            self._rename((staging, name), target)
+            self._replace((staging, name), target)
             return True
         for parked in self._staged(_PARKED):
             for _, directories, files, here in os.fwalk(parked, dir_fd=staging):
                 for child in (*directories, *files):
                     found = look(here, os.fsencode(child))
                     if found is not None and found.st_ino == inode:
-                        self._rename((here, os.fsencode(child)), target)
+                        self._replace((here, os.fsencode(child)), target)
                         return True
         return False
 
     def clear_parked(self) -> int:
         """Removes what is still parked; says how many objects that were."""
         return self._drop(_PARKED)
+
+    def committed(self) -> None:
+        """The index is durable: what its commit before spoke of is not needed any more."""
+        self._drop(_TRASH)
+        for stage in self._used_stages:
+            self._unlink_staged(stage)
+        self._used_stages.clear()
+        self._committed_stages = set(self._staged(_STAGE))
+
+    def keep_stages(self, needed: set[bytes]) -> None:
+        """After a power cut: these are used again, though they seem used."""
+        self._used_stages -= needed
 
     def clear_stages(self) -> None:
         """Removes all stages (after a reconcile nothing refers to them)."""
@@ -177,6 +209,26 @@ class TreeWriter:
 
     def _name(self) -> bytes:
         return _NEW + b"%d" % next(self._numbers)
+
+    def _trash_name(self) -> bytes:
+        return _TRASH + b"%d" % next(self._numbers)
+
+    def _replace(self, source: Place, target: Place) -> None:
+        """Renames; what stands at the target goes to the trash without ever being away."""
+        staging = self.root.staging()
+        try:
+            os.link(
+                target[1],
+                self._trash_name(),
+                src_dir_fd=target[0],
+                dst_dir_fd=staging,
+                follow_symlinks=False,
+            )
+        except FileNotFoundError:
+            pass
+        except OSError:  # a directory, too many links, or not ours: then it is away for a moment
+            self.remove(target)
+        self._rename(source, target)
 
     def _rename(self, source: Place, target: Place) -> None:
         os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
@@ -198,7 +250,14 @@ class TreeWriter:
     def _drop(self, prefix: bytes) -> int:
         names = self._staged(prefix)
         for name in names:
-            self.remove((self.root.staging(), name))
+            found = look(self.root.staging(), name)
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(os.fsdecode(name), dir_fd=self.root.staging())
+            elif found is not None:
+                os.unlink(name, dir_fd=self.root.staging())
+        if prefix == b"":
+            self._committed_stages.clear()
+            self._used_stages.clear()
         return len(names)
 
 

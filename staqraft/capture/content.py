@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from staqraft.capture.objects import ObjectState, state_of_open
+from staqraft.capture.objects import ObjectState, identity_of, state_of_open
 from staqraft.index import content_digest
 from staqraft.journal.record import CHUNK_BYTES
 
@@ -49,18 +49,20 @@ def is_sparse(state: ObjectState) -> bool:
     return state.blocks * _SECTOR + _SPARSE_SLACK < state.metadata.size
 
 
-def read_small(fd: int) -> Small | None:
-    """Reads a whole file until it holds still, at most three times; None if it became large."""
-    state = state_of_open(fd)
+def read_small(fd: int, state: ObjectState) -> Small | None:
+    """Reads a whole file until it holds still, at most three times; None if it became large.
+
+    `state` was read from the open file just now.
+    """
     for attempt in range(_TRIES):
         data = read_at(fd, 0, INLINE_BYTES + 1)
         if len(data) > INLINE_BYTES:
             return None
-        after = state_of_open(fd)
-        stable = after == state and len(data) == state.metadata.size
+        after = os.fstat(fd)  # its change time tells of extended attributes too
+        stable = identity_of(after) == state.identity and len(data) == after.st_size
         if stable or attempt == _TRIES - 1:
             return Small(state, data, content_digest(data), stable)
-        state = after
+        state = state_of_open(fd)
     raise AssertionError("the loop returns")
 
 

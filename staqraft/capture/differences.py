@@ -18,6 +18,7 @@ from staqraft.capture.errors import ObjectUnstable
 from staqraft.capture.files import Files
 from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
+from staqraft.capture.links import Links
 from staqraft.capture.moves import order_moves
 from staqraft.capture.objects import GONE, identity_of, look, type_of
 from staqraft.capture.scanner import Scanner
@@ -49,6 +50,7 @@ class Differences:
         ledger: Ledger,
         scanner: Scanner,
         files: Files,
+        links: Links,
         folders: Folders,
         may_remove: Callable[[str], bool],
         report: Callable[[str, str], None],
@@ -59,6 +61,7 @@ class Differences:
         self._index = ledger.index
         self._scanner = scanner
         self._files = files
+        self._links = links
         self._folders = folders
         self._may_remove = may_remove
         self._report = report
@@ -68,7 +71,7 @@ class Differences:
     def journal(self, batch: Batch) -> None:
         """Journals everything in the batch. Raises JournalFull, IndexFull; then do it all again."""
         self._folders.begin()
-        self._files.told_others = False
+        self._links.told_others = False
         self._in_passing = 0
         for moved in batch.moved:
             self._directory_moved(moved)
@@ -80,7 +83,7 @@ class Differences:
             self._guarded(item, self._present, last)
         for item in renamed:
             if item.now is not None and item.now.st_nlink > 1:
-                self._files.relink(item.place.tree, item.path)
+                self._links.relink(item.place.tree, item.path)
         self._ledger.flush()
         removed: set[tuple[str, bytes]] = set()
         for item in sorted((f for f in found if f.now is None), key=_by_path):
@@ -121,7 +124,13 @@ class Differences:
         found: dict[tuple[str, bytes], _Found] = {}
         parents: dict[int, Dirty] = {}
         for place in places:
+            if place.name and place.flags & (_STRUCTURAL | dirty.SCANNED):
+                parents.setdefault(
+                    id(place.directory), Dirty(place.directory, b"", dirty.SCANNED, place.first_ms)
+                )
             path = place.path
+            if self._was_never_in(place, path):
+                continue
             fd = self._watcher.open(place.directory)
             if fd is None:
                 if place.directory.parent is not None:
@@ -138,10 +147,6 @@ class Differences:
                 self._in_passing |= place.flags & _REWRITTEN
             if entry is not None and (now is None or now.st_ino != entry.identity.ino):
                 self._mark_other_names(place.tree, entry)
-            if place.name and place.flags & (_STRUCTURAL | dirty.SCANNED):
-                parents.setdefault(
-                    id(place.directory), Dirty(place.directory, b"", dirty.SCANNED, place.first_ms)
-                )
         for place in parents.values():  # their times changed with what is in them
             path = place.directory.path
             if (place.tree, path) in found:
@@ -153,17 +158,27 @@ class Differences:
                 found[place.tree, path] = _Found(place, path, now, entry)
         return list(found.values())
 
+    def _was_never_in(self, place: Dirty, path: bytes) -> bool:
+        """Whether a file is left out whatever it is: a message that is being written, mostly."""
+        excludes = self._watcher.excludes[place.tree]
+        return (
+            not place.flags & (dirty.SCANNED | dirty.DIRECTORY)
+            and bool(place.name)
+            and place.directory.child(place.name) is None
+            and excludes.excludes(path, is_directory=False)
+        )
+
     def _other_names(self, inodes: Iterable[tuple[int, int]]) -> Iterator[Dirty]:
         """Places of objects of which an event told no name of ours."""
         for dev, ino in inodes:
             for tree in self._watcher.trees:
-                yield from self._files.places_of(tree, dev, ino, flags=dirty.CONTENT)
+                yield from self._links.places_of(tree, dev, ino, flags=dirty.CONTENT)
 
     def _mark_other_names(self, tree: str, entry: Entry) -> None:
         """What was written under a name that is gone is to be seen under the others."""
         i = entry.identity
         if entry.metadata.type is ObjectType.FILE:
-            places = list(self._files.places_of(tree, i.dev, i.ino, flags=dirty.CONTENT))
+            places = list(self._links.places_of(tree, i.dev, i.ino, flags=dirty.CONTENT))
             for place in places:
                 if len(places) > 1 and place.path != entry.path:
                     self._watcher.put_back(place)
@@ -276,7 +291,7 @@ class Differences:
             entry = self._index.get(tree, name)
             if entry is None or not entry.digest or entry.metadata.type is not ObjectType.FILE:
                 continue
-            if self._files.inode_at(tree, name) == now.st_ino:
+            if self._links.inode_at(tree, name) == now.st_ino:
                 return None  # still there: another name of it
             # A number may have been given to a new file: believe it if it was renamed for certain,
             # or if it is also of the same size and time. (Content is compared as events demand.)
@@ -314,7 +329,7 @@ class Differences:
         assert now is not None, "only what is there"
         if not self._watcher.directories.has(place.directory):
             return  # its directory left while the batch was worked off
-        if self._files.told_others:  # perhaps of this one
+        if self._links.told_others:  # perhaps of this one
             self._ledger.flush()
             entry = item.entry = self._index.get(place.tree, item.path)
         is_directory = type_of(now) is ObjectType.DIRECTORY

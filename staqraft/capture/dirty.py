@@ -63,13 +63,15 @@ class DirtySet:
         """Marks places dirty, with flags that say how it was noticed."""
         now = self._now_ms()
         with self._changed:
+            before = self._next_due
             for key, name, flags in places:
                 self._add((key, name), flags, now)
             if len(self._marks) > self._limit:
                 self._marks.clear()
                 self._overflowed = True
                 self._next_due = now
-            self._changed.notify()
+            if self._next_due != before:  # else whoever waits knows when to wake already
+                self._changed.notify()
 
     def add_object(self, key: Key) -> None:
         """Marks an object of which no name was told: it is another name of something known."""

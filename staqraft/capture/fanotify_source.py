@@ -142,13 +142,17 @@ class FanotifySource:
             return
         cookies: list[bytes] = []
         marks: list[tuple[Key, bytes, int]] = []
+        lost = False
         for event in fanotify.parse(data):
             if event.mask & fanotify.OVERFLOW:
-                self._dirty.overflow()
+                lost = True
             else:
                 self._note(event, marks, cookies)
         if marks:
             self._dirty.add(marks)
+        if lost:
+            self._dirty.overflow()
+            self._drain.lost()
         for name in cookies:
             self._drain.seen(name)
 

@@ -140,16 +140,19 @@ class InotifySource:
             data = os.read(self._inotify.fileno(), READ_BYTES)
         except BlockingIOError:
             return
-        marks, cookies = [], []
+        marks, cookies, lost = [], [], False
         for wd, mask, _, name in parse_events(data):
             if mask & _OVERFLOW:
-                self._dirty.overflow()
+                lost = True
             elif wd == self._cookie_key:
                 cookies.append(os.fsencode(name))
             elif not mask & _IGNORED and self._known(wd):
                 marks.append((wd, os.fsencode(name), _flags(mask)))
         if marks:
             self._dirty.add(marks)
+        if lost:
+            self._dirty.overflow()
+            self._drain.lost()
         for cookie in cookies:
             self._drain.seen(cookie)
 

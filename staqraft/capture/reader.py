@@ -84,7 +84,8 @@ def _read(directory_fd: int, name: bytes, stage: int) -> Iterator[Change]:
         yield Remove() if state is None or state.is_file else Upsert(metadata=state.metadata)
         return
     try:
-        small = read_small(fd) if is_small(state) else None
+        state = state_of_open(fd)
+        small = read_small(fd, state) if is_small(state) else None
         if small is not None:
             metadata = small.state.with_size(len(small.data))
             yield Upsert(metadata=metadata, digest=small.digest, content=Inline(small.data))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +60,7 @@ class Scanner:
         self._racy_after = None if captured_ns is None else captured_ns - _RACY_NS
         self._queue: deque[tuple[Directory, bool]] = deque()
         self._queued: dict[Directory, bool] = {}
-        self._current: Iterator[None] | None = None
+        self._current: Generator[None, None, None] | None = None
 
     @property
     def waiting(self) -> int:
@@ -97,7 +97,13 @@ class Scanner:
             self._current = None
             self.scanned += 1
 
-    def _compare(self, directory: Directory, *, deep: bool) -> Iterator[None]:
+    def close(self) -> None:
+        """Gives up what it is at."""
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+
+    def _compare(self, directory: Directory, *, deep: bool) -> Generator[None, None, None]:
         if not self._watcher.directories.has(directory):
             self._blocked.pop(directory, None)
             return

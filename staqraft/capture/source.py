@@ -97,6 +97,14 @@ class Drain:
         if (event := self._cookies.get(name)) is not None:
             event.set()
 
+    def lost(self) -> None:
+        """Events were lost, which the dirty set knows; perhaps those of cookies that are waited for.
+
+        Whoever waits goes on: everything before its cookie is found by the comparison that follows.
+        """
+        for event in list(self._cookies.values()):
+            event.set()
+
     def barrier(self, directory_fd: int, timeout_ms: int) -> None:
         """Makes a cookie and waits for its event. Raises BarrierTimeout or CaptureError."""
         self._check()
@@ -137,8 +145,7 @@ class Drain:
             logger.exception("The thread that reads file events died.")
             self._failure = error
             self._dirty.overflow()
-            for event in list(self._cookies.values()):
-                event.set()
+            self.lost()
 
 
 READ_BYTES: Final = 256 << 10

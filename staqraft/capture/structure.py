@@ -101,6 +101,8 @@ class Structure:
             self.postponed.add((place.directory.key, place.name))
 
     def _leave(self, directory: Directory) -> None:
+        if not self._map.has(directory):
+            return  # with one above it
         for key in self._map.detach(directory):
             self._source.forget(key)
 
@@ -135,7 +137,7 @@ class Structure:
                 self._perform(above)
             above = following
         occupant = parent.child(name)
-        if occupant is None or occupant is directory:
+        if occupant is None or occupant is directory or not self._map.has(occupant):
             return
         if occupant in self._active:
             self._park(occupant)

@@ -143,6 +143,10 @@ class Transfer:
                 found, _ = known.changed(piece.offset, piece.data or bytes(piece.length))
                 more = sum(len(data) for _, data in found)
                 if gathered and gathered + more > CHUNK_BYTES:
+                    if self.state.links > 1:  # its other names cannot be told of half a change
+                        self._begin_anew()
+                        yield from self._whole(ledger)
+                        return
                     base = self._ahead(ledger, base, extents)
                     extents, gathered = [], 0
                 extents += found
@@ -151,6 +155,9 @@ class Transfer:
         self.base = base
         same = not extents and self.size == known.size and base is self.entry
         self.content = None if same else Delta(base.digest, tuple(extents))
+
+    def _begin_anew(self) -> None:
+        self._hasher, self._hashes, self.size = content_hasher(), bytearray(), 0
 
     def _ahead(self, ledger: Ledger, base: Entry, extents: list[tuple[int, bytes]]) -> Entry:
         path = self.place.path

@@ -181,6 +181,8 @@ def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:
         }:
             parts.append(f"{peer.lag_records:,} records behind")
         parts.append(f"durable {position_text(peer.durable)}")
+        if peer.applied.seq < peer.durable.seq:
+            parts.append(f"{peer.durable.seq - peer.applied.seq:,} of them not applied yet")
         parts.append(f"heard {duration_text(peer.heard_ms_ago)} ago")
         say("peer", f"{peer.node}: {', '.join(parts)}")
     say(

@@ -113,12 +113,14 @@ def _parser() -> argparse.ArgumentParser:
         "--after", type=_count, default=0, metavar="INDEX", help="only events behind this one"
     )
     _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
-    quarantine = add.add_parser("quarantine", help="Show what a returning node had to itself.")
-    listing = quarantine.add_subparsers(metavar="COMMAND", required=True).add_parser(
-        "list", help="List what is in quarantine on this host.", parents=[common]
+    quarantine = command(
+        "quarantine", commands.quarantine_list, "Show what a returning node had to itself."
     )
-    _group(listing)
-    listing.set_defaults(run=commands.quarantine_list)
+    _group(quarantine)
+    listing = quarantine.add_subparsers(metavar="COMMAND").add_parser(
+        "list", help="List what is in quarantine on this host (the default).", parents=[common]
+    )
+    _group(listing, argparse.SUPPRESS)  # what was given before 'list' stays
     return parser
 
 
@@ -167,8 +169,8 @@ def _add_certs(parser: argparse.ArgumentParser, common: argparse.ArgumentParser)
         made.add_argument("--force", action="store_true", help="replace what exists")
 
 
-def _group(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--group", "-g", default="", help="the group, if there are several")
+def _group(parser: argparse.ArgumentParser, default: str = "") -> None:
+    parser.add_argument("--group", "-g", default=default, help="the group, if there are several")
 
 
 def _timeout(parser: argparse.ArgumentParser, default: str) -> None:

@@ -3,13 +3,15 @@
 Works on PyYAML's nodes, not on the values it would construct: nodes know their line, duplicate
 keys are still visible, and `no` is a word as good as any other. A `Section` is read key by key;
 what nobody asked for is unknown and refused when the section is left. A wrong value is noted and a
-stand-in returned, so that one pass finds everything.
+stand-in returned, so that one pass finds everything. The document remembers which keys have
+stand-ins (`trusted`): what is said of a value in relation to others is only said if all are real.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -25,7 +27,24 @@ T = TypeVar("T")
 Key = tuple[str, ...]
 Parse = Callable[[str], T]
 
+NAMES = "*"  # below a section's key: which names stand in it, apart from what they hold
+
 _NULL = "tag:yaml.org,2002:null"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something about `key`, which follows from what is at `key` and at `reads`.
+
+    Only a warning if not `fatal`. A finding that `passes` is true of this moment only (a date, a
+    clock): it is no reason not to start.
+    """
+
+    key: Key
+    text: str
+    reads: tuple[Key, ...] = ()
+    fatal: bool = True
+    passes: bool = False
 
 
 class Document:
@@ -35,7 +54,7 @@ class Document:
         """Reads `source`. ConfigError when it cannot be read or is not YAML."""
         self._source = source
         self._findings: list[tuple[int, str]] = []
-        self._wrong: set[Key] = set()
+        self._stand_ins: set[Key] = set()
         self._lines: dict[Key, int] = {}
         self._root = self._compose()
 
@@ -48,20 +67,31 @@ class Document:
         self._lines[key] = line
 
     def problem(self, key: Key, text: str, *, line: int | None = None) -> None:
-        """Something is wrong with `key`; `line` if it is not the key's own."""
-        where = _dotted(key)
-        self._wrong.add(key)
-        self._findings.append((line or self.line_of(key), f"{where}: {text}" if where else text))
+        """Something is to be said of `key`; `line` if it is not the key's own."""
+        self._findings.append((line or self.line_of(key), _sentence(key, text)))
 
-    def sound(self, keys: Iterable[Key]) -> bool:
-        """Whether nothing was found wrong with any of `keys`, or within them, or around them."""
-        return not any(
-            wrong[: len(key)] == key[: len(wrong)] for key in keys for wrong in self._wrong
+    def wrong(self, key: Key, text: str, *, line: int | None = None) -> None:
+        """What stands at `key` cannot be used: a problem, and a stand-in from now on."""
+        self.problem(key, text, line=line)
+        self.distrust(key)
+
+    def distrust(self, key: Key) -> None:
+        """What is known of `key`, and of all within, is a stand-in or may not be what was meant."""
+        self._stand_ins.add(key)
+
+    def trusted(self, key: Key) -> bool:
+        """Whether the file, or a default that it leaves in force, says what is at `key`."""
+        return not any(key[:length] in self._stand_ins for length in range(len(key) + 1))
+
+    def trusted_within(self, key: Key) -> bool:
+        """Whether that is so of `key` and of everything in it."""
+        return self.trusted(key) and not any(
+            stand_in[: len(key)] == key for stand_in in self._stand_ins
         )
 
     def located(self, key: Key, text: str) -> str:
         """`file:line: key: text`, for a finding that is not a problem."""
-        return f"{self._source}:{self.line_of(key)}: {_dotted(key)}: {text}"
+        return f"{self._source}:{self.line_of(key)}: {_sentence(key, text)}"
 
     def problems(self) -> list[str]:
         """Everything found, as `file:line: text`, in the order of the file."""
@@ -103,8 +133,13 @@ class Document:
             raise self._unusable(1, f"is not YAML: {error}") from error
         except RecursionError as error:
             raise self._unusable(1, "is nested too deeply") from error
-        if root is None:
+        if root is None or root.tag == _NULL:
             raise self._unusable(1, "is empty: begin with the commented example, staqraft.yaml")
+        if not isinstance(root, yaml.MappingNode):
+            kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+            raise self._unusable(
+                root.start_mark.line + 1, f"is {kind}, and is to be 'name: value' lines"
+            )
         return root
 
     def _unusable(self, line: int, text: str) -> ConfigError:
@@ -118,6 +153,7 @@ class Section:
         self.key = key
         self._document = document
         self._asked: dict[str, None] = {}
+        self._usable = True
         self.nodes: dict[str, yaml.Node] = {}
         if node is not None:
             self._document.note_line(key, node.start_mark.line + 1)
@@ -152,13 +188,14 @@ class Section:
         return self.scalar((*self.key, name), node, parse, stand_in)
 
     def missing(self, name: str, advice: str) -> None:
-        """Notes that `name` is not there."""
-        self.problem(f"is missing: {advice}", name)
+        """Notes that `name` is not there, unless a problem was noted that explains it."""
+        if self._usable and self._document.trusted_within((*self.key, name)):
+            self.problem(f"is missing: {advice}", name)
 
     def problem(self, text: str, *within: str) -> None:
         """Notes that something is wrong with this section, or with a key in it."""
         line = self._document.line_of((*self.key, *within))
-        self._document.problem((*self.key, *within), text, line=line)
+        self._document.wrong((*self.key, *within), text, line=line)
 
     def section(self, name: str) -> Section:
         """The section `name`; an empty one when it is not there."""
@@ -168,20 +205,27 @@ class Section:
         """The sections in section `name`, in the order of the file, with their names."""
         outer = self.section(name)
         for inner, node in outer.nodes.items():
-            inner_name = outer.text((*outer.key, inner), inner, parse, "")
-            yield inner_name or inner, Section(self._document, (*outer.key, inner), node)
+            outer.check_name(inner, parse)
+            yield inner, Section(self._document, (*outer.key, inner), node)
 
-    def pairs(self, name: str, key_of: Parse[str], value_of: Parse[T]) -> list[tuple[str, T]]:
-        """The `key: value` pairs in section `name` that are right, in the order of the file."""
+    def pairs(
+        self, name: str, key_of: Parse[str], value_of: Parse[T], stand_in: T
+    ) -> list[tuple[str, T]]:
+        """The `key: value` pairs in section `name`, in the order of the file."""
         outer = self.section(name)
         found = []
         for inner, node in outer.nodes.items():
-            key = (*outer.key, inner)
-            inner_name = outer.text(key, inner, key_of, "")
-            value = outer.scalar(key, node, lambda text: (value_of(text),), None)
-            if inner_name and value is not None:
-                found.append((inner_name, value[0]))
+            outer.check_name(inner, key_of)
+            found.append((inner, outer.scalar((*outer.key, inner), node, value_of, stand_in)))
         return found
+
+    def check_name(self, name: str, parse: Parse[str]) -> None:
+        """Notes a name that `parse` refuses; what stands under it can be read all the same."""
+        try:
+            parse(name)
+        except ValueError as error:
+            self._document.problem((*self.key, name), f"{_shown(name)} {error}")
+            self._document.distrust((*self.key, NAMES))
 
     def listed(self, name: str) -> Iterator[Section]:
         """The sections in the list `name`."""
@@ -220,30 +264,28 @@ class Section:
         self._document.note_line(key, line)
         if not isinstance(node, yaml.ScalarNode):
             kind = "a list" if isinstance(node, yaml.SequenceNode) else "a section"
-            self._document.problem(key, f"is {kind}, and is to be a single value", line=line)
+            self._document.wrong(key, f"is {kind}, and is to be a single value", line=line)
             return default
         if node.tag == _NULL:
-            self._document.problem(key, "has no value", line=line)
+            self._document.wrong(key, "has no value", line=line)
             return default
-        return self.text(key, node.value, parse, default)
-
-    def text(self, key: Key, text: str, parse: Parse[T], default: T) -> T:
-        """What `parse` makes of `text`; a problem and `default` if it refuses."""
         try:
-            return parse(text)
+            return parse(node.value)
         except ValueError as error:
-            self._document.problem(key, f"{_shown(text)} {error}")
+            self._document.wrong(key, f"{_shown(node.value)} {error}")
             return default
 
     def _fill(self, node: yaml.Node) -> None:
         if not isinstance(node, yaml.MappingNode):
             if not (isinstance(node, yaml.ScalarNode) and node.tag == _NULL):
                 self.problem("is to be a section of 'name: value' lines")
+                self._usable = False
             return
         for name_node, value_node in node.value:
             line = name_node.start_mark.line + 1
             if not isinstance(name_node, yaml.ScalarNode):
                 self._document.problem(self.key, "a name is to be a single word", line=line)
+                self._document.distrust((*self.key, NAMES))
                 continue
             name = name_node.value
             key = (*self.key, name)
@@ -252,6 +294,7 @@ class Section:
                 self._document.problem(
                     self.key, f"{_shown(name)} stands twice, first on line {first}", line=line
                 )
+                self._document.distrust(key)  # which of the two is meant?
                 continue
             self.nodes[name] = value_node
             self._document.note_line(key, line)
@@ -263,10 +306,19 @@ class Section:
             near = difflib.get_close_matches(name[:SHOWN], self._asked, n=1, cutoff=0.5)
             advice = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(self._asked)}"
             self._document.problem((*self.key, name), f"is not a known name: {advice}")
+            if near and near[0] not in self.nodes:
+                self._document.distrust((*self.key, near[0]))  # its default is not what is meant
+
+
+def _sentence(key: Key, text: str) -> str:
+    """`key: text` with nothing in it that breaks a line of the log."""
+    where = _dotted(key)
+    sentence = f"{where}: {text}" if where else text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
 
 
 def _dotted(key: Key) -> str:
-    """`key` as people write it, with nothing in it that breaks a line of the log."""
+    """`key` as people write it."""
     return ".".join(
         name if name.isprintable() and len(name) <= SHOWN else _shown(name) for name in key
     )

@@ -1,8 +1,8 @@
 """The YAML file as a `Config`: strict, and with every problem of the file in one answer.
 
 Reading goes in two steps. The sections are read one by one, wrong values replaced by stand-ins so
-that reading goes on; then `checks` relates what was read to each other and to this host, except
-where the values are already known to be wrong. A `Config` leaves here only without any problem.
+that reading goes on; then `checks` relates what was read to each other and to this host. What it
+finds out about a stand-in is not said. A `Config` leaves here only without any problem.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from staqraft.config.schema import (
     Tree,
     Vip,
 )
+from staqraft.config.tls import Clock, utc_now
 from staqraft.errors import ConfigError
 from staqraft.logs import LEVELS
 from staqraft.model import GroupId, NodeId, NodeRole
@@ -41,6 +42,12 @@ ROLES = tuple(role.value for role in NodeRole)
 PROFILES = ("plain", "web", "maildir", "mbox")
 COMPRESSIONS = ("auto", "always", "never")
 MAX_DRIFT_PPM = 100_000
+
+# What is beyond these is a slip of the pen, not a setting.
+beat_ms = values.duration_to("1m")  # of Raft, the lease's renewal, the stream
+patience_ms = values.duration_to("10m")  # how long a cluster waits before it acts
+service_ms = values.duration_to("1h")
+keeping_ms = values.duration_to("3650d")
 
 # What may differ between the nodes; everything else is in the fingerprint.
 OWN_TO_EACH_NODE = (
@@ -73,10 +80,12 @@ def load(path: Path, node: NodeId | None = None) -> Config:
     return loaded.config
 
 
-def check(path: Path, node: NodeId | None = None) -> tuple[int, list[str]]:
+def check(
+    path: Path, node: NodeId | None = None, *, clock: Clock = utc_now
+) -> tuple[int, list[str]]:
     """What `--check` says: the exit code (0, or 2 with problems) and the lines to print."""
     try:
-        loaded = read(path, node)
+        loaded = read(path, node, clock=clock, starting=False)
     except ConfigError as error:
         return error.exit_code, error.problems
     config = loaded.config
@@ -87,13 +96,25 @@ def check(path: Path, node: NodeId | None = None) -> tuple[int, list[str]]:
     return 0, [*loaded.warnings, summary]
 
 
-def read(path: Path, node: NodeId | None = None) -> Loaded:
-    """As `load`, with the warnings returned."""
+def read(
+    path: Path, node: NodeId | None = None, *, clock: Clock = utc_now, starting: bool = True
+) -> Loaded:
+    """As `load`, with the warnings returned.
+
+    `starting`: what may pass by itself is a warning. A node whose clock is wrong until the network
+    is there, or whose new certificate is on its way, is to run and not to end for good.
+    """
     document = Document(path)
     config = _config(document, path, node)
-    warnings = checks.run(config, document)
-    problems = document.problems()
-    if problems:
+    warnings = []
+    for finding in checks.findings(config, clock()):
+        if not all(document.trusted(key) for key in (finding.key, *finding.reads)):
+            continue
+        if finding.fatal and not (starting and finding.passes):
+            document.problem(finding.key, finding.text)
+        else:
+            warnings.append(document.located(finding.key, finding.text))
+    if problems := document.problems():
         raise ConfigError(problems)
     return Loaded(config=config, warnings=tuple(warnings))
 
@@ -131,8 +152,8 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
             ports=_ports(root.section("ports")),
             consensus=_consensus(root.section("consensus")),
             lease=_lease(root.section("lease")),
-            state_dir=root.read("state_dir", values.absolute_path, Path("/var/lib/staqraft")),
-            run_dir=root.read("run_dir", values.absolute_path, Path("/run/staqraft")),
+            state_dir=root.read("state_dir", values.own_directory, Path("/var/lib/staqraft")),
+            run_dir=root.read("run_dir", values.own_directory, Path("/run/staqraft")),
             admin_socket=root.read(
                 "admin_socket", values.absolute_path, Path("/run/staqraft/admin.sock")
             ),
@@ -148,7 +169,7 @@ def _nodes(root: Section) -> dict[NodeId, Node]:
             role = section.require(
                 "role", values.one_of(ROLES), ROLES[0], "write 'replica' or 'witness'"
             )
-            rings = section.pairs("rings", values.name, values.address)
+            rings = section.pairs("rings", values.name, values.address, "")
             if not rings:
                 section.missing("rings", "give at least one, for instance 'service: 192.0.2.1'")
         nodes[NodeId(name)] = Node(
@@ -190,17 +211,11 @@ def _consensus(section: Section) -> Consensus:
     default = Consensus()
     with section:
         return Consensus(
-            election_min_ms=section.read(
-                "election_min", values.duration_ms, default.election_min_ms
-            ),
-            election_max_ms=section.read(
-                "election_max", values.duration_ms, default.election_max_ms
-            ),
-            heartbeat_ms=section.read("heartbeat", values.duration_ms, default.heartbeat_ms),
-            tick_ms=section.read("tick", values.duration_ms, default.tick_ms),
-            propose_timeout_ms=section.read(
-                "propose_timeout", values.duration_ms, default.propose_timeout_ms
-            ),
+            election_min_ms=section.read("election_min", beat_ms, default.election_min_ms),
+            election_max_ms=section.read("election_max", beat_ms, default.election_max_ms),
+            heartbeat_ms=section.read("heartbeat", beat_ms, default.heartbeat_ms),
+            tick_ms=section.read("tick", beat_ms, default.tick_ms),
+            propose_timeout_ms=section.read("propose_timeout", beat_ms, default.propose_timeout_ms),
         )
 
 
@@ -208,9 +223,9 @@ def _lease(section: Section) -> Lease:
     default = Lease()
     with section:
         return Lease(
-            ttl_ms=section.read("ttl", values.duration_ms, default.ttl_ms),
-            renew_ms=section.read("renew", values.duration_ms, default.renew_ms),
-            margin_ms=section.read("margin", values.duration_ms, default.margin_ms),
+            ttl_ms=section.read("ttl", patience_ms, default.ttl_ms),
+            renew_ms=section.read("renew", beat_ms, default.renew_ms),
+            margin_ms=section.read("margin", beat_ms, default.margin_ms),
             drift_ppm=section.read(
                 "drift_ppm", values.integer(0, MAX_DRIFT_PPM), default.drift_ppm
             ),
@@ -273,9 +288,11 @@ def _vip(section: Section) -> Vip:
 def _service(name: str, section: Section) -> Service:
     """A service from its `unit`, or from commands of its own."""
     with section:
-        unit = section.read("unit", values.word, "")
+        unit = section.read("unit", values.unit_name, "")
         if "unit" in section:
             default = _systemd(name, unit)
+            if beside := [command for command in ("start", "stop") if command in section]:
+                section.problem(f"stands beside '{beside[0]}': leave one of them out", "unit")
         else:
             default = Service(name=name, start=(), stop=())
         service = Service(
@@ -283,14 +300,10 @@ def _service(name: str, section: Section) -> Service:
             start=section.values("start", values.word, default.start),
             stop=section.values("stop", values.word, default.stop),
             check=section.values("check", values.word, default.check),
-            start_timeout_ms=section.read(
-                "start_timeout", values.duration_ms, default.start_timeout_ms
-            ),
-            stop_timeout_ms=section.read(
-                "stop_timeout", values.duration_ms, default.stop_timeout_ms
-            ),
+            start_timeout_ms=section.read("start_timeout", service_ms, default.start_timeout_ms),
+            stop_timeout_ms=section.read("stop_timeout", service_ms, default.stop_timeout_ms),
             check_interval_ms=section.read(
-                "check_interval", values.duration_ms, default.check_interval_ms
+                "check_interval", patience_ms, default.check_interval_ms
             ),
         )
         advice = "give 'unit: NAME.service', or 'start' and 'stop' as lists of words"
@@ -313,9 +326,9 @@ def _journal(section: Section) -> Journal:
     default = Journal()
     with section:
         return Journal(
-            segment_bytes=section.read("segment", values.size_bytes, default.segment_bytes),
-            max_bytes=section.read("max", values.size_bytes, default.max_bytes),
-            max_age_ms=section.read("max_age", values.duration_ms, default.max_age_ms),
+            segment_bytes=section.read("segment", values.size_to("4GiB"), default.segment_bytes),
+            max_bytes=section.read("max", values.size_to("1024TiB"), default.max_bytes),
+            max_age_ms=section.read("max_age", keeping_ms, default.max_age_ms),
         )
 
 
@@ -326,10 +339,10 @@ def _replication(section: Section, rings: set[str]) -> Replication:
             compression=section.read(
                 "compression", values.one_of(COMPRESSIONS), default.compression
             ),
-            window_bytes=section.read("window", values.size_bytes, default.window_bytes),
-            dead_peer_ms=section.read("dead_peer", values.duration_ms, default.dead_peer_ms),
+            window_bytes=section.read("window", values.size_to("1GiB"), default.window_bytes),
+            dead_peer_ms=section.read("dead_peer", patience_ms, default.dead_peer_ms),
             in_sync_timeout_ms=section.read(
-                "in_sync_timeout", values.duration_ms, default.in_sync_timeout_ms
+                "in_sync_timeout", patience_ms, default.in_sync_timeout_ms
             ),
             prefer_rings=section.values(
                 "prefer_rings",

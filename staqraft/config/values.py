@@ -19,6 +19,7 @@ MAX_INTERFACE = 15  # IFNAMSIZ - 1
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _QUANTITY = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?([A-Za-z]+)", re.ASCII)
+_UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]{0,254}", re.ASCII)
 _INTEGER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -30,6 +31,11 @@ def duration_ms(text: str) -> int:
     return value
 
 
+def duration_to(longest: str) -> Callable[[str], int]:
+    """A duration up to `longest`, in milliseconds."""
+    return _up_to(longest, duration_ms)
+
+
 def size_bytes(text: str) -> int:
     """`4096B`, `64KiB`, `64MiB`, `4GiB`: bytes, at least one."""
     value = _quantity(text, _BYTES)
@@ -38,13 +44,32 @@ def size_bytes(text: str) -> int:
     return value
 
 
+def size_to(largest: str) -> Callable[[str], int]:
+    """A size up to `largest`, in bytes."""
+    return _up_to(largest, size_bytes)
+
+
+def _up_to(most: str, parse: Callable[[str], int]) -> Callable[[str], int]:
+    limit = parse(most)
+
+    def parse_limited(text: str) -> int:
+        value = parse(text)
+        if value > limit:
+            raise ValueError(f"is more than {most}, the most that is of use here")
+        return value
+
+    return parse_limited
+
+
 def _quantity(text: str, units: dict[str, int]) -> int | None:
     match = _QUANTITY.fullmatch(text)
     if match is None or match[3] not in units:
         return None
     thousandths = int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0"))
     value, rest = divmod(thousandths * units[match[3]], 1000)
-    return value if value > 0 and rest == 0 else None
+    if thousandths == 0:
+        raise ValueError("is to be more than 0")
+    return value if rest == 0 else None
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -105,6 +130,14 @@ def absolute_path(text: str) -> Path:
     return Path(*path.parts)
 
 
+def own_directory(text: str) -> Path:
+    """A directory that the daemon fills by itself."""
+    path = absolute_path(text)
+    if path == Path("/"):
+        raise ValueError("is the root of the system: name a directory for StaqRaft alone")
+    return path
+
+
 def address(text: str) -> str:
     """An IP address that a host can have."""
     try:
@@ -130,6 +163,8 @@ def vip_address(text: str) -> IPv4Interface | IPv6Interface:
         raise ValueError("has no prefix length: write for instance 192.0.2.10/24")
     if interface.ip.is_unspecified or interface.ip.is_multicast:
         raise ValueError("is not an address of one host")
+    if interface.ip.is_loopback:
+        raise ValueError("is an address that no other host can reach")
     return interface
 
 
@@ -137,6 +172,13 @@ def network_interface(text: str) -> str:
     """The name of a network interface."""
     if not 0 < len(text) <= MAX_INTERFACE or "/" in text or not text.isprintable() or " " in text:
         raise ValueError("is not the name of a network interface: 'ip link' shows them")
+    return text
+
+
+def unit_name(text: str) -> str:
+    """The name of a systemd unit."""
+    if not _UNIT.fullmatch(text):
+        raise ValueError("is not the name of a systemd unit: write for instance nginx.service")
     return text
 
 

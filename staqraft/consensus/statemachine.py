@@ -222,8 +222,8 @@ def _may_not_acquire(group: GroupRecord, node: NodeId) -> str | None:
     if not (forced or first or node in group.in_sync):
         members = ", ".join(sorted(group.in_sync)) or "nobody"
         return (
-            f"{node} is not in sync (in sync: {members}): it may lack acknowledged changes; an"
-            " operator can accept their loss with 'staqctl force-active'"
+            f"{node} is not in sync (in sync: {members}): it may lack acknowledged changes."
+            " Bring a replica back that is in sync"
         )
     handed_over = group.released and target == node
     if group.maintenance and not (forced or handed_over or first):
@@ -322,8 +322,8 @@ def _request_switchover(group: GroupRecord, index: int, command: RequestSwitchov
     if command.target not in group.in_sync:
         members = ", ".join(sorted(group.in_sync)) or "nobody"
         return (
-            f"{command.target} is not in sync (in sync: {members}): wait until it is, or accept"
-            " data loss with 'staqctl force-active'"
+            f"{command.target} is not in sync (in sync: {members}): wait until it is"
+            " ('staqctl status' says how far it is)"
         )
     wish = Switchover(
         target=command.target,

@@ -8,7 +8,7 @@ of ours spins while it is away.
 A session is a promise to the Raft library: in order, nothing twice, nothing of an older session.
 When it cannot be kept (the queue is full, a peer falls silent) the session is dropped, which Raft
 takes as a cut network, instead of growing or reordering anything. HTTP/2 pings find a dead host
-or frozen process within 0.6 s; a heartbeat of ours finds a stuck one within a second, because
+or frozen process within 0.8 s; a heartbeat of ours finds a stuck one within about a second, because
 C-core answers pings for it.
 
 Everything here runs in the asyncio loop, except `post`, which any thread may call.
@@ -53,7 +53,7 @@ MAX_MESSAGE_BYTES: Final = 32 << 20
 
 # The server that the service is added to needs `SERVER_OPTIONS`; the channels have the others.
 KEEPALIVE: Final = (
-    ("grpc.keepalive_time_ms", 200),
+    ("grpc.keepalive_time_ms", 400),
     ("grpc.keepalive_timeout_ms", 400),
     ("grpc.http2.ping_timeout_ms", 400),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -313,16 +313,19 @@ class RaftTransport:
             for ring in peer.rings
         ]
         try:
-            call = await self._first_to_answer(peer, channels)
-            while call is None:
+            won = await self._first_to_answer(peer, channels)
+            while won is None:
                 await asyncio.sleep(_REDIAL_S)
-                call = await self._first_to_answer(peer, channels)
+                won = await self._first_to_answer(peer, channels)
+            used, call = won
             try:
+                # The others would only be kept alive: the next session dials anew anyway.
+                await _close(channel for channel in channels if channel is not used)
                 await self._carry_call(peer.id, call)
             finally:
                 call.cancel()
         finally:
-            await asyncio.gather(*(channel.close(None) for channel in channels))
+            await _close(channels)
 
     async def _carry_call(self, peer: NodeId, call: Any) -> None:
         async def write(envelopes: list[pb.Envelope]) -> None:
@@ -330,26 +333,32 @@ class RaftTransport:
 
         await self.carry(peer, call.read, write)
 
-    async def _first_to_answer(self, peer: Node, channels: list[grpc.aio.Channel]) -> Any:
+    async def _first_to_answer(
+        self, peer: Node, channels: list[grpc.aio.Channel]
+    ) -> tuple[grpc.aio.Channel, Any] | None:
         """An opened call on the best address that answers; None: none of them, try again."""
         attempts = {
-            asyncio.create_task(self._open(peer.id, channel, lead=index * _RING_LEAD_S))
+            asyncio.create_task(self._open(peer.id, channel, lead=index * _RING_LEAD_S)): channel
             for index, channel in enumerate(channels)
         }
+        waiting = set(attempts)
         won = None
         try:
-            while attempts and won is None:
-                done, attempts = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+            while waiting and won is None:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     call = task.result()
-                    if call is not None and won is not None:
+                    if call is None:
+                        continue
+                    if won is not None:
                         call.cancel()
-                    won = won or call
+                    else:
+                        won = attempts[task], call
             return won
         finally:
-            for task in attempts:
+            for task in waiting:
                 task.cancel()
-            await asyncio.gather(*attempts, return_exceptions=True)
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _open(self, peer: NodeId, channel: grpc.aio.Channel, *, lead: float) -> Any:
         """Opens a call; None when the peer refuses. Waits while it cannot be reached."""
@@ -379,6 +388,10 @@ class RaftTransport:
         finally:
             if not opened:
                 call.cancel()
+
+
+async def _close(channels: Iterable[grpc.aio.Channel]) -> None:
+    await asyncio.gather(*(channel.close(None) for channel in channels))
 
 
 def check_opening(

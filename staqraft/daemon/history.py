@@ -9,7 +9,7 @@ from staqraft import __version__
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.loop import GroupLoop
-from staqraft.errors import ActionError, ConsensusError
+from staqraft.errors import ConsensusError, StaqraftError
 from staqraft.model import Announce, Command, NodeId, NoteEvent
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ async def report_quarantine(raft: RaftGroup, loop: GroupLoop) -> None:
             continue
         try:
             entries = await loop.hands.data.quarantine()
-        except ActionError as error:
+        except StaqraftError as error:
             logger.warning("group %s: cannot list the quarantine: %s", loop.group, error)
             continue
         fresh = [entry for entry in entries if known is not None and entry.id not in known]

@@ -17,12 +17,14 @@ from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING, SENTENCES, Phase
 from staqraft.decision.state import GroupState, Settings
 from staqraft.decision.step import step
+from staqraft.decision.takeover import lease_over_ms
 from staqraft.errors import ConsensusError
 from staqraft.model import ClusterRecord, Epoch, GroupId, GroupRecord, NodeId
 
 logger = logging.getLogger(__name__)
 
 _TICK_MS = 50
+_TICK_STANDBY_MS = 250
 _LET_GO_MS = 250
 _RETRY_MS = 200
 _COOLDOWN_MS = 10_000
@@ -50,6 +52,18 @@ def settings_of(config: Config, group: GroupId) -> Settings:
     )
 
 
+def wake_ms(state: GroupState, now_ms: int) -> int:
+    """When the core must be asked again if nothing happens, after it was asked at `now_ms`.
+
+    A standby has no lease to be late for, and waits for few instants; those that are past were
+    seen by that step. In every other phase the core is asked often enough for any.
+    """
+    if state.phase is not Phase.STANDBY:
+        return now_ms + _TICK_MS
+    instants = (lease_over_ms(state), state.retry_ms, state.cooldown_ms)
+    return min([now_ms + _TICK_STANDBY_MS, *(i for i in instants if i > now_ms)])
+
+
 class GroupLoop:
     """Runs the decision core of one group. `state` may be read at any time, from the loop."""
 
@@ -67,6 +81,7 @@ class GroupLoop:
         self._now_ms = now_ms
         self._queue: asyncio.Queue[on.Event] = asyncio.Queue()
         self._changed = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         self._fence_token = 0
         self._last_record: GroupRecord | None = None
         self.executor = Executor(
@@ -84,10 +99,14 @@ class GroupLoop:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.executor.run())
             tasks.create_task(self.watch.run())
-            tasks.create_task(self._tick())
             tasks.create_task(self._begin())
-            while True:
-                self._take(await self._queue.get())
+            try:
+                self._set_alarm(self._now_ms())
+                while True:
+                    self._take(await self._queue.get())
+            finally:
+                if self._alarm is not None:
+                    self._alarm.cancel()
 
     async def _begin(self) -> None:
         """The first record comes after a read barrier: it is not older than our start."""
@@ -105,10 +124,15 @@ class GroupLoop:
         self.hands.raft.subscribe(self._on_raft)
         self._on_raft(self.hands.raft.state)
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_MS / 1000)
-            self._queue.put_nowait(on.Tick(now_ms=self._now_ms()))
+    def _set_alarm(self, now_ms: int) -> None:
+        """After each step, which may have moved any instant, in either direction."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        pause_s = (wake_ms(self.state, now_ms) - now_ms) / 1000
+        self._alarm = asyncio.get_running_loop().call_later(pause_s, self._tick)
+
+    def _tick(self) -> None:
+        self._queue.put_nowait(on.Tick(now_ms=self._now_ms()))
 
     def _on_raft(self, cluster: ClusterRecord) -> None:
         record = cluster.groups.get(self.group, GroupRecord())
@@ -119,7 +143,9 @@ class GroupLoop:
     def _take(self, event: on.Event) -> None:
         before = self.state
         # Stamped anew: this process may have been stopped while the event waited.
-        self.state, commands = step(before, replace(event, now_ms=self._now_ms()))
+        now_ms = self._now_ms()
+        self.state, commands = step(before, replace(event, now_ms=now_ms))
+        self._set_alarm(now_ms)
         if self.state.phase is not before.phase:
             self._log_phase(before.phase)
         for command in commands:

@@ -144,6 +144,13 @@ def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
             found.append(pb.WorkerProblem(code=f"{name}-silent", text=text))
         else:
             found.extend(part.problems)
+    captures = worker.trees is not None and worker.trees.role == pb.WORKER_ROLE_ACTIVE
+    if loop.state.phase is Phase.ACTIVE and not captures:
+        text = (
+            f"changes on {loop.state.settings.node} are not captured at present, so they are not "
+            "replicated and barriers fail: the data worker is being given its role again"
+        )
+        found.append(pb.WorkerProblem(code="not-captured", text=text))
     if loop.executor.vip_problem:
         found.append(pb.WorkerProblem(code="vip", text=loop.executor.vip_problem))
     if loop.state.service_problem:

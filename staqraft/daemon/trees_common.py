@@ -49,15 +49,22 @@ class Notes:
     def __init__(self, index: Index) -> None:
         self._index = index
 
+    def _keep(self) -> None:
+        self._index.commit(self._index.position)
+        self._index.sync()
+
     @property
     def role(self) -> str:
-        """`active@<boot>` or `standby@<boot>` while in that role; empty after a clean stop."""
+        """`active@<boot>` or `standby@<boot>` while in that role; empty after a clean stop.
+
+        `joining@<boot>`: about to be a standby, its trees not yet known to be durable.
+        """
         return self._index.meta(_ROLE) or ""
 
     def set_role(self, role: str) -> None:
         """Durable when this returns."""
         self._index.set_meta(_ROLE, role or None)
-        self._index.commit(self._index.position)
+        self._keep()
 
     @property
     def needs_reconcile(self) -> str:
@@ -71,7 +78,7 @@ class Notes:
         if reason:
             logger.warning("the trees have to be compared with the active's: %s", reason)
         self._index.set_meta(_NEEDS_RECONCILE, reason or None)
-        self._index.commit(self._index.position)
+        self._keep()
 
     @property
     def journal_is_own(self) -> bool:
@@ -86,7 +93,7 @@ class Notes:
         """Durable when this returns."""
         if own != self.journal_is_own:
             self._index.set_meta(_JOURNAL_IS_OWN, "yes" if own else None)
-            self._index.commit(self._index.position)
+            self._keep()
 
     def is_set_up(self, tree: str) -> bool:
         """Whether this tree's root was marked before, and so must still have its mark."""

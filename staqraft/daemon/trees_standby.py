@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 from staqraft.apply.applier import Applier, CannotWrite
 from staqraft.apply.localscan import Excluded
 from staqraft.apply.reconcile import Progress, Reconciler
-from staqraft.apply.safety import RootMissing, TreeRoot
+from staqraft.apply.safety import RootMissing, TreeRoot, sync_filesystem
 from staqraft.apply.watermark import Watermark
 from staqraft.capture.exclude import Excludes
 from staqraft.daemon.trees_client import RemoteTrees
@@ -27,6 +27,7 @@ from staqraft.errors import (
     StaqraftError,
 )
 from staqraft.index import IndexFull, SharedHistory, is_reserved
+from staqraft.journal import segment, state
 from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed
 from staqraft.journal.record import Record
 from staqraft.journal.record_codec import decode
@@ -41,6 +42,7 @@ _COMMIT_MS: Final = 250
 _HEAL_MS: Final = 2000
 _HEAL_TRIES: Final = 3
 _PROGRESS_S: Final = 0.25
+_NAMED: Final = 5  # objects that a refusal names
 _TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
 
 
@@ -63,6 +65,8 @@ class StandbyRole:
         self._cursor: Cursor | None = None
         self._todo: deque[Record] = deque()
         self._reached = common.index.position
+        self._lost_power = False
+        self._only_durable = True  # of the journal, so that no effect is without its record
         self._committed_ms = common.clock_ms()
         self._heal_at_ms = 0
         self._heal_tries = 0
@@ -96,8 +100,9 @@ class StandbyRole:
     async def finish(self, *, accept_loss: bool) -> Position:
         """Applies everything that the journal holds, then applies no more.
 
-        Raises ApplyError when something in the journal cannot be applied: it may have been
-        acknowledged, so only an operator may give it up (`accept_loss`).
+        Raises ApplyError when something in the journal cannot be applied, or an object is not what
+        the journal says: it may have been acknowledged, so only an operator may give it up
+        (`accept_loss`).
         """
         await self._unfollow()
         return await self._common.on_disk(partial(self._apply_the_rest, accept_loss=accept_loss))
@@ -120,13 +125,16 @@ class StandbyRole:
         if kind == "active":
             self._needs("this node stopped without warning while it was active")
         elif kind == "standby" and boot != common.boot_id:
-            self._needs("this node went down without warning while it was applying changes")
+            self._lost_power = True
+        elif kind == "joining" and boot != common.boot_id:
+            self._needs("this node went down without warning before its trees were durable")
         if common.index.rebuilt:
             self._needs(common.index.rebuilt)
         if common.index.position == ORIGIN and self._has_files():
             self._needs("the trees are not empty and were never compared with the active's")
         self._check_history()
-        common.notes.set_role(f"standby@{common.boot_id}")
+        if kind != "standby":
+            common.notes.set_role(f"joining@{common.boot_id}")
 
     def _has_files(self) -> bool:
         for tree in self._common.group.trees:
@@ -236,11 +244,54 @@ class StandbyRole:
         return True
 
     def _ready(self) -> Applier:
-        if self._applier is None:
-            self._roots = self._common.open_roots()
-            self._applier = Applier(self._roots, self._common.index, self._watermark)
-            self._catch_up_index(self._applier)
-        return self._applier
+        if self._applier is not None:
+            return self._applier
+        self._roots = self._common.open_roots()
+        try:
+            applier = Applier(self._roots, self._common.index, self._watermark)
+            if self._lost_power:
+                self._roll_back(applier)
+            else:
+                self._catch_up_index(applier)
+            self._joined()
+        except BaseException:
+            close_roots(self._roots)
+            self._roots = {}
+            self._common.index.rollback()
+            self._reached = self._common.index.position
+            raise
+        self._applier = applier
+        return applier
+
+    def _joined(self) -> None:
+        """From now on what is behind the index's position is durable, and what is not is known."""
+        role = f"standby@{self._common.boot_id}"
+        if self._common.notes.role != role:
+            for root in self._roots.values():
+                sync_filesystem(root.fd)
+            self._common.notes.set_role(role)
+        self._lost_power = False
+
+    def _roll_back(self, applier: Applier) -> None:
+        """After a power cut: the trees to where the index is, to apply the rest of the journal."""
+        applier.roll_back(self._behind())
+        logger.warning(
+            "this node lost its power while it was applying changes: its trees are as of %s again, "
+            "and the rest of its journal is applied anew",
+            self._common.index.position,
+        )
+
+    def _behind(self) -> Iterator[Record]:
+        """All that the journal holds behind the index. Raises JournalError."""
+        before = self._common.index.position
+        with Cursor(self._common.journal_directory, before) as cursor:
+            while (found := cursor.read(_READ_BYTES)) is not None:
+                if not isinstance(found, Frames):
+                    raise JournalError(f"the trees cannot be brought up: {found.reason}")
+                if found.first.seq != before.seq + 1 or found.first.epoch < before.epoch:
+                    return
+                before = found.last
+                yield from decode(found.data)
 
     def _catch_up_index(self, applier: Applier) -> None:
         """What a killed process had applied and not committed."""
@@ -274,9 +325,17 @@ class StandbyRole:
                 follows = found.first.seq == self._reached.seq + 1
                 if not follows or found.first.epoch < self._reached.epoch:
                     return False  # of another history; the stream process is about to replace it
+                durable = self._durable_end()
+                if durable is not None and found.last > durable:
+                    self._cursor.close()
+                    self._cursor = None  # what follows is looked at again when it is durable
                 self._common.notes.set_journal_is_own(own=False)
-                self._todo.extend(decode(found.data))
-                return True
+                self._todo.extend(
+                    record
+                    for record in decode(found.data)
+                    if durable is None or record.position <= durable
+                )
+                return bool(self._todo)
             case Trimmed() as trimmed:
                 self._needs(
                     f"the journal does not go on where this node's trees are: {trimmed.reason}"
@@ -286,6 +345,15 @@ class StandbyRole:
             case None:
                 pass
         return False
+
+    def _durable_end(self) -> Position | None:
+        """How far a writer that lives has synced the journal; None: all there is counts.
+
+        After a power cut a change must not be on the disk whose record is not.
+        """
+        noted = state.read(self._common.journal_directory) if self._only_durable else None
+        living = noted is not None and not noted.clean and noted.boot_id == self._common.boot_id
+        return noted.last if noted is not None and living else None
 
     def _when_idle(self, applier: Applier) -> None:
         if applier.unsettled:
@@ -308,21 +376,46 @@ class StandbyRole:
         self._reached = self._common.index.position
 
     def _apply_the_rest(self, *, accept_loss: bool) -> Position:
-        while not self.reason and self._step():
-            pass
-        if self.reason and not self._common.notes.journal_is_own:
+        missing = self._missing_at_the_end()
+        if missing and not self._common.notes.journal_is_own:
             if not accept_loss:
                 raise ApplyError(
-                    f"{self._common.config.node} cannot apply the rest of its journal, which may "
-                    f"hold acknowledged changes: {self.reason}"
+                    f"{self._common.config.node} does not have all that its journal tells of, "
+                    f"which may have been acknowledged: {missing}"
                 )
-            logger.warning("the rest of the journal is given up: %s", self.reason)
-        elif self._applier is not None:
-            self._applier.settle()
-            self._commit(self._applier)
+            logger.warning("what the journal tells of is given up: %s", missing)
         if self._common.notes.journal_is_own:
             return self._common.journal_end()
         return self._common.index.position
+
+    def _missing_at_the_end(self) -> str:
+        """Applies all; why the trees are not what the journal says, or empty."""
+        wrong: list[Record] = []
+        try:
+            self._sync_journal()
+            while not self.reason and self._step():
+                pass
+            if self._applier is not None and not self.reason:
+                wrong = self._applier.settle()
+                self._commit(self._applier)
+            if self.reason or wrong:
+                return self.reason or _named(wrong)
+            end = self._common.journal_end()
+        except (ApplyError, JournalError, IndexFull, OSError) as error:
+            return str(error)
+        if end.seq > self._reached.seq and not self._common.notes.journal_is_own:
+            return f"it ends at {end} and does not go on where the trees are, at {self._reached}"
+        return ""
+
+    def _sync_journal(self) -> None:
+        """What was received and not synced when the stream process was killed counts, too."""
+        for name in segment.listing(self._common.journal_directory)[-1:]:
+            number = os.open(name.segment(self._common.journal_directory), os.O_RDONLY)
+            try:
+                os.fdatasync(number)
+            finally:
+                os.close(number)
+        self._only_durable = False
 
     def _close_files(self) -> None:
         if self._cursor is not None:
@@ -343,7 +436,7 @@ class StandbyRole:
             clean = False
         self._close_files()
         self._watermark.close()
-        if clean:
+        if clean and self._common.notes.role == f"standby@{self._common.boot_id}":
             self._common.notes.set_role("")
 
     # --- healing -------------------------------------------------------------------------------
@@ -456,6 +549,18 @@ class StandbyRole:
         self._common.notes.set_needs_reconcile("")
         self._common.index.rebuilt = ""
         self.reason = ""
+        self._joined()
+
+
+def _named(wrong: list[Record]) -> str:
+    names = ", ".join(
+        f"{os.fsdecode(record.path)!r} in tree {record.tree}" for record in wrong[:_NAMED]
+    )
+    more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    return (
+        f"{len(wrong)} objects are not what the journal says and nobody is there to fetch them "
+        f"from: {names}{more}. Bring the other replica back"
+    )
 
 
 def _excluded(excludes: Excludes) -> Excluded:

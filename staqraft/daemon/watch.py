@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from staqraft.daemon.workers import DataWorker, WorkerStatus
 from staqraft.decision import events as on
@@ -13,7 +14,10 @@ from staqraft.wire.v1 import data_worker_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
+# While something changes, and at rest. Silence of a standby is counted from the report, so the
+# longer one must stay far below `in_sync_timeout_ms`.
 _PERIOD_S = 0.25
+_PERIOD_AT_REST_S = 0.5
 _FOLLOWING = frozenset({pb.SESSION_STATE_STREAMING, pb.SESSION_STATE_CATCHING_UP})
 
 
@@ -56,26 +60,41 @@ class DataWatch:
 
     async def run(self) -> None:
         """Poll until cancelled."""
+        before: list[on.Event] = []
         while True:
             self.latest = await self._data.status()
-            now_ms = self._now_ms()
-            self._post(
-                on.DataReported(
-                    now_ms=now_ms,
-                    blockers=blockers_of(self.latest),
-                    last=last_position(self.latest),
-                )
+            events = self._events()
+            for event in events:
+                self._post(event)
+            said = [_without_times(event) for event in events]
+            await asyncio.sleep(_PERIOD_AT_REST_S if said == before else _PERIOD_S)
+            before = said
+
+    def _events(self) -> list[on.Event]:
+        now_ms = self._now_ms()
+        events: list[on.Event] = [
+            on.DataReported(
+                now_ms=now_ms, blockers=blockers_of(self.latest), last=last_position(self.latest)
             )
-            stream = self.latest.stream
-            if stream is not None and stream.role == pb.WORKER_ROLE_ACTIVE:
-                for peer in stream.peers:
-                    self._post(
-                        on.PeerReported(
-                            now_ms=now_ms,
-                            peer=NodeId(peer.node),
-                            streaming=peer.state in _FOLLOWING,
-                            durable=Position(Epoch(peer.durable.epoch), peer.durable.seq),
-                            silent_ms=peer.heard_ms_ago,
-                        )
-                    )
-            await asyncio.sleep(_PERIOD_S)
+        ]
+        if self._data.capture_broken:
+            events.append(on.CaptureBroken(now_ms=now_ms))
+        stream = self.latest.stream
+        if stream is not None and stream.role == pb.WORKER_ROLE_ACTIVE:
+            events += [
+                on.PeerReported(
+                    now_ms=now_ms,
+                    peer=NodeId(peer.node),
+                    streaming=peer.state in _FOLLOWING,
+                    durable=Position(Epoch(peer.durable.epoch), peer.durable.seq),
+                    silent_ms=peer.heard_ms_ago,
+                )
+                for peer in stream.peers
+            ]
+        return events
+
+
+def _without_times(event: on.Event) -> on.Event:
+    if isinstance(event, on.PeerReported):
+        return replace(event, now_ms=0, silent_ms=0)
+    return replace(event, now_ms=0)

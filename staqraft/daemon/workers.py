@@ -17,13 +17,22 @@ import grpc
 
 from staqraft.config.schema import Config
 from staqraft.daemon.supervise import Child, ChildSpec, worker_argv
-from staqraft.errors import ActionError, BarrierTimeout
+from staqraft.errors import ActionError, BarrierTimeout, JournalFull, StaqraftError
 from staqraft.model import Epoch, EpochStart, GroupId, NodeId, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 from staqraft.wire.v1 import data_worker_pb2_grpc as pb_grpc
 from staqraft.wire.v1 import types_pb2
 
 logger = logging.getLogger(__name__)
+
+# What a request is called in a message for people.
+_DOING: dict[type, str] = {
+    pb.SetStreamRoleRequest: "a change of the stream process's role",
+    pb.SetTreesRoleRequest: "a change of the trees process's role",
+    pb.FinishApplyingRequest: "the end of applying",
+    pb.CaptureBarrierRequest: "a barrier",
+    pb.ListQuarantineRequest: "a list of the quarantine",
+}
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
@@ -81,6 +90,7 @@ class DataWorker:
         self._lock = asyncio.Lock()
         self._restarted = asyncio.Event()
         self.in_force: Assignment | None = None
+        self.capture_broken = False  # restarted while capturing; the epoch cannot be continued
         self.children = tuple(
             Child(
                 ChildSpec(
@@ -126,8 +136,8 @@ class DataWorker:
                 if self.in_force is not None or self._wanted is _IDLE:
                     continue
                 try:
-                    await self._assign(self._wanted)
-                except ActionError as error:
+                    self.capture_broken = not await self._assign(self._wanted)
+                except StaqraftError as error:
                     logger.warning("group %s: %s; tried again", self._group, error)
                     self._restarted.set()
             await asyncio.sleep(_REASSIGN_PAUSE_S)
@@ -176,6 +186,7 @@ class DataWorker:
         async with self._lock:
             self._wanted = _IDLE
             self.in_force = None
+            self.capture_broken = False
             idle = _IDLE.message()
             await self._call(
                 self._stream.SetStreamRole,
@@ -274,10 +285,12 @@ class DataWorker:
         try:
             return await method(request, timeout=timeout_s, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
-            raise _failed(type(request).__name__, error) from error
+            raise _failed(_DOING[type(request)], error) from error
 
 
-def _failed(what: str, error: grpc.aio.AioRpcError) -> ActionError:
+def _failed(what: str, error: grpc.aio.AioRpcError) -> StaqraftError:
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ActionError(f"the data worker did not answer {what} in time")
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return JournalFull(error.details() or "the journal is full")
     return ActionError(f"the data worker could not do {what}: {error.details()}")

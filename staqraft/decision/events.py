@@ -74,6 +74,11 @@ class EpochNotContinuable(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureBroken(_Event):
+    """The data worker was restarted while it captured, and cannot continue this epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataReported(_Event):
     """How this node's data worker is. `blockers` are sentences; any of them forbids a takeover."""
 
@@ -117,6 +122,7 @@ Event = (
     | ActionDone
     | ActionFailed
     | EpochNotContinuable
+    | CaptureBroken
     | DataReported
     | PeerReported
     | FenceRequested

@@ -11,6 +11,7 @@ from staqraft.decision.commands import Command, HoldVips
 from staqraft.decision.events import (
     ActionDone,
     ActionFailed,
+    CaptureBroken,
     DataReported,
     EpochNotContinuable,
     Event,
@@ -24,7 +25,7 @@ from staqraft.decision.events import (
     Tick,
 )
 from staqraft.decision.lease import proposing, renewed
-from staqraft.decision.phases import ADDRESSED, HOLDING, RENEWING, RETURNING, Phase
+from staqraft.decision.phases import ADDRESSED, CAPTURED, HOLDING, RENEWING, RETURNING, Phase
 from staqraft.decision.turn import Turn
 from staqraft.model import Position, Renew
 
@@ -86,7 +87,7 @@ def step(state: GroupState, event: Event) -> tuple[GroupState, tuple[Command, ..
     return turn.state, tuple(turn.commands)
 
 
-def _take_in(turn: Turn, event: Event) -> None:
+def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
     match event:
         case Tick() | ProposalAccepted():
             pass  # what was accepted shows in the record
@@ -102,6 +103,9 @@ def _take_in(turn: Turn, event: Event) -> None:
             _on_failed(turn, event)
         case EpochNotContinuable():
             if event.token == turn.state.awaiting and turn.state.phase is Phase.CAPTURING:
+                takeover.new_epoch_for_self(turn)
+        case CaptureBroken():
+            if turn.state.phase in CAPTURED and turn.state.mine:
                 takeover.new_epoch_for_self(turn)
         case DataReported():
             turn.set(blockers=event.blockers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staqraft.decision import standdown
+from staqraft.decision import insync, standdown
 from staqraft.decision.commands import (
     FenceLoser,
     FinishData,
@@ -104,6 +104,8 @@ def _acquire(turn: Turn, reason: str) -> None:
             forced=_is_forced(record, state.settings.node),
         )
     turn.enter(Phase.ACQUIRING, reason)
+    # What was known of standbys belongs to the old epoch; the new one begins with this node alone.
+    insync.forget(turn)
     turn.set(takeover=attempt)
     turn.propose(
         Acquire(
@@ -330,5 +332,5 @@ def settle_addressing(turn: Turn) -> None:
 
 def new_epoch_for_self(turn: Turn) -> None:
     """Since this epoch's journal cannot be continued, take the next one, with nobody to fence."""
-    turn.note("epoch-broken", "the journal lost its tail in a power cut; a new epoch begins")
-    _acquire(turn, "the journal of the last epoch lost its tail in a power cut")
+    turn.note("epoch-broken", "the journal of this epoch lost its tail; a new epoch begins")
+    _acquire(turn, "the journal of the last epoch lost its tail")

@@ -19,10 +19,11 @@ that lost only its links compares different; it is not part of `state_digest`, w
 object and is what `Record.before` holds.
 
 Crash rules. All writes since the last `commit(position)` are one transaction: after kill -9 the
-index opens as of that position. After a power cut SQLite (synchronous=NORMAL) may come back
-some commits earlier, never torn. Therefore:
+index opens as of that position. After a power cut SQLite (synchronous=NORMAL) comes back as of the
+last `sync` or a later commit, never torn. Therefore:
 
-- a standby commits after syncfs, and applies again from `position` (applying twice is harmless);
+- a standby commits after syncfs and then syncs the index, so that the position and the trees behind
+  it are durable together; what else may be on the disk is the applier's business;
 - the active commits only positions that `Journal.sync` made durable, else an index could know of
   a removal that its journal lost, and nobody would ever be told.
 

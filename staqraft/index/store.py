@@ -24,7 +24,7 @@ from staqraft.journal.record import ObjectType
 from staqraft.model import ORIGIN, Epoch, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _CACHED_DIRECTORIES = 50_000
@@ -216,8 +216,11 @@ class Index:
             else:
                 self._db.change("REPLACE INTO signatures VALUES (?,?)", (found[0], blob))
 
-    def commit(self, position: Position) -> None:
-        """Keeps all that was put since the last commit, as of `position`. Raises IndexFull."""
+    def commit(self, position: Position, then: Callable[[], None] | None = None) -> None:
+        """Keeps all that was put since the last commit, as of `position`. Raises IndexFull.
+
+        With `then` it outlives a power cut, and that is called before the position is told.
+        """
         with self.lock:
             try:
                 if position != self._position:
@@ -233,7 +236,14 @@ class Index:
                 self.rollback()
                 raise
             self._changed_totals.clear()
-            self._position = position
+        if then is not None:
+            self.sync()
+            then()
+        self._position = position
+
+    def sync(self) -> None:
+        """What was committed outlives a power cut from now on. Raises IndexFull."""
+        self._db.sync()
 
     def rollback(self) -> None:
         """Forgets everything since the last commit."""

@@ -81,6 +81,7 @@ class ReceiveSession:
     async def run(self) -> None:
         """Returns when the active said Finish; else raises Refused, Broken or a StaqraftError."""
         speaking = asyncio.create_task(self._speak())
+        speaking.add_done_callback(_taken_note_of)
         try:
             await first_ended(
                 self._read_all(),
@@ -289,6 +290,12 @@ class ReceiveSession:
         await asyncio.wait([speaking], timeout=LAST_WORD_MS / 1000)
         speaking.cancel()
         await asyncio.gather(speaking, return_exceptions=True)
+
+
+def _taken_note_of(task: asyncio.Task[None]) -> None:
+    """A write to a peer that is gone fails; `run` hears of it, unless it is cancelled first."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _ended(future: asyncio.Future[None]) -> None:

@@ -187,6 +187,8 @@ class Receiver:
         """Records flow: what was wrong with the stream is over."""
         self.update(problem="")
         self._problems.clear("stream")
+        # The active has the history up to here, so what the journal had lost is sent again.
+        self._problems.clear("journal-repaired")
 
     def journal_trouble(self, text: str) -> None:
         """The journal could not take what came (empty: it can again)."""

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 CONNECT_MS = 500
 BACKOFF_MS = (20, 100, 250, 500)
 PREFERRED_CHECK_MS = 1000
+APPLY_STUCK_MS = 10_000  # applying is told twice a second; under load it moves all the time
 
 Dial = Callable[[Ring], grpc.aio.Channel]
 
@@ -81,6 +82,8 @@ class PeerSender:
         self._stop_reason = ""
         self._waiters: list[tuple[Position, asyncio.Future[Position | None]]] = []
         self._readable_from: Position | None = None  # damage: nothing before this can be sent
+        self._applied_moved_ms = clock()
+        self._apply_stuck = False
         self._warm: tuple[Ring, grpc.aio.Channel] | None = None
 
     def ring_bell(self) -> None:
@@ -240,6 +243,17 @@ class PeerSender:
 
     def acknowledged(self, durable: Position, applied: Position, heard_ms: int) -> None:
         """Wakes whoever waits for this."""
+        now_ms = self._clock()
+        if applied != self.status.applied or applied >= durable:
+            self._applied_moved_ms = now_ms
+        stuck = now_ms - self._applied_moved_ms > APPLY_STUCK_MS
+        if stuck != self._apply_stuck:
+            self._apply_stuck = stuck
+            text = (
+                f"{self.status.node} keeps what it receives but does not apply it to its trees "
+                f"since {applied}: 'staqctl status' on {self.status.node} says why"
+            )
+            self.update(problem=text if stuck else "")
         self.update(durable=durable, applied=applied, heard_ms=heard_ms)
         still = []
         for position, waiter in self._waiters:

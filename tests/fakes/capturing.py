@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from fakes.replica import Replica, Seen, replica_state, tree_state
 from staqraft.capture import Capture
+from staqraft.capture.ports import JournalPort
 from staqraft.capture.watcher import MakeSource
 from staqraft.config.schema import Journal as Limits
 from staqraft.config.schema import Tree
@@ -38,6 +39,9 @@ class Captured:
         profile: str = "plain",
         exclude: tuple[str, ...] = (),
         limits: Limits | None = None,
+        never: tuple[Path, ...] = (),
+        wrap: Callable[[Journal], JournalPort] = lambda journal: journal,
+        earlier: Captured | None = None,
     ) -> None:
         self.root = root
         self.state = state
@@ -50,19 +54,25 @@ class Captured:
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
         self.index = Index.open(state / "index.sqlite")
-        self.replica = Replica("t")
+        self.replica: Replica = earlier.replica if earlier else Replica("t")
         self.capture = Capture(
             trees=[Tree(name="t", path=root, profile=profile, exclude=exclude)],
             group="default",
             run_dir=run_dir,
-            journal=self.journal,
+            journal=wrap(self.journal),
             index=self.index,
             epoch=Epoch(1),
             now_ms=boottime_ms,
             wall_ns=time.time_ns,
             backends=backends,
+            never=never,
         )
-        self._after = ORIGIN
+        self._after = earlier.told if earlier else ORIGIN
+
+    @property
+    def told(self) -> Position:
+        """How far the replica is."""
+        return self._after
 
     def settle(self) -> Position:
         """A barrier, and the replica brought up to it."""
@@ -71,11 +81,11 @@ class Captured:
         return position
 
     def new_records(self) -> Iterator[Record]:
-        cursor = Cursor(self.state / "journal", self._after)
-        while (frames := cursor.read(1 << 20)) is not None:
-            assert isinstance(frames, Frames)
-            self._after = frames.last
-            yield from decode(frames.data)
+        with Cursor(self.state / "journal", self._after) as cursor:
+            while (frames := cursor.read(1 << 20)) is not None:
+                assert isinstance(frames, Frames)
+                self._after = frames.last
+                yield from decode(frames.data)
 
     def check(self, *, left_out: frozenset[bytes] = frozenset()) -> dict[bytes, Seen]:
         """Tree, index and replica are equal. Returns what they are."""

@@ -64,6 +64,7 @@ class FakeData:
     peer: NodeId | None = None  # a standby whose stream is connected
     acknowledged: Position = ORIGIN
     children: tuple[()] = ()
+    capture_broken: bool = False
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(
@@ -80,6 +81,7 @@ class FakeData:
 
     async def finish(self, epoch: Epoch, *, accept_loss: bool) -> Position:
         self.role = "finished"
+        self.capture_broken = False
         return self.position
 
     async def capture_barrier(self, timeout_s: float) -> Position:

@@ -32,5 +32,6 @@ def mounted(kind: str, at: Path, *, megabytes: int = 256) -> Iterator[Path]:
             shutil.rmtree(lost)
         yield at
     finally:
-        subprocess.run(["umount", str(at)], check=True)
+        # Lazily: a test that failed may still have files open, which would hide why it did.
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
         image.unlink(missing_ok=True)

@@ -24,13 +24,25 @@ class Standby:
         self.base = state or base
         self.path = base / "tree"
         self.path.mkdir(parents=True, exist_ok=True)
+        self._boot = "this boot"
         self._open()
+
+    def boot(self, name: str) -> None:
+        """Opens all anew in another boot."""
+        self._boot = name
+        self._open()
+
+    def abandon(self) -> None:
+        """As a power cut leaves it: no last words to the index."""
+        self.index._db.close()
+        self.watermark.close()
+        self.root.close()
 
     def _open(self) -> None:
         self.root = TreeRoot(TREE, self.path)
         self.root.make_staging()
         self.index = Index.open(self.base / "index.sqlite")
-        self.watermark = Watermark(self.base / "applied", "this boot")
+        self.watermark = Watermark(self.base / "applied", self._boot)
         self.applier = Applier({TREE: self.root}, self.index, self.watermark)
 
     def apply(self, records: Iterable[Record]) -> None:

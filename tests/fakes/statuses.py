@@ -51,6 +51,7 @@ def healthy_status() -> admin_pb2.GetStatusResponse:
                             node="b",
                             state=data_worker_pb2.SESSION_STATE_STREAMING,
                             durable=position(5, 3012),
+                            applied=position(5, 3012),
                             ring="sync",
                             heard_ms_ago=40,
                         )

@@ -175,3 +175,16 @@ async def test_stopping_the_daemon_hands_over_first(tmp_path: Path) -> None:
         await first.loop.hand_over_before_stop(5000)
         assert first.vips.until_ms == 0
         await second.active()
+
+
+async def test_an_epoch_whose_journal_was_damaged_is_followed_by_a_new_one(tmp_path: Path) -> None:
+    """Found by a reviewer: the active served on for minutes, and nothing of it was captured."""
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        rig.data.capture_broken = True
+        await rig.until(lambda: rig.loop.state.record.epoch == Epoch(2), "a new epoch")
+        await rig.active()
+        assert rig.data.role == "captures in 2"
+        assert not rig.data.capture_broken
+        assert rig.vips.until_ms > 0

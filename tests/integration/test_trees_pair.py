@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import sysconfig
 from pathlib import Path
 
 import grpc
 import pytest
 
-from fakes.data_pair import data_pair
+from fakes.data_pair import DataNode, data_pair
+from fakes.records import MAIL
 from fakes.source_tree import SourceTree
 from fakes.stream_pair import until
+from lab.compare import differences, manifest
 from staqraft.model import Epoch
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -187,3 +191,69 @@ async def test_the_roles_are_idempotent_and_refuse_what_is_not_theirs() -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="does not capture"):
             await pair.a.barrier()
         assert (await pair.b.status()).epoch == Epoch(2)
+
+
+def lose_power(node: DataNode) -> None:
+    """As far as the node can tell: its boot was another one. (The page cache stays.)"""
+    with contextlib.closing(sqlite3.connect(node.config.group_dir(MAIL) / "index.sqlite")) as index:
+        (role,) = index.execute("SELECT value FROM meta WHERE key='role'").fetchone()
+        assert role.startswith("standby@")
+        index.execute("UPDATE meta SET value='standby@before' WHERE key='role'")
+        index.commit()
+    (node.config.group_dir(MAIL) / "applied").unlink()
+
+
+@needs_root
+async def test_a_standby_that_lost_its_power_takes_over_without_the_active() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        live = SourceTree(pair.a.tree)
+        live.live(random.Random(6), 60)
+        position = await pair.a.barrier()
+        await pair.a.acknowledged(pair.b.node, position)
+        pair.b.kill()
+        pair.a.kill()
+        lose_power(pair.b)
+        pair.b.start()
+        await pair.promote(pair.b)
+        found = differences(manifest(pair.a.tree), manifest(pair.b.tree))
+        assert not found, "\n".join(map(str, found[:10]))
+
+
+@needs_root
+async def test_a_promotion_is_refused_by_name_and_an_operator_may_accept_the_loss() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        pair.b.kill("trees")
+        (pair.a.tree / "d1" / "f1").chmod(0o600)
+        position = await pair.a.barrier()
+        await pair.a.acknowledged(pair.b.node, position)
+        pair.a.kill()
+        (pair.b.tree / "d1" / "f1").write_bytes(b"torn")
+        lose_power(pair.b)
+        pair.b.start("trees")
+        with pytest.raises(grpc.aio.AioRpcError, match=r"1 objects are not .*'d1/f1' in tree mail"):
+            await pair.b.finish(2, accept_loss=False)
+        assert await pair.b.finish(2, accept_loss=True) >= position
+
+
+@needs_root
+async def test_records_that_cannot_be_applied_are_given_up_only_by_an_operator() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        pair.b.kill("trees")
+        (pair.a.tree / "d1" / "new").write_bytes(b"x")
+        position = await pair.a.barrier()
+        await pair.a.acknowledged(pair.b.node, position)
+        pair.a.kill()
+        pair.b.tree.rename(pair.b.tree.with_name("aside"))
+        pair.b.start("trees")
+        with pytest.raises(grpc.aio.AioRpcError, match="is not the tree's root"):
+            await pair.b.finish(2, accept_loss=False)
+        assert await pair.b.finish(2, accept_loss=True) < position

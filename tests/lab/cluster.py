@@ -25,6 +25,7 @@ NAME = "lab"
 GROUP = "default"
 CONFIGURATION = "/etc/staqraft/staqraft.yaml"
 DAEMON = "staqraftd"
+ASK_EVERY_S = 0.25  # each staqctl is a Python of its own: not to load what is measured
 ALL_IS_WELL, NEEDS_ATTENTION = 0, 1  # exit codes of `staqctl status`
 Status = dict[str, Any]
 
@@ -223,7 +224,7 @@ class Cluster:
             return bool(last) and holds(last)
 
         try:
-            wait_until(asked, timeout_s, what, every_s=0.05)
+            wait_until(asked, timeout_s, what, every_s=ASK_EVERY_S)
         except LabError as error:
             raise LabError(
                 f"{error}\nthe last status of {node}: {json.dumps(last, indent=1)}"

@@ -9,7 +9,7 @@ equal logs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from simulation.schedule import MS, Action, Schedule
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 
 _GROUP = GroupId("default")
 _NONE = GroupRecord()
+_RELIED_ON = HOLDING - {Phase.RELEASING}
 _AWAKE_US = 1_000 * MS  # so long after it woke, a machine may take to notice that it slept
 
 
-class Violation(AssertionError):  # noqa: N818 - what is found, not what went wrong
+class Violation(AssertionError):
     """A broken invariant. `rule` names it."""
 
     def __init__(self, rule: str, what: str) -> None:
@@ -58,6 +59,7 @@ class Checks:
         self.trace: list[str] = []
         self.tracing = tracing
         self.hosts: dict[NodeId, Host] = {}
+        self.on_vote: dict[NodeId, Action] = {}  # what happens when it has voted for another
         self.notes: Counter[str] = Counter()
         self.transitions: Counter[tuple[Phase, Phase]] = Counter()
         self._log: dict[int, bytes] = {}
@@ -121,7 +123,10 @@ class Checks:
 
     def stepped(self, member: RaftMember) -> None:
         if member.leads:
-            known = self._leaders.setdefault(member.term, member.me)
+            known = self._leaders.get(member.term)
+            if known is None:
+                known = self._leaders[member.term] = member.me
+                self.say(f"{member.me}: leads term {member.term}")
             if known != member.me:
                 raise Violation("R one leader", f"{known} and {member.me} lead term {member.term}")
 
@@ -132,10 +137,13 @@ class Checks:
                     self._voted(me, envelope.response_vote.term, to)
                 case "request_vote":
                     self._voted(me, envelope.request_vote.term, me)
+                    self.say(f"{me}: asks {to} for its vote, {envelope.request_vote}")
                 case _:
                     pass
 
     def _voted(self, me: NodeId, term: int, candidate: NodeId) -> None:
+        if me != candidate and (act := self.on_vote.pop(me, None)) is not None:
+            self._schedule.after(1 * MS, act)
         known = self._votes.setdefault((me, term), candidate)
         if known != candidate:
             raise Violation("R one vote", f"{me} votes for {known} and {candidate} in term {term}")
@@ -153,7 +161,8 @@ class Checks:
         if daemon is None:
             return False
         core = daemon.core
-        return core.phase in HOLDING and core.lease.held(daemon.clock.boot_ms())
+        # Releasing, it has let go of everything and uses the lease for nothing any more.
+        return core.phase in _RELIED_ON and core.lease.held(daemon.clock.boot_ms())
 
     def decided(self, daemon: Daemon, before: GroupState, event: on.Event) -> None:
         after = daemon.core
@@ -214,15 +223,13 @@ class Checks:
         for host in self.hosts.values():
             if host.me != me and host.kernel.present and not self._may_linger(host.me):
                 raise Violation("2 one address", f"{me} takes it, and {host.me} has it")
-        host = self.hosts[me]
-        if host.daemon is not None and not self._may_linger(me):
-            self._ends_in_time(host, host.daemon)
 
-    def _ends_in_time(self, host: Host, daemon: Daemon) -> None:
+    def address_set(self, daemon: Daemon) -> None:
         """Without another word the kernel takes it away before the lease is over."""
+        host = self.hosts[daemon.me]
         deadline_ms = daemon.core.lease.deadline_ms
-        if deadline_ms is None:
-            return  # it is letting go; the call was under way
+        if deadline_ms is None or not host.kernel.present or self._may_linger(daemon.me):
+            return  # without a lease it is letting go; the call was under way
         left_ms = deadline_ms - host.clock.boot_ms()
         if host.kernel.until_us > self.now + host.clock.true_us(left_ms) + MS:
             raise Violation("2 one address", f"the kernel of {host.me} keeps it beyond the lease")
@@ -278,6 +285,3 @@ class Checks:
     def lost_now(self, me: NodeId) -> set[int]:
         """Acknowledged records that this host lacks."""
         return self._acknowledged - {number for _, number in self.hosts[me].journal.records}
-
-
-Tell = Callable[[str], None]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from simulation.kernel import VIP, FakeKernel
 from simulation.machine import Clock, Process
 from simulation.raft import RaftNode
-from simulation.schedule import MS, S
+from simulation.schedule import MS
 from simulation.worker import Worker
 from staqraft.actions.vip import VipHolder
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
@@ -92,6 +92,11 @@ class Trouble:
 
     failing: set[str]  # names of commands
     slow_ms: int = 0  # each action takes so much longer
+
+    def strike(self, name: str) -> None:
+        """ActionError if this is to fail now."""
+        if name in self.failing:
+            raise ActionError("it fails (simulated)")
 
 
 class Daemon:
@@ -262,7 +267,7 @@ class Daemon:
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def _carry_out(self, command: do.Command) -> None:  # noqa: PLR0912 - a case a command
+    def _carry_out(self, command: do.Command) -> None:  # noqa: C901, PLR0912 - a case a command
         match command:
             case do.Propose():
                 self._propose(command)
@@ -320,8 +325,7 @@ class Daemon:
 
         def answered() -> None:
             try:
-                if type(command).__name__ in self._trouble.failing:
-                    raise ActionError("it fails (simulated)")
+                self._trouble.strike(type(command).__name__)
                 position = work()
             except ActionError as error:
                 self.tell(on.ActionFailed(now_ms=0, token=token, detail=str(error)))
@@ -339,6 +343,7 @@ class Daemon:
         try:
             work()
         finally:
+            self._checks.address_set(self)
             if late_us := kernel.late_us:
                 kernel.begin()
                 self.process.stop()
@@ -380,8 +385,7 @@ class Daemon:
     def _start_capture(self, command: do.StartCapture) -> None:
         event: on.Event
         try:
-            if "StartCapture" in self._trouble.failing:
-                raise ActionError("it fails (simulated)")
+            self._trouble.strike("StartCapture")
             continued = self._worker().capture(command.epoch, command.epoch_starts, self.me)
         except ActionError as error:
             event = on.ActionFailed(now_ms=0, token=command.token, detail=str(error))
@@ -464,7 +468,11 @@ class Daemon:
         self._fence_token -= 1
         token = self._fence_token
         self._fence_answers[token] = answer
-        self._after_ms(_FENCE_ANSWER_MS, lambda: self._fence_answers.pop(token, None))
+
+        def over() -> None:
+            self._fence_answers.pop(token, None)
+
+        self._after_ms(_FENCE_ANSWER_MS, over)
         self.tell(on.FenceRequested(now_ms=0, epoch=epoch, token=token))
 
 
@@ -482,4 +490,3 @@ class Services:
 
 
 _NO_RECORD: Final = GroupRecord()
-SECOND: Final = S

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from simulation.schedule import Action
 from staqraft.consensus.codec import Entry, Snapshot
-from staqraft.consensus.errors import StoreCorrupt
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import StoreFull
 from staqraft.model import NodeId
 
 
-class Crash(Exception):  # noqa: N818 - not an error but the end
+class Crash(Exception):
     """The machine or the process dies in the middle of a call."""
 
 
@@ -56,11 +55,17 @@ class Volume:
                 self.crash_in = None
                 raise Crash
 
-    def sync(self) -> None:
+    def sync_log(self) -> None:
+        self._wait()
+        self.synced_log = self.log
+
+    def sync_snapshot(self) -> None:
+        self._wait()
+        self.synced_snapshot = self.snapshot
+
+    def _wait(self) -> None:
         if self.slow_us:
             self.waited_us += int(self.slow_us * self.rng.random())
-        self.synced_log = self.log
-        self.synced_snapshot = self.snapshot
 
     def power_off(self) -> None:
         self.log = self.synced_log
@@ -72,8 +77,7 @@ class MemoryLog(LogStore):
 
     def __init__(self, volume: Volume, node: NodeId) -> None:
         nothing: Any = None
-        super().__init__(nothing, nothing, "simulated", node)
-        self._path = "the simulated volume"  # type: ignore[assignment]
+        super().__init__(nothing, Path("simulated"), "simulated", node)
         self._volume = volume
         image = volume.log
         if image is not None:
@@ -105,11 +109,9 @@ class MemoryLog(LogStore):
         before = volume.log.entries if volume.log is not None else []
         if self._dirty_from is not None or trimmed:
             before = list(self._entries)
-        volume.log = Image(
-            before, self._term, self._vote, min(self._commit_index, self.last_index)
-        )
+        volume.log = Image(before, self._term, self._vote, min(self._commit_index, self.last_index))
         volume.operation()
-        volume.sync()
+        volume.sync_log()
         volume.operation()
         self._dirty_from = None
         self._first_on_disk = first
@@ -123,8 +125,7 @@ class MemorySnapshots(SnapshotStore):
     """The snapshot store over a `Volume`."""
 
     def __init__(self, volume: Volume) -> None:
-        nothing: Any = None
-        super().__init__(nothing, cluster="simulated")
+        super().__init__(Path("simulated"), cluster="simulated")
         self._volume = volume
 
     def load(self) -> Snapshot | None:
@@ -142,10 +143,7 @@ class MemorySnapshots(SnapshotStore):
         volume.operation()
         volume.snapshot = content
         volume.operation()
-        volume.sync()
+        volume.sync_snapshot()
         volume.operation()
         self.current = snapshot
         self.file_bytes = content
-
-
-__all__ = ["Action", "Crash", "Image", "MemoryLog", "MemorySnapshots", "StoreCorrupt", "Volume"]

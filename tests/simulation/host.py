@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulation.daemon import GROUP, Daemon, Services, Trouble
-from simulation.disks import MemoryLog, MemorySnapshots, Volume
+from simulation.disks import Crash, MemoryLog, MemorySnapshots, Volume
 from simulation.kernel import FakeKernel
 from simulation.machine import Clock, Process
 from simulation.network import Network
@@ -19,6 +19,7 @@ from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.ready import Ready, Timing
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.decision.state import Settings
+from staqraft.errors import StoreFull
 from staqraft.model import Epoch, NodeId
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Host:
         self.trouble = Trouble(failing=set())
         self.sync_ms = 1.0  # of the data volume
         self.powered = False
+        self.broken = False  # cannot be powered on
         self.raft: RaftNode | None = None
         self.daemon: Daemon | None = None
         self.worker: Worker | None = None
@@ -81,7 +83,7 @@ class Host:
     # --- power ------------------------------------------------------------------------------------
 
     def power_on(self) -> None:
-        if not self.powered:
+        if not self.powered and not self.broken:
             self.powered = True
             self._network.dark.discard(self.me)
             self._network.healed()
@@ -152,6 +154,19 @@ class Host:
         if self._settings is not None and not self.data.alive:
             self.start_data()
         self.volume.waited_us = 0
+        try:
+            self._start_raft()
+        except Crash:
+            self._torn()
+            return
+        except StoreFull:  # it waits for space, and tries again
+            self.control.kill()
+            self._schedule.after(1000 * MS, self.start)
+            return
+        if self._settings is not None:
+            self._start_daemon(self._settings)
+
+    def _start_raft(self) -> None:
         self.raft = RaftNode(
             me=self.me,
             members=self._members,
@@ -167,22 +182,22 @@ class Host:
             deliver=self._deliver,
             crash=self._torn,
         )
-        if self._settings is not None:
-            self.daemon = Daemon(
-                settings=self._settings,
-                process=self.control,
-                clock=self.clock,
-                kernel=self.kernel,
-                raft=self.raft,
-                worker_of=lambda: self.worker,
-                rng=self._rng,
-                checks=self._checks,
-                trouble=self.trouble,
-                services=self.services,
-                ask_loser=lambda loser, epoch, answer: self._ask_loser(
-                    self.me, loser, epoch, answer
-                ),
-            )
+
+    def _start_daemon(self, settings: Settings) -> None:
+        assert self.raft is not None
+        self.daemon = Daemon(
+            settings=settings,
+            process=self.control,
+            clock=self.clock,
+            kernel=self.kernel,
+            raft=self.raft,
+            worker_of=lambda: self.worker,
+            rng=self._rng,
+            checks=self._checks,
+            trouble=self.trouble,
+            services=self.services,
+            ask_loser=lambda loser, epoch, answer: self._ask_loser(self.me, loser, epoch, answer),
+        )
 
     def _stores(self) -> tuple[LogStore, SnapshotStore]:
         if self._sqlite is None:
@@ -213,7 +228,7 @@ class Host:
             for session in list(self.raft.sessions.values()):
                 session.end(self.me, tell=False)
             if self._sqlite is not None:
-                self.raft.member._log.close()  # noqa: SLF001
+                self.raft.member._log.close()
         self.raft = None
         self.daemon = None
 

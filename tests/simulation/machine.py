@@ -34,7 +34,7 @@ class Clock:
 
 
 class Process:
-    """What belongs to one life of a process: its timers end with it and wait while it is stopped."""
+    """What belongs to one life of a process: its timers end with it, and wait while it stops."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
@@ -72,7 +72,7 @@ class Process:
         while self._backlog and self.alive and not self._stops:
             waiting, self._backlog = self._backlog, []
             for at, action in enumerate(waiting):
-                if self._stops:  # stopped again by what it did
+                if self.stopped:  # again, by what it did
                     self._backlog = waiting[at:] + self._backlog
                     return
                 if self.alive:

@@ -22,7 +22,9 @@ Pair = tuple[NodeId, NodeId]
 class Network:
     """Which machine reaches which over which ring, one way at a time, and how fast."""
 
-    def __init__(self, schedule: Schedule, rng: random.Random, rings: dict[str, tuple[NodeId, ...]]):
+    def __init__(
+        self, schedule: Schedule, rng: random.Random, rings: dict[str, tuple[NodeId, ...]]
+    ) -> None:
         self.schedule = schedule
         self.rng = rng
         self.rings = rings
@@ -166,7 +168,7 @@ class Session:
         self._watched = True
         for node in self._ends:
             patience = int(self._dead_us * (0.6 + 0.5 * self._network.rng.random()))
-            self._network.schedule.after(patience, lambda n=node: self._look(n))
+            self._network.schedule.after(patience, lambda n=node: self._look(n))  # type: ignore[misc]
 
     def _look(self, node: NodeId) -> None:
         self._watched = False

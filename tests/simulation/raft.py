@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from simulation.disks import Crash
 from simulation.machine import Clock, Process
 from simulation.network import Network, Session
-from simulation.schedule import MS, S, Schedule
+from simulation.schedule import MS, Schedule
 from staqraft.consensus import syncobj
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
@@ -127,7 +127,7 @@ class RaftNode:
 
     def _set_timer(self, in_s: float) -> None:
         self._due_us = self._schedule.now + self._clock.true_us(in_s * 1000)
-        if self._timer_us < self._schedule.now or self._due_us < self._timer_us:
+        if self._timer_us <= self._schedule.now or self._due_us < self._timer_us:
             self._timer_us = self._due_us
             self.process.after(self._due_us - self._schedule.now, self._timer)
 
@@ -235,6 +235,3 @@ class RaftLink:
             before.end(node.me)
         node.sessions[peer] = session
         node.put(Connected(peer))
-
-
-RECONNECT_US: Final = S

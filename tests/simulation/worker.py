@@ -105,9 +105,7 @@ class Worker:
         self.role = DataRole.IDLE
         self._leave()
 
-    def follow(
-        self, epoch: Epoch, active: NodeId | None, starts: tuple[EpochStart, ...]
-    ) -> None:
+    def follow(self, epoch: Epoch, active: NodeId | None, starts: tuple[EpochStart, ...]) -> None:
         if self.role is DataRole.ACTIVE:
             self.journal.sync()
         if self.role is not DataRole.STANDBY or epoch > self.epoch:
@@ -131,6 +129,18 @@ class Worker:
         self.role, self.epoch, self.starts, self.active = DataRole.ACTIVE, epoch, starts, self.me
         self.peer = Peer(heard_us=-(10**12))
         return True
+
+    @property
+    def assignment(self) -> tuple[DataRole, Epoch, NodeId | None, tuple[EpochStart, ...]]:
+        """What a new life of the processes is told."""
+        return self.role, self.epoch, self.active, self.starts
+
+    def assign(self, wanted: tuple[DataRole, Epoch, NodeId | None, tuple[EpochStart, ...]]) -> None:
+        role, epoch, active, starts = wanted
+        if role is DataRole.ACTIVE:
+            self.capture(epoch, starts, self.me)
+        elif role is DataRole.STANDBY:
+            self.follow(epoch, active, starts)
 
     def finish(self) -> Position:
         self.idle()
@@ -279,9 +289,7 @@ class Worker:
                 self.process.after(took, lambda: self._reconciled(session, offer))
 
     def _resume(self, session: Session, offer: Offer, after: Position) -> None:
-        self._order = ReceiveOrder(
-            epoch=offer.epoch, epoch_starts=offer.epoch_starts, after=after
-        )
+        self._order = ReceiveOrder(epoch=offer.epoch, epoch_starts=offer.epoch_starts, after=after)
         session.send(self.me, Resume(after))
 
     def _reconciled(self, session: Session, offer: Offer) -> None:

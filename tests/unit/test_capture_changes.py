@@ -22,12 +22,6 @@ from staqraft.capture.inotify_source import InotifySource
 from staqraft.capture.watcher import MakeSource
 from staqraft.journal.record import ObjectType, Upsert
 
-_GROUNDS: list[tuple[MakeSource, str]] = [
-    (FanotifySource, "ext4"),
-    (FanotifySource, "tmpfs"),
-    (InotifySource, "ext4"),
-    (InotifySource, "tmpfs"),
-]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -79,17 +73,20 @@ def rename(source: Path, target: Path, *, flags: int = 0) -> None:
     assert done == 0, os.strerror(ctypes.get_errno())
 
 
-def news(captured: Captured) -> list[object]:
+def news(captured: Captured) -> list[tuple[str, bytes]]:
     """The changes since the last check, as (kind or content kind, path)."""
     before = len(captured.replica.records)
     captured.check()
-    said: list[object] = []
+    said: list[tuple[str, bytes]] = []
     for record in captured.replica.records[before:]:
         change = record.change
-        if isinstance(change, Upsert) and change.metadata.type is ObjectType.DIRECTORY:
-            if change.content is None:
-                continue  # times of directories
         what = type(change.content if isinstance(change, Upsert) else change).__name__
+        if (
+            isinstance(change, Upsert)
+            and change.metadata.type is ObjectType.DIRECTORY
+            and change.content is None
+        ):
+            continue  # times of directories
         said.append((what, record.path))
     return said
 
@@ -277,11 +274,11 @@ def test_symlinks_fifos_sockets_and_devices(captured: Captured, root: Path) -> N
 
 
 def test_names_that_are_not_utf_8(captured: Captured, root: Path) -> None:
-    base = os.fsencode(root)
-    os.mkdir(base + b"/caf\xe9")
-    (root / os.fsdecode(b"caf\xe9") / os.fsdecode(b"\xff\xfe\n x")).write_bytes(b"latin")
+    latin, utf8 = root / os.fsdecode(b"caf\xe9"), root / os.fsdecode(b"caf\xc3\xa9")
+    latin.mkdir()
+    (latin / os.fsdecode(b"\xff\xfe\n x")).write_bytes(b"latin")
     captured.check()
-    os.rename(base + b"/caf\xe9", base + b"/caf\xc3\xa9")
+    latin.rename(utf8)
     assert news(captured) == [("MovedFrom", b"caf\xc3\xa9")]
 
 
@@ -413,11 +410,8 @@ def test_removing_everything_below_is_one_record(captured: Captured, root: Path)
         path.mkdir(parents=True)
         (path / "file").write_bytes(b"x")
     captured.check()
-    for base, directories, files in os.walk(root / "kept", topdown=False):
-        for name in files:
-            os.unlink(os.path.join(base, name))
-        for name in directories:
-            os.rmdir(os.path.join(base, name))
+    for path in sorted((root / "kept").rglob("*"), reverse=True):  # as rm -r does
+        path.rmdir() if path.is_dir() else path.unlink()
     (root / "kept").rmdir()
     removed = [r for r in news(captured) if r == ("Remove", b"kept")]
     assert len(removed) == 1

@@ -42,7 +42,7 @@ def test_in_batches(ground: Path, tmp_path: Path, backend: str, seed: int) -> No
     with capturing(
         ground / "tree", tmp_path / "state", tmp_path / "run", backends=[_BACKENDS[backend]]
     ) as captured:
-        for _ in range(25):
+        for _ in range(12):
             for _ in range(dice.randrange(6)):
                 mischief.act(dice.randrange(12))
                 captured.capture.step(0)
@@ -55,7 +55,7 @@ def test_while_it_captures(ground: Path, tmp_path: Path, backend: str) -> None:
     with capturing(
         ground / "tree", tmp_path / "state", tmp_path / "run", backends=[_BACKENDS[backend]]
     ) as captured:
-        for _ in range(10):
+        for _ in range(6):
             busy = threading.Thread(target=mischief.act, args=(60,))
             busy.start()
             while busy.is_alive():

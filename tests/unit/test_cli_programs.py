@@ -76,6 +76,7 @@ def test_an_address_without_a_daemon_is_said(capsys: Printed) -> None:
         ["status", "--address", "nowhere", "--ca", "x", "--cert", "x", "--key", "x"],
         ["status", "--address", "b:7400", "--ca", "x"],
         ["status", "--config", "/nowhere/staqraft.yaml"],
+        ["quarantine", "--config", "/nowhere/staqraft.yaml"],
         ["quarantine", "list", "--config", "/nowhere/staqraft.yaml"],
     ],
 )
@@ -84,11 +85,25 @@ def test_wrong_options_end_with_2(arguments: list[str], capsys: Printed) -> None
     assert capsys.readouterr().err.startswith("staqctl: ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["barrier", "--timeout", "soon"], ["quarantine"]])
+@pytest.mark.parametrize("arguments", [[], ["barrier", "--timeout", "soon"], ["certs"]])
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: Printed) -> None:
     with pytest.raises(SystemExit, match="2"):
         staqctl.main(arguments)
     assert "usage: staqctl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["quarantine", "--group", "nix"],
+        ["quarantine", "list", "--group", "nix"],
+        ["quarantine", "--group", "nix", "list"],
+    ],
+)
+def test_quarantine_alone_lists_it(tmp_path: Path, capsys: Printed, arguments: list[str]) -> None:
+    where = ["--config", str(configuration(tmp_path)), "--node", "a"]
+    assert staqctl.main([*where, *arguments]) == 2
+    assert "there is no group 'nix': it is one of default" in capsys.readouterr().err
 
 
 def test_the_exit_codes_are_in_the_help(capsys: Printed) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from fakes.configs import write_config
 from fakes.pki import cluster_pki, new_pki
-from staqraft.config.loader import read
+from staqraft import certs
+from staqraft.config.loader import check, read
 from staqraft.errors import ConfigError
 
 
@@ -20,6 +22,13 @@ def findings(path: Path) -> list[str]:
     except ConfigError as error:
         found = error.problems
     return [finding.split(":", 2)[2].strip() for finding in found]
+
+
+def the_problem(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    (problem,) = caught.value.problems
+    return problem
 
 
 def the_finding(path: Path) -> str:
@@ -61,6 +70,90 @@ class TestLease:
     ) -> None:
         path = write_config(tmp_path, {"renew: 300ms": "renew: soon", "600ms": "700ms"})
         assert the_finding(path).startswith("lease.renew: 'soon' is not a duration")
+
+
+class TestEverythingAtOnce:
+    """A wrong value hides nothing but what follows from it."""
+
+    def test_one_wrong_value_hides_no_relation_of_others(self, tmp_path: Path) -> None:
+        path = write_config(
+            tmp_path,
+            {
+                "cluster: lab": "cluster: Lab!",
+                "node: a": "node: q",
+                "10.1.0.2": "10.1.0.1",
+                "10.0.0.3": "w.example.org",
+                "tick: 15ms": "tick: 90ms",
+                "ttl: 3s": "ttl: 1s, margin: 0s",
+                "state_dir:": "ports: {control: 7410, data: 65535, metrics: 7410}\nstate_dir:",
+                "initial_active: a": "initial_active: w",
+                "profile: web": "profile: webb",
+                f"{tmp_path}/host/mail": f"{tmp_path}/host/www/mail",
+                "interface: lo}": "interface: a/b}\n      - {address: 10.0.0.1/24, interface: lo}",
+                "{unit: nginx.service}\n": "{unit: a b}\n"
+                "    journal: {segment: 2KiB, max: 1KiB, max_age: 0d}\n"
+                "    replication: {prefer_rings: [service, nix], dead_peer: 9s}\n",
+            },
+        )
+        keys = [finding.split(": ", 1)[0] for finding in findings(path)]
+        assert keys == [
+            "cluster",
+            "node",
+            "nodes.b.rings.sync",
+            "nodes.w.rings.service",
+            "consensus.tick",
+            "lease.margin",
+            "lease.ttl",
+            "ports.data",
+            "ports.metrics",
+            "groups.default.initial_active",
+            "groups.default.trees.web.profile",
+            "groups.default.trees.mail.path",
+            "groups.default.vips.1.interface",
+            "groups.default.vips.2",
+            "groups.default.services.nginx.unit",
+            "groups.default.journal.max_age",
+            "groups.default.journal.segment",
+            "groups.default.replication.dead_peer",
+            "groups.default.replication.prefer_rings",
+        ]
+
+    @pytest.mark.parametrize(
+        ("changes", "finding"),
+        [
+            # A role that cannot be read is neither a third replica nor a missing witness.
+            ({"role: witness": "role: judge"}, "nodes.w.role: "),
+            ({"a: {role: replica": "a: {role: replika"}, "nodes.a.role: "),
+            # An address that cannot be read is still on its ring, and is nobody else's.
+            ({"sync: 10.1.0.2": "sync: cable"}, "nodes.b.rings.sync: "),
+            # A name that cannot be used may be the one that is named elsewhere.
+            ({"node: a": "node: w1_", "  w: {": "  w1_: {"}, "node: 'w1_' is not a usable"),
+            ({"sync: 10.1.0.2": "Sync: 10.1.0.2"}, "nodes.b.rings.Sync: "),
+            # A default is not what a misspelt name means.
+            ({"ttl: 3s": "tttl: 4s", "600ms": "900ms"}, "lease.tttl: "),
+            ({"lease:": "leese:", "600ms": "900ms"}, "leese: "),
+            # Of two values, either may be the one that is meant.
+            ({"ttl: 3s": "ttl: 1s, ttl: 4s"}, "lease: 'ttl' stands twice"),
+            # A directory that is not known overlaps nothing.
+            ({"path: /": "path: ./"}, "groups.default.trees.web.path: "),
+            ({"initial_active: a": "initial_active: A"}, "groups.default.initial_active: 'A' is"),
+            ({"address: 10.0.0.10/24": "address: 10.0.0.1"}, "groups.default.vips.1.address: "),
+        ],
+    )
+    def test_what_follows_from_a_wrong_value_is_not_said(
+        self, tmp_path: Path, changes: dict[str, str], finding: str
+    ) -> None:
+        found = findings(write_config(tmp_path, changes))
+        assert found[0].startswith(finding)
+        assert all("is not a usable" in further for further in found[1:]), found
+
+    def test_a_group_with_a_wrong_name_is_read_all_the_same(self, tmp_path: Path) -> None:
+        path = write_config(
+            tmp_path, {"  default:": "  Default:", "initial_active: a": "initial_active: w"}
+        )
+        first, second = findings(path)
+        assert first.startswith("groups.Default: 'Default' is not a usable name")
+        assert second.startswith("groups.Default.initial_active: 'w' is not a replica")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +240,16 @@ class TestTrees:
         path = write_config(tmp_path, {f"{tmp_path}/host/mail": "/"})
         assert "the root of the system cannot be replicated" in the_finding(path)
 
+    def test_a_file_does_not_become_a_tree(self, tmp_path: Path) -> None:
+        path = write_config(tmp_path)
+        (tmp_path / "host/www").rmdir()
+        (tmp_path / "host/www").touch()
+        assert the_problem(path).endswith("host/www is a file on this host: a tree is a directory")
+
+    def test_a_name_too_long_for_the_system_is_not_there(self, tmp_path: Path) -> None:
+        path = write_config(tmp_path, {f"{tmp_path}/host/www": f"/srv/{'x' * 300}"})
+        assert "is not a directory on this host now" in the_finding(path)
+
     def test_a_tree_that_is_not_there_yet_is_a_warning(self, tmp_path: Path) -> None:
         path = write_config(tmp_path)
         shutil.rmtree(tmp_path / "host/www")
@@ -213,8 +316,116 @@ class TestTls:
         )
         assert "is not for node a of cluster lab" in the_finding(path)
 
+    def test_another_authority_of_the_same_name_is_noticed(self, tmp_path: Path) -> None:
+        other = new_pki(tmp_path / "other").node("a")
+        mine = cluster_pki().node("a")
+        path = write_config(tmp_path, {str(mine.ca): str(other.ca)})
+        found = the_finding(path)
+        assert found.startswith(
+            f"tls.ca: {other.ca} is not the authority that signed {mine.certificate} ("
+        )
+        assert found.endswith("copy both from the directory of 'staqctl certs'")
+
+    def test_two_authorities_in_a_file_are_fine(self, tmp_path: Path) -> None:
+        mine = cluster_pki().node("a")
+        both = tmp_path / "ca.pem"
+        both.write_bytes(
+            new_pki(tmp_path / "other").node("a").ca.read_bytes() + mine.ca.read_bytes()
+        )
+        assert findings(write_config(tmp_path, {str(mine.ca): str(both)})) == []
+
+    def test_a_nodes_certificate_is_no_authority(self, tmp_path: Path) -> None:
+        pki = cluster_pki()
+        path = write_config(tmp_path, {str(pki.node("a").ca): str(pki.node("b").certificate)})
+        assert "b.pem is not the certificate of an authority" in the_finding(path)
+
+    def test_an_administrators_certificate_is_no_nodes(self, tmp_path: Path) -> None:
+        mine, person = cluster_pki().node("a"), cluster_pki().admin()
+        path = write_config(
+            tmp_path,
+            {
+                str(mine.certificate): str(person.certificate),
+                str(mine.key): str(person.key),
+            },
+        )
+        assert "lea.admin.pem is not for node a of cluster lab" in the_finding(path)
+
+    def test_another_clusters_name_hides_no_wrong_authority(self, tmp_path: Path) -> None:
+        other = new_pki(tmp_path / "other").node("a")
+        path = write_config(
+            tmp_path, {str(cluster_pki().node("a").ca): str(other.ca), "cluster: lab": "cluster: L"}
+        )
+        assert [found.split(": ", 1)[0] for found in findings(path)] == ["cluster", "tls.ca"]
+
     def test_what_is_no_certificate_is_named(self, tmp_path: Path) -> None:
         garbage = tmp_path / "ca.pem"
         garbage.write_text("garbage")
         path = write_config(tmp_path, {str(cluster_pki().node("a").ca): str(garbage)})
         assert the_finding(path) == f"tls.ca: {garbage} is not a PEM certificate"
+
+
+class TestDates:
+    """Certificates of 90 days under an authority of a year, looked at on other days."""
+
+    MADE = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        directory = tmp_path / "dated"
+        certs.init(directory, "lab", days=365, clock=lambda: self.MADE)
+        made = certs.issue(directory, "a", days=90, clock=lambda: self.MADE)
+        mine = cluster_pki().node("a")
+        return write_config(
+            tmp_path,
+            {
+                str(mine.ca): str(made.ca),
+                str(mine.certificate): str(made.certificate),
+                str(mine.key): str(made.key),
+            },
+        )
+
+    def said(self, path: Path, when: timedelta) -> tuple[int, list[str]]:
+        """The exit code of --check at that time, and its lines but for the summary."""
+        code, lines = check(path, clock=lambda: self.MADE + when)
+        said = [line.split(":", 2)[2].strip() for line in lines if "good for node" not in line]
+        return code, said
+
+    @pytest.mark.parametrize("days", [0, 1, 59])
+    def test_a_valid_certificate_is_nothing_to_talk_about(self, path: Path, days: int) -> None:
+        assert self.said(path, timedelta(days=days)) == (0, [])
+
+    def test_a_month_before_the_end_there_is_a_warning(self, path: Path) -> None:
+        code, (warning,) = self.said(path, timedelta(days=80, hours=1))
+        assert code == 0
+        assert warning.endswith(
+            "a.pem ends on 2026-05-30 12:00 UTC, in less than 10 days:"
+            " 'staqctl certs issue a --force' makes a new one"
+        )
+
+    def test_at_the_end_it_is_wrong(self, path: Path) -> None:
+        code, (problem,) = self.said(path, timedelta(days=90))
+        assert code == 2
+        assert problem.startswith("tls.certificate: ")
+        assert "a.pem ended on 2026-05-30 12:00 UTC: 'staqctl certs issue a --force'" in problem
+
+    def test_before_its_time_it_is_wrong_or_the_clock_is(self, path: Path) -> None:
+        code, (problem, other) = self.said(path, timedelta(hours=-2))
+        assert code == 2
+        assert (
+            "is not valid before 2026-03-01 11:00 UTC, and here it is 2026-03-01 10:00" in problem
+        )
+        assert "set the clock right" in problem
+        assert problem.startswith("tls.ca: ")
+        assert other.startswith("tls.certificate: ")
+
+    def test_the_authority_ends_too(self, path: Path) -> None:
+        code, (problem, _) = self.said(path, timedelta(days=365))
+        assert code == 2
+        assert problem.startswith("tls.ca: ")
+        assert "ca.pem ended on 2027-03-01 12:00 UTC: 'staqctl certs init --force'" in problem
+
+    def test_a_wrong_clock_does_not_keep_the_daemon_from_starting(self, path: Path) -> None:
+        """systemd does not try again after a wrong configuration; a clock is set a moment later."""
+        for when in (timedelta(days=-9999), timedelta(days=91)):
+            loaded = read(path, clock=lambda when=when: self.MADE + when)  # type: ignore[misc]
+            assert loaded.warnings

@@ -14,6 +14,7 @@ from staqraft.model import GroupId, NodeId, NodeRole
 
 REPOSITORY = Path(__file__).parents[2]
 DEFAULT = GroupId("default")
+NO_LIST = "is to be a list, in [brackets] or with a '- ' before each item"
 
 
 def problems_of(path: Path) -> list[str]:
@@ -135,7 +136,7 @@ def test_a_mistake_is_named_with_advice(tmp_path: Path, old: str, new: str, prob
         (b'a: "\\UFFFFFFFF"\n', "1: the file is not YAML"),
         (b"[" * 100_000, "1: the file is nested too deeply"),
         (b"#" * 300_000, "1: the file is larger than 262144 bytes"),
-        (b"- a\n", "1: is to be a section"),
+        (b"~\n", "1: the file is empty"),
         (b"&a a: *a\n", "1: a: is not a known name"),
     ],
 )
@@ -143,6 +144,62 @@ def test_what_is_no_configuration_is_refused(tmp_path: Path, content: bytes, pro
     path = tmp_path / "staqraft.yaml"
     path.write_bytes(content)
     assert any(line.startswith(problem) for line in problems_of(path)), problems_of(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [("- a\n", "a list"), ("[]\n", "a list"), ("# x\n\nword\n", "a single value")],
+)
+def test_a_file_that_has_no_names_has_one_problem(tmp_path: Path, content: str, kind: str) -> None:
+    path = tmp_path / "staqraft.yaml"
+    path.write_text(content)
+    (problem,) = problems_of(path)
+    assert problem.endswith(f": the file is {kind}, and is to be 'name: value' lines")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("  b: {role: replica, rings: {service: 10.0.0.2, sync: 10.1.0.2}}", "  b: 5",
+         "5: nodes.b: is to be a section of 'name: value' lines"),
+        ("{unit: nginx.service}", "{start: x, stop: [x]}",
+         f"25: groups.default.services.nginx.start: {NO_LIST}"),
+        ("{service: 10.0.0.3}", "[]",
+         "6: nodes.w.rings: is to be a section of 'name: value' lines"),
+        ("{address: 10.0.0.10/24, interface: lo}", "lo",
+         "23: groups.default.vips.1: is to be a section of 'name: value' lines"),
+    ],
+)  # fmt: skip
+def test_what_follows_from_a_mistake_is_not_said(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    assert problems_of(write_config(tmp_path, {old: new})) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("ttl: 3s", "ttl: 999999h", "12: lease.ttl: '999999h' is more than 10m"),
+        ("ttl: 3s", "ttl: 0s", "12: lease.ttl: '0s' is to be more than 0"),
+        ("tick: 15ms", "tick: 2m", "11: consensus.tick: '2m' is more than 1m"),
+        ("nginx.service}", "nginx.service, stop_timeout: 2h}",
+         "stop_timeout: '2h' is more than 1h"),
+        ("initial_active: a", "initial_active: a\n    journal: {max_age: 99999d}",
+         "max_age: '99999d' is more than 3650d"),
+        ("nginx.service}", "nginx.service, start: [x]}",
+         "25: groups.default.services.nginx.unit: stands beside 'start': leave one of them out"),
+    ],
+)  # fmt: skip
+def test_a_value_has_bounds(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    (found,) = problems_of(write_config(tmp_path, {old: new}))
+    assert problem in found
+
+
+def test_a_unit_may_have_a_check_of_its_own(tmp_path: Path) -> None:
+    path = write_config(tmp_path, {"nginx.service}": "nginx.service, check: [curl, localhost]}"})
+    (service,) = load(path).groups[DEFAULT].services
+    assert service.check == ("curl", "localhost")
+    assert service.start == ("systemctl", "start", "nginx.service")
 
 
 def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:

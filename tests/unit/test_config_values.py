@@ -22,7 +22,7 @@ def test_durations(text: str, milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "3", "0s", "-3s", "3 sec", "3S", "1.5ms", "1e3s", "s", "3s3s", "٣s", "3\ns"]
+    "text", ["", "3", "-3s", "3 sec", "3S", "1.5ms", "1e3s", "s", "3s3s", "٣s", "3\ns"]
 )
 def test_no_durations(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration: write for instance 300ms"):
@@ -37,10 +37,41 @@ def test_sizes(text: str, size: int) -> None:
     assert values.size_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "64", "64MB", "64mib", "0B", "-1B", "1.5B"])
+@pytest.mark.parametrize("text", ["", "64", "64MB", "64mib", "-1B", "1.5B"])
 def test_no_sizes(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         values.size_bytes(text)
+
+
+@pytest.mark.parametrize("text", ["0s", "0ms", "0d", "0.0s"])
+def test_a_duration_of_nothing_is_called_that(text: str) -> None:
+    with pytest.raises(ValueError, match="is to be more than 0"):
+        values.duration_ms(text)
+
+
+def test_a_size_of_nothing_is_called_that() -> None:
+    with pytest.raises(ValueError, match="is to be more than 0"):
+        values.size_bytes("0B")
+
+
+def test_a_bound_belongs_to_what_it_bounds() -> None:
+    assert values.duration_to("10m")("600s") == 600_000
+    with pytest.raises(ValueError, match="is more than 10m, the most that is of use here"):
+        values.duration_to("10m")("600001ms")
+    assert values.size_to("1GiB")("1024MiB") == 1 << 30
+    with pytest.raises(ValueError, match="is more than 1GiB"):
+        values.size_to("1GiB")("1025MiB")
+
+
+@pytest.mark.parametrize("text", ["nginx.service", "nginx", "getty@tty1.service", r"a\x2db.mount"])
+def test_units(text: str) -> None:
+    assert values.unit_name(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "../../x; rm", "a/b.service", "--now", "a b", "a\n"])
+def test_no_units(text: str) -> None:
+    with pytest.raises(ValueError, match="is not the name of a systemd unit"):
+        values.unit_name(text)
 
 
 @pytest.mark.parametrize("text", ["/", "/srv/www", "/srv//www/"])
@@ -72,10 +103,23 @@ def test_a_vip_has_a_prefix() -> None:
         values.vip_address("192.0.2.10")
 
 
+@pytest.mark.parametrize("text", ["127.0.0.1/8", "::1/128"])
+def test_a_vip_can_be_reached(text: str) -> None:
+    with pytest.raises(ValueError, match="is an address that no other host can reach"):
+        values.vip_address(text)
+
+
+def test_a_directory_of_ours_is_not_the_whole_system() -> None:
+    assert values.own_directory("/var/lib/x") == Path("/var/lib/x")
+    with pytest.raises(ValueError, match="is the root of the system"):
+        values.own_directory("/")
+
+
 PARSERS: list[Callable[[str], object]] = [
     values.duration_ms, values.size_bytes, values.port, values.boolean, values.name,
     values.node_name, values.absolute_path, values.address, values.vip_address,
-    values.network_interface, values.word,
+    values.network_interface, values.word, values.unit_name, values.own_directory,
+    values.duration_to("10m"), values.size_to("1GiB"),
 ]  # fmt: skip
 
 

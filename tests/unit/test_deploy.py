@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
+from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
 
 import staqraft
 
@@ -41,22 +47,57 @@ def test_a_managed_service_outlives_a_restart_of_the_daemon() -> None:
 
 
 def test_the_raft_library_is_pinned_everywhere() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert "pysyncobj==0.3.17" in project["dependencies"]
+    assert "pysyncobj==0.3.17" in project()["dependencies"]
     assert "pysyncobj==0.3.17" in (REPOSITORY / "requirements.lock").read_text().splitlines()
 
 
-def test_every_dependency_is_in_the_lock() -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
-    locked = (REPOSITORY / "requirements.lock").read_text().splitlines()
-    pins = {plain(line.split("==")[0]) for line in locked if "==" in line}
-    assert {plain(re.split(r"[=<>]", wish)[0]) for wish in wanted} <= pins
+def pins(lock: str) -> set[str]:
+    """The names of what a lock pins."""
+    lines = (REPOSITORY / lock).read_text().splitlines()
+    return {plain(line.split("==")[0]) for line in lines if not line.startswith("#")}
 
 
-def test_the_lock_names_versions_and_nothing_else() -> None:
-    for line in (REPOSITORY / "requirements.lock").read_text().splitlines():
+def needed(wishes: Iterable[str], extras: tuple[str, ...] = ("",)) -> set[str]:
+    """The distributions that `wishes` name, and all that these need in turn, as installed here."""
+    found: set[str] = set()
+    for wish in map(Requirement, wishes):
+        name = plain(wish.name)
+        if any(wish.marker is None or wish.marker.evaluate({"extra": e}) for e in extras):
+            found |= {name} if name in found else {name, *needed(requires(name) or ())}
+    return found
+
+
+def project() -> dict[str, Any]:
+    """The [project] table of pyproject.toml."""
+    content: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return content
+
+
+def test_the_lock_is_what_the_programs_need_and_nothing_more() -> None:
+    assert pins("requirements.lock") == needed(project()["dependencies"])
+
+
+def test_the_other_lock_adds_what_development_needs() -> None:
+    tools = pins("requirements-dev.lock")
+    assert needed(project()["optional-dependencies"]["dev"]) <= pins("requirements.lock") | tools
+    assert not pins("requirements.lock") & tools
+    assert "setuptools" in tools  # scripts/bootstrap builds without isolation
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_names_versions_and_nothing_else(lock: str) -> None:
+    for line in (REPOSITORY / lock).read_text().splitlines():
         assert re.fullmatch(r"#.*|[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line), line
+
+
+def test_both_locks_make_the_checkouts_venv_and_one_a_production_host() -> None:
+    assert (
+        "-r requirements.lock -r requirements-dev.lock"
+        in (REPOSITORY / "scripts/bootstrap").read_text()
+    )
+    readme = (REPOSITORY / "README.md").read_text()
+    assert "pip install -r requirements.lock ." in readme
+    assert "requirements-dev.lock" not in readme
 
 
 def test_the_change_log_knows_this_version() -> None:

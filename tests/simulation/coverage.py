@@ -1,0 +1,54 @@
+"""Which transitions the decision table has, and which of them no run has taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from staqraft.decision.phases import HOLDING, Phase
+
+# As `staqraft.decision` has them; what it takes within one step shows as one transition.
+_FORWARD: Final = (
+    (Phase.STARTUP, Phase.RESUMING),
+    (Phase.STARTUP, Phase.DROPPING),
+    (Phase.RESUMING, Phase.CAPTURING),
+    (Phase.RESUMING, Phase.FENCING),
+    (Phase.RESUMING, Phase.FINISHING),
+    (Phase.RESUMING, Phase.DROPPING),
+    (Phase.STANDBY, Phase.ACQUIRING),
+    (Phase.STANDBY, Phase.FENCING),
+    (Phase.STANDBY, Phase.FINISHING),
+    (Phase.STANDBY, Phase.DROPPING),
+    (Phase.ACQUIRING, Phase.STANDBY),
+    (Phase.ACQUIRING, Phase.FENCING),
+    (Phase.ACQUIRING, Phase.FINISHING),
+    (Phase.FENCING, Phase.FINISHING),
+    (Phase.FINISHING, Phase.OPENING),
+    (Phase.OPENING, Phase.CAPTURING),
+    (Phase.CAPTURING, Phase.STARTING),
+    (Phase.CAPTURING, Phase.ACQUIRING),
+    (Phase.STARTING, Phase.ADDRESSING),
+    (Phase.ADDRESSING, Phase.ACTIVE),
+    (Phase.ACTIVE, Phase.STOPPING),
+    (Phase.STOPPING, Phase.FLUSHING),
+    (Phase.STOPPING, Phase.STARTING),
+    (Phase.FLUSHING, Phase.UNADDRESSING),
+    (Phase.FLUSHING, Phase.STARTING),
+    (Phase.UNADDRESSING, Phase.RELEASING),
+    (Phase.RELEASING, Phase.STANDBY),
+    (Phase.DROPPING, Phase.HALTING),
+    (Phase.HALTING, Phase.STANDBY),
+    (Phase.HALTING, Phase.RELEASING),
+    (Phase.HALTING, Phase.ACQUIRING),
+)
+TABLE: Final = frozenset(_FORWARD) | {(phase, Phase.DROPPING) for phase in HOLDING}
+
+
+def never_taken(taken: Mapping[tuple[Phase, Phase], int]) -> Iterator[str]:
+    """Those of the table that nobody took, and those that are not in it, a line each."""
+    order = list(Phase)
+    for one, other in sorted(TABLE - set(taken), key=lambda pair: tuple(map(order.index, pair))):
+        yield f"{one.value} -> {other.value}"
+    for (one, other), times in sorted(taken.items(), key=lambda item: -item[1]):
+        if (one, other) not in TABLE:
+            yield f"(not in the table: {one.value} -> {other.value}, {times} times)"

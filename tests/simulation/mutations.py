@@ -1,0 +1,483 @@
+"""The guards of the design, taken out one at a time: a simulator that cannot fail proves nothing.
+
+Each mutation is a few lines that make the code as it would be without the guard. It is applied in a
+process of its own, for good. `caught` False: a second guard behind it makes it harmless to what is
+checked here; `why` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from simulation import barriers, daemon, disks, network, worker
+from staqraft.actions import vip
+from staqraft.consensus import statemachine
+from staqraft.consensus.elections import ElectionRules
+from staqraft.consensus.log_store import LogStore
+from staqraft.consensus.member import RaftMember
+from staqraft.decision import events as on
+from staqraft.decision import insync, lease, standdown, step, takeover
+from staqraft.decision.commands import AnswerFence
+from staqraft.decision.lease import Timing
+from staqraft.decision.phases import Phase
+from staqraft.decision.state import Joining
+from staqraft.model import ORIGIN, FenceRung
+from staqraft.replication.plan import Resume
+from staqraft.replication.plan import plan as real_plan
+
+Patch = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """A guard that is taken out."""
+
+    name: str
+    patch: Patch
+    why: str = ""  # not empty: it is not expected to be caught
+
+
+def _put(owner: object, name: str, value: Any) -> None:
+    setattr(owner, name, value)
+
+
+# --- the log, the vote, the snapshot --------------------------------------------------------------
+
+
+def _vote_not_stored() -> None:
+    real = LogStore.setCurrentTerm
+    _put(LogStore, "setCurrentTerm", lambda self, term, _vote: real(self, term, None))
+
+
+def _term_not_stored() -> None:
+    real = LogStore.setCurrentTerm
+
+    def store(self: LogStore, term: int, _vote: Any) -> None:
+        if self._term == 0 or (self.last_index and self[-1][2] == term):
+            real(self, term, None)
+
+    _put(LogStore, "setCurrentTerm", store)
+
+
+def _log_not_synced() -> None:
+    _put(disks.Volume, "sync_log", lambda self: _sometimes(self, "log"))
+
+
+def _sometimes(volume: Any, what: str) -> None:
+    if volume.rng.random() < 0.1:
+        setattr(volume, f"synced_{what}", getattr(volume, what))
+
+
+def _snapshot_not_synced() -> None:
+    _put(disks.Volume, "sync_snapshot", lambda self: _sometimes(self, "snapshot"))
+
+
+def _sent_before_persisted() -> None:
+    real = RaftMember._persist
+    waiting: dict[int, int] = {}
+
+    def lazy(self: RaftMember) -> bool:
+        waiting[id(self)] = waiting.get(id(self), 0) + 1
+        return real(self) if waiting[id(self)] % 20 == 0 else True
+
+    _put(RaftMember, "_persist", lazy)
+
+
+def _snapshot_guard_off() -> None:
+    real = RaftMember._guard
+    _put(
+        RaftMember,
+        "_guard",
+        lambda self, message: "serialized" in message or real(self, message),
+    )
+
+
+def _late_acknowledgement_counts() -> None:
+    real = RaftMember._guard
+
+    def guard(self: RaftMember, message: dict[str, Any]) -> bool:
+        if message["type"] == "next_node_idx":
+            message["term"] = self.term
+        return real(self, message)
+
+    _put(RaftMember, "_guard", guard)
+
+
+def _cut_off_entries_stay_lost() -> None:
+    def settle(self: LogStore) -> None:
+        if self._cut:
+            self._dirty(self._cut[0][1])
+        self._cut = []
+
+    _put(LogStore, "settle", settle)
+
+
+def _snapshot_empties_the_log() -> None:
+    real = LogStore.adopt_snapshot
+
+    def adopt(self: LogStore, previous: Any, last: Any) -> None:
+        self._entries = [entry for entry in self._entries if entry[1] <= last[1]]
+        self._dirty_from = 1
+        real(self, previous, last)
+
+    _put(LogStore, "adopt_snapshot", adopt)
+
+
+# --- elections ------------------------------------------------------------------------------------
+
+
+def _no_pre_vote() -> None:
+    def before_tick(self: ElectionRules, member: Any) -> None:
+        self._transfer = member.election_due and member.asked_to_stand
+
+    _put(ElectionRules, "before_tick", before_tick)
+
+
+def _no_loyalty() -> None:
+    _put(ElectionRules, "_loyal", lambda *_: False)
+
+
+def _no_pre_vote_no_loyalty() -> None:
+    _no_pre_vote()
+    _no_loyalty()
+
+
+def _term_notices_ignored() -> None:
+    _put(RaftMember, "adopt_term", lambda *_: None)
+
+
+def _witness_never_leads() -> None:
+    real = RaftMember.election_timeout
+    _put(
+        RaftMember,
+        "election_timeout",
+        lambda self: 1e6 if self._rules.heirs else real(self),
+    )
+
+
+def _sessions_not_purged() -> None:
+    def arrive(self: network.Session, source: Any, target: Any, message: Any) -> None:
+        end = self._ends[target]
+        if self._network.passes(self.ring, source, target):
+            self._hand(end, message)
+        else:
+            self._network.schedule.after(50_000, lambda: arrive(self, source, target, message))
+
+    _put(network.Session, "_arrive", arrive)
+
+
+# --- the state machine ----------------------------------------------------------------------------
+
+
+def _renewal_not_compared() -> None:
+    real = statemachine._moved_on
+    _put(
+        statemachine,
+        "_moved_on",
+        lambda group, epoch, _renewal: real(group, epoch, group.renewal),
+    )
+
+
+def _nothing_compared() -> None:
+    _put(statemachine, "_moved_on", lambda *_: None)
+
+
+def _anyone_may_acquire() -> None:
+    _put(statemachine, "_may_not_acquire", lambda *_: None)
+    _put(takeover, "reasons_against", lambda *_: ())
+
+
+def _old_epoch_may_speak() -> None:
+    _put(statemachine, "_not_active", lambda *_: None)
+
+
+# --- the lease ------------------------------------------------------------------------------------
+
+
+def _renewal_counts_from_commit() -> None:
+    real = step._observe
+
+    def observe(turn: Any, event: Any) -> None:
+        before = turn.state.lease
+        real(turn, event)
+        if turn.state.lease is not before and turn.state.lease.deadline_ms is not None:
+            timing = turn.state.settings.timing
+            later = timing.holder_deadline(turn.now_ms)
+            turn.set(lease=replace(turn.state.lease, deadline_ms=later))
+            step._hold(turn)
+
+    _put(step, "_observe", observe)
+
+
+def _grant_counts_from_commit() -> None:
+    real = lease.granted
+    _put(takeover, "granted", lambda timing, epoch, _at, now: real(timing, epoch, now, now))
+
+
+def _second_attempt_counts() -> None:
+    real = takeover._acquire
+
+    def acquire(turn: Any, reason: str) -> None:
+        turn.set(takeover=None)
+        real(turn, reason)
+
+    _put(takeover, "_acquire", acquire)
+
+
+def _renewals_share_a_number() -> None:
+    real = lease.proposing
+    _put(
+        step,
+        "proposing",
+        lambda timing, held, seen, now: real(timing, replace(held, last_number=0), seen, now),
+    )
+
+
+def _challenger_impatient() -> None:
+    _put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms)
+
+
+def _holder_without_drift() -> None:
+    _put(Timing, "holder_deadline", lambda self, at: at + self.ttl_ms + self.drift_ms)
+    _put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms + self.margin_ms)
+
+
+def _renewals_not_observed() -> None:
+    real = step._observe
+
+    def observe(turn: Any, event: Any) -> None:
+        before = turn.state
+        real(turn, event)
+        if before.record.epoch == turn.state.record.epoch and before.observed_ms:
+            turn.set(observed_ms=before.observed_ms)
+
+    _put(step, "_observe", observe)
+
+
+def _proposed_is_renewed() -> None:
+    real = lease.proposing
+
+    def proposing(timing: Timing, held: lease.Lease, seen: int, now: int) -> lease.Lease:
+        return replace(
+            real(timing, held, seen, now),
+            deadline_ms=timing.holder_deadline(now) if held.deadline_ms is not None else None,
+        )
+
+    _put(step, "proposing", proposing)
+
+
+def _restart_believes_its_lease() -> None:
+    real = takeover.resume
+
+    def resume(turn: Any) -> None:
+        real(turn)
+        timing = turn.state.settings.timing
+        deadline = timing.holder_deadline(turn.now_ms)
+        turn.set(lease=replace(turn.state.lease, deadline_ms=deadline))
+
+    _put(takeover, "resume", resume)
+
+
+def _lost_lease_ignored() -> None:
+    _put(step, "_lost", lambda *_: None)
+
+
+# --- fencing and addresses ------------------------------------------------------------------------
+
+
+def _fence_skipped() -> None:
+    _put(takeover, "_fence", takeover._finish)
+
+
+def _silence_is_consent() -> None:
+    _put(takeover, "fence_unanswered", lambda turn: takeover._fenced(turn, FenceRung.CONFIRMED))
+
+
+def _answers_before_it_lets_go() -> None:
+    real = standdown.on_fence
+
+    def on_fence(turn: Any, event: Any) -> None:
+        turn.emit(AnswerFence(token=event.token, let_go=True, detail=""))
+        real(turn, event)
+
+    _put(standdown, "on_fence", on_fence)
+
+
+def _released_before_dropped() -> None:
+    _put(standdown, "flushed", standdown._release)
+    _put(step, "_DONE", {**step._DONE, Phase.FLUSHING: standdown._release})
+
+
+def _lifetime_rounded_up() -> None:
+    _put(vip, "whole_lifetime_s", lambda left_ms: max(0, -(-left_ms // 1000)))
+
+
+def _kernel_is_punctual() -> None:
+    _put(vip, "whole_lifetime_s", lambda left_ms: max(0, left_ms // 1000))
+
+
+def _held_up_call_not_seen() -> None:
+    def put(self: Any, kernel: Any, address: Any, until_ms: int, *, prefix_route: bool) -> int:
+        lifetime_s: int = self._lifetime(until_ms)
+        if lifetime_s:
+            kernel.put(address, lifetime_s, prefix_route=prefix_route)
+        return lifetime_s
+
+    _put(vip.VipHolder, "_put", put)
+
+
+def _address_without_end() -> None:
+    _put(vip, "whole_lifetime_s", lambda left_ms: 3600 if left_ms > 0 else 0)
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def _barrier_ignores_joining() -> None:
+    _put(barriers, "must_confirm", lambda d: d.core.record.in_sync - {d.me})
+
+
+def _barrier_waits_for_nobody() -> None:
+    _put(barriers, "must_confirm", lambda _: frozenset())
+
+
+def _barrier_skips_the_silent() -> None:
+    def must(d: daemon.Daemon) -> frozenset[Any]:
+        streaming = {peer for peer, sync in d.core.peers.items() if sync.streaming}
+        return insync.barrier_peers(d.core) & streaming
+
+    _put(barriers, "must_confirm", must)
+
+
+def _barrier_without_raft() -> None:
+    def confirm(d: daemon.Daemon, answer: Any) -> None:
+        answer(None)
+
+    _put(barriers, "confirm_with_raft", confirm)
+
+
+def _proposed_before_its_barrier() -> None:
+    real = insync._settle_joiner
+
+    def settle(turn: Any, peer: Any) -> None:
+        sync = turn.state.peers[peer]
+        if sync.joining is Joining.OUT and sync.streaming:
+            insync._put(turn, peer, replace(sync, joining=Joining.CATCHING_UP))
+        real(turn, peer)
+
+    _put(insync, "_settle_joiner", settle)
+
+
+def _joins_without_catching_up() -> None:
+    real = insync.on_barrier
+
+    def on_barrier(turn: Any, event: Any) -> bool:
+        found = real(turn, event)
+        for peer, sync in turn.state.peers.items():
+            if sync.joining is Joining.CATCHING_UP:
+                insync._put(turn, peer, replace(sync, target=ORIGIN))
+        return found
+
+    _put(insync, "on_barrier", on_barrier)
+
+
+def _joins_while_silent() -> None:
+    """A standby counts as streaming although it is not."""
+    real = insync.on_report
+
+    def on_report(turn: Any, event: Any) -> None:
+        real(turn, replace(event, streaming=True, silent_ms=0, durable=turn.state.journal_last))
+
+    _put(insync, "on_report", on_report)
+
+
+def _old_epoch_accepted() -> None:
+    real = real_plan
+
+    def plan(offer: Any, holding: Any) -> Any:
+        return real(offer, replace(holding, epoch=min(holding.epoch, offer.epoch), active=None))
+
+    _put(worker, "plan", plan)
+
+
+def _diverged_resumes() -> None:
+    def plan(offer: Any, holding: Any) -> Any:
+        return Resume(min(offer.last, holding.last))
+
+    _put(worker, "plan", plan)
+
+
+def _lost_tail_continued() -> None:
+    real = worker.Worker.capture
+
+    def capture(self: worker.Worker, *arguments: Any) -> bool:
+        self.journal.lost_epoch = 0
+        return real(self, *arguments)
+
+    _put(worker.Worker, "capture", capture)
+
+
+def _unfinished_comparison_eligible() -> None:
+    real = daemon.Daemon.tell
+
+    def tell(self: daemon.Daemon, event: Any) -> None:
+        if isinstance(event, on.DataReported):
+            event = replace(event, blockers=())
+        real(self, event)
+
+    _put(daemon.Daemon, "tell", tell)
+
+
+_BY_SM: Final = "the state machine refuses it too, and the tests of it say so"
+MUTATIONS: Final = (
+    Mutation(name="vote not stored", patch=_vote_not_stored),
+    Mutation(name="term and vote not stored", patch=_term_not_stored),
+    Mutation(name="log not synced", patch=_log_not_synced),
+    Mutation(name="snapshot not synced", patch=_snapshot_not_synced),
+    Mutation(name="sent before persisted", patch=_sent_before_persisted),
+    Mutation(name="snapshot guard off (hazard 1)", patch=_snapshot_guard_off),
+    Mutation(name="late acknowledgement counts", patch=_late_acknowledgement_counts),
+    Mutation(name="cut off entries stay lost (hazard 8)", patch=_cut_off_entries_stay_lost),
+    Mutation(name="snapshot empties the log (hazard 3)", patch=_snapshot_empties_the_log),
+    Mutation(name="PreVote off", patch=_no_pre_vote),
+    Mutation(name="loyalty off", patch=_no_loyalty),
+    Mutation(name="PreVote and loyalty off (hazard 5)", patch=_no_pre_vote_no_loyalty),
+    Mutation(name="term notices ignored", patch=_term_notices_ignored),
+    Mutation(name="witness never leads (hazard 12)", patch=_witness_never_leads),
+    Mutation(name="old sessions not purged (hazard 8)", patch=_sessions_not_purged),
+    Mutation(name="acquire without comparing the renewal", patch=_renewal_not_compared),
+    Mutation(name="acquire without comparing anything", patch=_nothing_compared),
+    Mutation(name="in-sync check off", patch=_anyone_may_acquire),
+    Mutation(name="old epochs may speak", patch=_old_epoch_may_speak),
+    Mutation(name="renewal counts from commit", patch=_renewal_counts_from_commit),
+    Mutation(name="grant counts from commit", patch=_grant_counts_from_commit),
+    Mutation(name="grant counts from the last attempt", patch=_second_attempt_counts),
+    Mutation(name="renewals share a number", patch=_renewals_share_a_number),
+    Mutation(name="challenger without drift and margin", patch=_challenger_impatient),
+    Mutation(name="clocks taken for exact", patch=_holder_without_drift),
+    Mutation(name="challenger does not observe renewals", patch=_renewals_not_observed),
+    Mutation(name="proposed counts as renewed", patch=_proposed_is_renewed),
+    Mutation(name="restart believes in its lease", patch=_restart_believes_its_lease),
+    Mutation(name="lost lease ignored", patch=_lost_lease_ignored),
+    Mutation(name="fence step skipped", patch=_fence_skipped),
+    Mutation(name="no answer counts as fenced", patch=_silence_is_consent),
+    Mutation(name="answers the fence before it lets go", patch=_answers_before_it_lets_go),
+    Mutation(name="released before the address is dropped", patch=_released_before_dropped),
+    Mutation(name="VIP lifetime rounded up", patch=_lifetime_rounded_up),
+    Mutation(name="kernel taken for punctual", patch=_kernel_is_punctual),
+    Mutation(name="held up kernel call not noticed", patch=_held_up_call_not_seen),
+    Mutation(name="address without a lifetime", patch=_address_without_end),
+    Mutation(name="barrier ignores a joining standby", patch=_barrier_ignores_joining),
+    Mutation(name="barrier waits for nobody", patch=_barrier_waits_for_nobody),
+    Mutation(name="barrier skips who is silent", patch=_barrier_skips_the_silent),
+    Mutation(name="barrier does not ask Raft", patch=_barrier_without_raft),
+    Mutation(name="standby proposed before its barrier", patch=_proposed_before_its_barrier),
+    Mutation(name="standby joins without catching up", patch=_joins_without_catching_up),
+    Mutation(name="standby taken for streaming", patch=_joins_while_silent),
+    Mutation(name="old epoch accepted by the receiver", patch=_old_epoch_accepted),
+    Mutation(name="diverged journal resumed", patch=_diverged_resumes),
+    Mutation(name="lost tail continued", patch=_lost_tail_continued),
+    Mutation(name="unfinished comparison eligible", patch=_unfinished_comparison_eligible),
+)

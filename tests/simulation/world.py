@@ -1,0 +1,424 @@
+"""The cluster of a plan: two replicas, a witness, two networks. Run it, heal it, wait for peace."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import shutil
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from simulation.checks import Checks, Violation
+from simulation.daemon import GROUP
+from simulation.faults import APPLY
+from simulation.host import Host
+from simulation.machine import Clock
+from simulation.network import Network
+from simulation.options import NODES, REPLICAS, A, B, Fault, Plan, W
+from simulation.raft import RaftLink
+from simulation.schedule import MS, Action, S, Schedule
+from simulation.workload import Workload
+from staqraft.consensus import syncobj
+from staqraft.consensus.ready import Timing as RaftTiming
+from staqraft.decision.lease import Timing
+from staqraft.decision.phases import Phase
+from staqraft.decision.state import Settings
+from staqraft.model import (
+    CancelSwitchover,
+    Command,
+    Epoch,
+    ForceActive,
+    GroupRecord,
+    NodeId,
+    RequestSwitchover,
+    SetMaintenance,
+)
+
+_RAFT: Final = RaftTiming(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
+_PEACE_WITHIN_US: Final = 60 * S
+_TERMS_ALLOWED: Final = 2  # a witness that led hands over
+_FAILOVER_WITHIN_US: Final = 30 * S
+_LAG_ALLOWED: Final = 15  # entries
+_LOOK_EVERY_US: Final = 250 * MS
+_RINGS: Final = {"sync": (A, B), "lan": NODES}
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of a run."""
+
+    seed: int
+    violation: str = ""
+    rule: str = ""
+    virtual_us: int = 0
+    cpu_s: float = 0.0
+    events: int = 0
+    takeovers: int = 0
+    acknowledgements: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[tuple[Phase, Phase]] = field(default_factory=Counter)
+    trace: list[str] = field(default_factory=list)
+
+
+class World:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, *, tracing: bool, directory: Path | None) -> None:
+        self.plan = plan
+        self.schedule = Schedule()
+        self.rng = random.Random(f"world {plan.seed}")
+        self.checks = Checks(self.schedule, tracing=tracing)
+        self.network = Network(self.schedule, self.rng, _RINGS)
+        self.replicas = REPLICAS
+        self.hosts = {node: self._host(node, directory) for node in NODES}
+        self.checks.hosts = {node: self.hosts[node] for node in REPLICAS}
+        for one, other in ((A, B), (A, W), (B, W)):
+            RaftLink(self.network, one, other, lambda node: self.hosts[node].raft)
+        self.workload = Workload(
+            self.schedule,
+            self.rng,
+            [self.hosts[node] for node in REPLICAS],
+            lambda host, position, numbers: self.checks.acknowledged(host.me, position, numbers),
+            write_ms=plan.write_ms,
+            barrier_ms=plan.barrier_ms,
+        )
+        self._undo: dict[int, Action] = {}
+        self._undone = 0
+
+    def _host(self, node: NodeId, directory: Path | None) -> Host:
+        plan = self.plan
+        timing = Timing(
+            ttl_ms=3000,
+            renew_ms=300,
+            margin_ms=plan.margin_ms,
+            drift_ppm=plan.allowed_drift_ppm,
+            let_go_ms=250,
+            in_sync_timeout_ms=3000,
+            retry_ms=200,
+            cooldown_ms=10_000,
+        )
+        settings = Settings(
+            node=node, group=GROUP, replicas=REPLICAS, initial_active=A, timing=timing
+        )
+        return Host(
+            me=node,
+            members=NODES,
+            heirs=REPLICAS if node == W else (),
+            settings=settings if node in REPLICAS else None,
+            raft_timing=_RAFT,
+            schedule=self.schedule,
+            clock=Clock(
+                self.schedule, drift_ppm=plan.drift_ppm[node], offset_us=plan.offset_us[node]
+            ),
+            network=self.network,
+            rng=self.rng,
+            checks=self.checks,
+            sqlite=directory,
+            worker_of_other=lambda other: self.hosts[other].worker,
+            ask_loser=self._ask_loser,
+        )
+
+    # --- what faults use --------------------------------------------------------------------------
+
+    def undo_after(self, delay_us: int, action: Callable[[], object]) -> None:
+        """The fault ends then, or when everything is healed."""
+        self._undone += 1
+        key = self._undone
+
+        def undo() -> None:
+            if self._undo.pop(key, None) is not None:
+                action()
+
+        self._undo[key] = undo
+        self.schedule.after(delay_us, undo)
+
+    def suspect_all(self) -> None:
+        for host in self.hosts.values():
+            host.suspect_sessions()
+
+    def record(self, host: Host) -> GroupRecord:
+        known = host.raft.member.record if host.raft is not None else None
+        return known.groups.get(GROUP, GroupRecord()) if known is not None else GroupRecord()
+
+    def operator(self, host: Host, what: str, target: NodeId) -> None:
+        """An operator's command on a node: accepted, refused or unanswered, as it comes."""
+        daemon = host.daemon
+        if daemon is None or daemon.process.stopped:
+            return
+        record = self.record(host)
+        command: Command
+        match what:
+            case "switchover":
+                command = RequestSwitchover(
+                    node=host.me, group=GROUP, target=target, requested_by="operator", reason="sim"
+                )
+            case "cancel":
+                command = CancelSwitchover(node=host.me, group=GROUP, reason="sim")
+            case "force":
+                command = ForceActive(
+                    node=host.me,
+                    group=GROUP,
+                    base_epoch=record.epoch,
+                    base_renewal=record.renewal,
+                    target=target,
+                    requested_by="operator",
+                    reason="sim",
+                )
+            case _:
+                command = SetMaintenance(
+                    node=host.me,
+                    group=GROUP,
+                    enabled=what == "maintenance on",
+                    requested_by="operator",
+                )
+        self.checks.say(f"operator on {host.me}: {what} {target}")
+        daemon.propose(command, lambda _: None)
+
+    def _ask_loser(
+        self, me: NodeId, loser: NodeId, epoch: Epoch, answer: Callable[[bool], None]
+    ) -> None:
+        """The Fence call, on every way, also through the witness; tried again until answered."""
+        daemon = self.hosts[me].daemon
+        tries = [0]
+
+        def way() -> bool:
+            if self.network.ring_between(me, loser):
+                return True
+            return W not in self.network.dark and bool(
+                self.network.ring_between(me, W) and self.network.ring_between(W, loser)
+            )
+
+        def back(let_go: bool) -> None:
+            if way():
+                asker = self.hosts[me]
+                if asker.daemon is daemon:
+                    asker.control.after(500, lambda: answer(let_go))
+
+        def ask() -> None:
+            target = self.hosts[loser]
+            tries[0] += 1
+            if tries[0] > 20 or self.hosts[me].daemon is not daemon:
+                return
+            if way() and target.daemon is not None:
+                there = target.daemon
+                target.control.do(lambda: there.let_go(epoch, back))
+            else:
+                self.schedule.after(100 * MS, ask)
+
+        self.schedule.after(500, ask)
+
+    # --- a run ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Violation if anything that must be true is not."""
+        for node in NODES:
+            self.schedule.after(int(self.rng.random() * 400) * MS, self.hosts[node].power_on)
+        for fault in self.plan.faults:
+            self.schedule.after(fault.at_us, lambda f=fault: self._strike(f))  # type: ignore[misc]
+        self.schedule.run_until(self.plan.storm_us)
+        self._heal()
+        self._wait_for_peace()
+        if self.plan.parted_in_the_end:
+            self._part_the_pair()
+            self._wait_for_peace()
+        if self.plan.active_lost_in_the_end:
+            self._lose_the_active()
+            self._wait_for_peace()
+        self._equal_in_the_end()
+
+    def _wait_for_peace(self) -> None:
+        end_us = self.schedule.now + _PEACE_WITHIN_US
+        calm = 0
+        while calm < 4:
+            if self.schedule.now >= end_us:
+                raise Violation("8 peace", f"after all faults healed: {self._unrest()}")
+            self.schedule.run_until(self.schedule.now + _LOOK_EVERY_US)
+            calm = calm + 1 if not self._unrest() else 0
+
+    def _part_the_pair(self) -> None:
+        """One cut link, and a witness that both reach: leadership is not to wander.
+
+        The active itself may change once, when the other replica leads Raft: proposals are
+        forwarded to the leader only, and so do not reach it any more.
+        """
+        self.checks.say("*** the replicas are parted, the witness reaches both")
+        before = self._term(), self.record(self.hosts[A]).epoch
+        ways = [(ring, *pair) for ring in _RINGS for pair in ((A, B), (B, A))]
+        for way in ways:
+            self.network.cut(*way)
+        self.suspect_all()
+        self.schedule.run_until(self.schedule.now + 6 * S)
+        for way in ways:
+            self.network.heal(*way)
+        self.schedule.run_until(self.schedule.now + 2 * S)
+        after = self._term(), self.record(self.hosts[A]).epoch
+        if after[1] != before[1]:
+            self.checks.note("failover by one cut link")
+        if after[0] > before[0] + _TERMS_ALLOWED or after[1] > before[1] + 1:
+            raise Violation("R stable", f"a cut link: term and epoch {before} became {after}")
+
+    def _lose_the_active(self) -> None:
+        """A standby in sync is cut off for a moment, then the active loses power for good.
+
+        What was committed meanwhile only the witness has, besides the active: it has to lead.
+        """
+        self.checks.say("*** the active loses power")
+        active = self.record(self.hosts[A]).active
+        assert active is not None
+        standby = next(node for node in self.replicas if node != active)
+        ways = [
+            (ring, *pair)
+            for ring, nodes in _RINGS.items()
+            for node in nodes
+            if standby in nodes and node != standby
+            for pair in ((node, standby), (standby, node))
+        ]
+        for way in ways:
+            self.network.cut(*way)
+        self.schedule.run_until(self.schedule.now + 700 * MS)
+        self.hosts[active].broken = True
+        self.hosts[active].power_off()
+        for way in ways:
+            self.network.heal(*way)
+        end_us = self.schedule.now + _FAILOVER_WITHIN_US
+        while not self._serves(standby):
+            if self.schedule.now >= end_us:
+                raise Violation("8 peace", f"{standby} does not take over from {active}")
+            self.schedule.run_until(self.schedule.now + _LOOK_EVERY_US)
+        self.hosts[active].broken = False
+        self.hosts[active].power_on()
+
+    def _serves(self, node: NodeId) -> bool:
+        host = self.hosts[node]
+        if host.daemon is None or host.daemon.core.phase is not Phase.ACTIVE:
+            return False
+        return host.kernel.present
+
+    def _term(self) -> int:
+        return max(host.raft.member.term for host in self.hosts.values() if host.raft is not None)
+
+    def _strike(self, fault: Fault) -> None:
+        if self.schedule.now < self.plan.storm_us:
+            self.checks.say(f"*** {fault}")
+            APPLY[fault.kind](self, fault)
+
+    def _heal(self) -> None:
+        self.checks.say("*** everything heals")
+        for undo in list(self._undo.values()):
+            undo()
+        self.network.heal_all()
+        for host in self.hosts.values():
+            host.volume.crash_in = None
+            host.kernel.held_up_us = 0
+            host.trouble.failing.clear()
+            host.wake()
+            host.power_on()
+            if host.daemon is not None and host.daemon.core.shutting_down:
+                host.kill()
+            host.start()
+        for delay_s in (0, 1, 3):  # whatever an operator or a reboot left under way
+            self.schedule.after(delay_s * S, self._calm_down)
+
+    def _calm_down(self) -> None:
+        for host in self.hosts.values():
+            host.power_on()
+            host.start()
+            if host.daemon is not None and host.daemon.core.shutting_down:
+                host.kill()
+                host.start()
+        for node in self.replicas:
+            self.operator(self.hosts[node], "maintenance off", node)
+
+    def _unrest(self) -> str:
+        """What is not as it should be when nothing is wrong any more."""
+        daemons = [self.hosts[node].daemon for node in self.replicas]
+        phases = [daemon.core.phase if daemon else None for daemon in daemons]
+        if sorted(str(phase) for phase in phases) != sorted(
+            map(str, (Phase.ACTIVE, Phase.STANDBY))
+        ):
+            return f"the replicas are {phases}"
+        records = [self.record(host) for host in self.hosts.values()]
+        if records[0].in_sync != frozenset(self.replicas):
+            return f"in sync: {sorted(records[0].in_sync)}"
+        if len({record.epoch for record in records}) > 1:
+            return "the members know different epochs"
+        indexes = [host.raft.member.applied_index for host in self.hosts.values() if host.raft]
+        if max(indexes) - min(indexes) > _LAG_ALLOWED:
+            return f"a member lags: {indexes}"
+        active = records[0].active
+        if active is None or not self.hosts[active].kernel.present:
+            return "the active has no address"
+        if records[0].switchover is not None or records[0].maintenance:
+            return "an operator's wish is pending"
+        return ""
+
+    def _equal_in_the_end(self) -> None:
+        self.workload.running = False
+        self.schedule.run_until(self.schedule.now + 2 * S)
+        one, other = (self.hosts[node] for node in self.replicas)
+        if one.journal.records != other.journal.records:
+            raise Violation("8 peace", "the replicas' journals differ")
+        if lost := self.checks.lost_now(one.me):
+            raise Violation("4 nothing lost", f"{len(lost)} acknowledged are nowhere")
+        records = {
+            host.raft.member.record.log_index: host.raft.member.record
+            for host in self.hosts.values()
+            if host.raft is not None
+        }
+        for host in self.hosts.values():
+            if host.raft is not None:
+                mine = host.raft.member.record
+                if mine != records[mine.log_index]:
+                    raise Violation("R equal states", f"{host.me} differs at {mine.log_index}")
+
+
+def run(plan: Plan, *, tracing: bool = False) -> Result:
+    """Runs a plan, and says what became of it. Leaves nothing behind."""
+    result = Result(seed=plan.seed)
+    begun = time.process_time()
+    scratch = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+    directory = Path(tempfile.mkdtemp(prefix="simulate-", dir=scratch)) if plan.sqlite else None
+    before = (syncobj.SNAPSHOT_AFTER_ENTRIES, syncobj._CHUNK_BYTES, logging.root.manager.disable)
+    logging.disable(logging.CRITICAL)
+    syncobj.SNAPSHOT_AFTER_ENTRIES, syncobj._CHUNK_BYTES = plan.snapshot_after, plan.chunk_bytes  # type: ignore[misc]
+    gc.disable()
+    world = World(plan, tracing=tracing, directory=directory)
+    try:
+        world.run()
+    except Violation as error:
+        result.violation, result.rule = str(error), error.rule
+    except Exception as error:  # noqa: BLE001 - whatever the code under test raises is a finding
+        result.violation = f"{type(error).__name__}: {error}"
+        result.rule = f"raised {type(error).__name__}"
+        if tracing:
+            world.checks.trace += traceback.format_exc().splitlines()
+    finally:
+        syncobj.SNAPSHOT_AFTER_ENTRIES, syncobj._CHUNK_BYTES = before[:2]  # type: ignore[misc]
+        logging.disable(before[2])
+        for host in world.hosts.values():
+            with suppress(Exception):
+                host.kill()
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+        gc.enable()
+    result.virtual_us = world.schedule.now
+    result.events = world.schedule.events
+    result.cpu_s = time.process_time() - begun
+    result.takeovers = world.checks.takeovers
+    result.acknowledgements = world.checks.acknowledgements
+    result.faults = Counter(fault.kind for fault in plan.faults)
+    result.notes = world.checks.notes
+    result.transitions = world.checks.transitions
+    result.trace = world.checks.trace
+    if result.violation:
+        result.trace.append(f"{world.schedule.now / S:11.6f} VIOLATION {result.violation}")
+    return result
