@@ -98,7 +98,7 @@ class Drain:
             event.set()
 
     def lost(self) -> None:
-        """Events were lost, which the dirty set knows; perhaps those of cookies that are waited for.
+        """Events were lost, as the dirty set knows; perhaps those of cookies that are waited for.
 
         Whoever waits goes on: everything before its cookie is found by the comparison that follows.
         """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _GROUP = GroupId("default")
 _NONE = GroupRecord()
 _RELIED_ON = HOLDING - {Phase.RELEASING}
-_AWAKE_US = 1_000 * MS  # so long after it woke, a machine may take to notice that it slept
+_AWAKE_US = 2_600 * MS  # a kernel lifetime: its timers stood still, and no daemon may be there
 
 
 class Violation(AssertionError):

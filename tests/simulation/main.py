@@ -6,13 +6,14 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import sys
 import time
 from itertools import count, islice
 
 from simulation.coverage import never_taken
 from simulation.mutations import MUTATIONS
-from simulation.options import plan_of
+from simulation.options import DRILL_EVERY, plan_of
 from simulation.runner import Total, commit, run_many, shrink, try_mutations
 from simulation.world import Result, run
 
@@ -28,10 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="N", help="run this seed alone")
     parser.add_argument("--trace", action="store_true", help="with --seed: say all that happens")
     parser.add_argument("--shrink", action="store_true", help="with --seed: with fewer faults")
+    parser.add_argument("--drills", action="store_true", help="mutations: drilled seeds only")
     parser.add_argument("--mutations", action="store_true", help="take each guard out in turn")
-    parser.add_argument(
-        "--only", metavar="TEXT", default="", help="mutations with this in the name"
-    )
+    parser.add_argument("--only", metavar="PATTERN", default="", help="mutations of such a name")
     return parser
 
 
@@ -98,11 +98,13 @@ def _report(total: Total, wall_s: float) -> None:
 
 
 def _mutations(options: argparse.Namespace) -> int:
-    numbers = [n for n, mutation in enumerate(MUTATIONS) if options.only in mutation.name]
-    first = options.first if options.first is not None else 0
+    numbers = [n for n, mutation in enumerate(MUTATIONS) if re.search(options.only, mutation.name)]
+    first, step = (options.first or 0), 1
+    if options.drills:
+        first, step = first + DRILL_EVERY - 1, DRILL_EVERY
     limit = options.seeds if options.seeds is not None else 300
     holes = 0
-    for caught in try_mutations(numbers, first=first, limit=limit, jobs=options.jobs):
+    for caught in try_mutations(numbers, first=first, limit=limit, step=step, jobs=options.jobs):
         if caught.seed is not None:
             verdict = f"seed {caught.seed}, after {caught.after}: {caught.violation}"
         elif caught.why:

@@ -430,7 +430,10 @@ def _unfinished_comparison_eligible() -> None:
     _put(daemon.Daemon, "tell", tell)
 
 
-_BY_SM: Final = "the state machine refuses it too, and the tests of it say so"
+_LEASE_FIRST: Final = "nobody acquires before the lease ran out, which is a rung of its own"
+_LOGS_DIFFER: Final = "while renewals flow, PreVote refuses a cut off replica for its older log"
+_ACKS_END: Final = "a promoted replica acknowledges nothing more to the one before it"
+_ROLE_ENDS: Final = "of a pair, nobody is a standby of an epoch newer than the sender's"
 MUTATIONS: Final = (
     Mutation(name="vote not stored", patch=_vote_not_stored),
     Mutation(name="term and vote not stored", patch=_term_not_stored),
@@ -442,7 +445,7 @@ MUTATIONS: Final = (
     Mutation(name="cut off entries stay lost (hazard 8)", patch=_cut_off_entries_stay_lost),
     Mutation(name="snapshot empties the log (hazard 3)", patch=_snapshot_empties_the_log),
     Mutation(name="PreVote off", patch=_no_pre_vote),
-    Mutation(name="loyalty off", patch=_no_loyalty),
+    Mutation(name="loyalty off", patch=_no_loyalty, why=_LOGS_DIFFER),
     Mutation(name="PreVote and loyalty off (hazard 5)", patch=_no_pre_vote_no_loyalty),
     Mutation(name="term notices ignored", patch=_term_notices_ignored),
     Mutation(name="witness never leads (hazard 12)", patch=_witness_never_leads),
@@ -461,9 +464,13 @@ MUTATIONS: Final = (
     Mutation(name="proposed counts as renewed", patch=_proposed_is_renewed),
     Mutation(name="restart believes in its lease", patch=_restart_believes_its_lease),
     Mutation(name="lost lease ignored", patch=_lost_lease_ignored),
-    Mutation(name="fence step skipped", patch=_fence_skipped),
-    Mutation(name="no answer counts as fenced", patch=_silence_is_consent),
-    Mutation(name="answers the fence before it lets go", patch=_answers_before_it_lets_go),
+    Mutation(name="fence step skipped", patch=_fence_skipped, why=_LEASE_FIRST),
+    Mutation(name="no answer counts as fenced", patch=_silence_is_consent, why=_LEASE_FIRST),
+    Mutation(
+        name="answers the fence before it lets go",
+        patch=_answers_before_it_lets_go,
+        why=_LEASE_FIRST,
+    ),
     Mutation(name="released before the address is dropped", patch=_released_before_dropped),
     Mutation(name="VIP lifetime rounded up", patch=_lifetime_rounded_up),
     Mutation(name="kernel taken for punctual", patch=_kernel_is_punctual),
@@ -472,11 +479,11 @@ MUTATIONS: Final = (
     Mutation(name="barrier ignores a joining standby", patch=_barrier_ignores_joining),
     Mutation(name="barrier waits for nobody", patch=_barrier_waits_for_nobody),
     Mutation(name="barrier skips who is silent", patch=_barrier_skips_the_silent),
-    Mutation(name="barrier does not ask Raft", patch=_barrier_without_raft),
+    Mutation(name="barrier does not ask Raft", patch=_barrier_without_raft, why=_ACKS_END),
     Mutation(name="standby proposed before its barrier", patch=_proposed_before_its_barrier),
     Mutation(name="standby joins without catching up", patch=_joins_without_catching_up),
     Mutation(name="standby taken for streaming", patch=_joins_while_silent),
-    Mutation(name="old epoch accepted by the receiver", patch=_old_epoch_accepted),
+    Mutation(name="old epoch accepted by the receiver", patch=_old_epoch_accepted, why=_ROLE_ENDS),
     Mutation(name="diverged journal resumed", patch=_diverged_resumes),
     Mutation(name="lost tail continued", patch=_lost_tail_continued),
     Mutation(name="unfinished comparison eligible", patch=_unfinished_comparison_eligible),

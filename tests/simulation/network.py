@@ -140,6 +140,9 @@ class Session:
         end = self._ends[target]
         if not end.alive:
             return
+        if not end.process.alive:
+            self.end(target, tell=False)  # nobody is there any more: a reset comes back
+            return
         if end.stuck or not self._network.passes(self.ring, source, target):
             end.stuck.append(message)
             self.suspect()

@@ -19,8 +19,9 @@ A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
 NODES: Final = (A, B, W)
 REPLICAS: Final = (A, B)
 _PARTED_SHARE: Final = 0.25
-_DRILL_EVERY: Final = 5
-_LATE_NEWS_SHARE: Final = 0.4
+DRILL_EVERY: Final = 5
+_LATE_NEWS_SHARE: Final = 0.35
+_JOIN_SHARE: Final = 0.35
 _REPLICAS_ONLY: Final = frozenset(
     {
         "worker-kill",
@@ -96,7 +97,7 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
         at += rng.expovariate(1 / gap_s)
     allowed = rng.choice((1000, 1000, 20_000))
     extra = random.Random(f"extra {seed}")  # of its own: added later, old seeds stay what they were
-    drilled = seed % _DRILL_EVERY == _DRILL_EVERY - 1
+    drilled = seed % DRILL_EVERY == DRILL_EVERY - 1
     if drilled:
         storm_us = 45 * S
         faults = _drill(extra)
@@ -120,8 +121,11 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
 
 def _drill(rng: random.Random) -> list[Fault]:
     """What chance brings together too seldom: a sequence that a known hazard needs."""
-    if rng.random() < _LATE_NEWS_SHARE:
+    which = rng.random()
+    if which < _LATE_NEWS_SHARE:
         return _late_news(rng)
+    if which < _LATE_NEWS_SHARE + _JOIN_SHARE:
+        return _join_and_die(rng)
     kinds = rng.choice((("isolate",), ("vote-crash",), ("isolate", "vote-crash")))
     at = rng.uniform(2, 4)
     faults: list[Fault] = []
@@ -132,6 +136,28 @@ def _drill(rng: random.Random) -> list[Fault]:
         who = rng.choice(REPLICAS) if kind == "isolate" else fault.who
         faults.append(replace(fault, who=who, duration_us=int(lasting * S)))
         at += lasting + rng.uniform(1, 3)
+    return faults
+
+
+def _join_and_die(rng: random.Random) -> list[Fault]:
+    """A standby comes back over a slow link, and the active dies while it joins."""
+    at = rng.uniform(2, 4)
+    active, standby = REPLICAS
+    faults: list[Fault] = []
+    while at < 40:
+        back = at + rng.uniform(4, 5)
+        steps = (
+            ("worker-stop", at, standby, active, back - at),
+            ("slow-link", back - 0.5, active, standby, 6.0),
+            ("power-off", back + rng.uniform(0.3, 2.5), active, standby, 6.0),
+        )
+        for kind, when, who, other, lasting in steps:
+            fault = _fault(rng, int(when * S), kind)
+            size = rng.uniform(0.7, 1)
+            lasting_us = int(lasting * S)
+            faults.append(replace(fault, who=who, other=other, duration_us=lasting_us, size=size))
+        active, standby = standby, active
+        at = back + rng.uniform(14, 18)
     return faults
 
 

@@ -121,14 +121,15 @@ class Caught:
     why: str
 
 
-def try_mutation(number: int, first: int, limit: int) -> Caught:
+def try_mutation(number: int, first: int, limit: int, step: int) -> Caught:
     """Applies the mutation to this process, for good, and runs seeds until one is caught."""
     mutation = MUTATIONS[number]
     mutation.patch()
     for tried in range(limit):
-        result = run(plan_of(first + tried, sqlite_share=0))
+        seed = first + tried * step
+        result = run(plan_of(seed, sqlite_share=0))
         if result.violation:
-            return _caught(mutation, first + tried, tried + 1, result.violation)
+            return _caught(mutation, seed, tried + 1, result.violation)
     return _caught(mutation, None, limit, "")
 
 
@@ -138,11 +139,13 @@ def _caught(mutation: Mutation, seed: int | None, after: int, violation: str) ->
     )
 
 
-def try_mutations(numbers: Iterable[int], *, first: int, limit: int, jobs: int) -> Iterator[Caught]:
+def try_mutations(
+    numbers: Iterable[int], *, first: int, limit: int, step: int, jobs: int
+) -> Iterator[Caught]:
     """Each in a process of its own."""
     with ProcessPoolExecutor(jobs, max_tasks_per_child=1) as pool:
         for future in as_completed(
-            [pool.submit(try_mutation, number, first, limit) for number in numbers]
+            [pool.submit(try_mutation, number, first, limit, step) for number in numbers]
         ):
             yield future.result()
 

@@ -291,10 +291,9 @@ def test_the_first_boot_after_it_may_be_killed_at_any_record(rig: Rig) -> None:
     rig.commit()
     rig.apply(len(rig.records), disturbed=True)
     rig.cut()
-    while rig.done < len(rig.records):
-        rig.apply(rig.done + 1)
-        rig.done = rig.standby.restart(rig.records, in_the_middle=rig.done % 2 == 0)
-        if rig.done % 2 == 0:
-            rig.apply(rig.done + 1)
+    for until in range(rig.done + 1, len(rig.records) + 1):
+        rig.apply(until)
+        rig.done = rig.standby.restart(rig.records, in_the_middle=until % 2 == 0)
+        rig.apply(until)
     assert rig.finish() == []
     rig.assert_equal()
