@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.scratch import image_file
 from lab import disks, linux, requirements
 from lab.processes import wait_until
 
@@ -54,17 +55,15 @@ def fragile_disk(directory: Path, options: str) -> Iterator[FragileDisk]:
     """A fresh one; skips the test where none can be made."""
     if not requirements.loop_devices_work():
         pytest.skip("ext4 images on loop devices need the machine's root")
-    image, mountpoint = directory / "disk.img", directory / "disk"
+    mountpoint = directory / "disk"
     mountpoint.mkdir()
-    with image.open("wb") as file:
-        file.truncate(_BYTES)
-    argv = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1", str(image)]
-    environment = {"PATH": requirements.search_path()}
-    subprocess.run(argv, check=True, capture_output=True, env=environment)
-    disk = FragileDisk(image, mountpoint, options)
-    disk.on()
-    try:
-        yield disk
-    finally:
-        disk.off()
-        image.unlink()
+    with image_file(directory, _BYTES) as image:
+        argv = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1", str(image)]
+        environment = {"PATH": requirements.search_path()}
+        subprocess.run(argv, check=True, capture_output=True, env=environment)
+        disk = FragileDisk(image, mountpoint, options)
+        disk.on()
+        try:
+            yield disk
+        finally:
+            disk.off()

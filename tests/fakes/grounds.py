@@ -6,32 +6,33 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from fakes.scratch import image_file
 
 
 @contextmanager
 def mounted(kind: str, at: Path, *, megabytes: int = 256) -> Iterator[Path]:
     """A fresh filesystem; gone at the end. Raises RuntimeError where mounting is not allowed."""
     at.mkdir(parents=True)
-    image = at.with_suffix(".img")
     if os.geteuid() != 0:
         raise RuntimeError("mounting needs root")
-    if kind == "tmpfs":
-        argv = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(at)]
-    else:
-        with image.open("wb") as file:
-            file.truncate(megabytes << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-m0", str(image)], check=True, capture_output=True)
-        argv = ["mount", "-o", "loop", str(image), str(at)]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"cannot mount {kind}: {done.stderr.strip()}")
-    try:
-        if (lost := at / "lost+found").exists():
-            shutil.rmtree(lost)
-        yield at
-    finally:
-        # Lazily: a test that failed may still have files open, which would hide why it did.
-        subprocess.run(["umount", "--lazy", str(at)], check=True)
-        image.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        if kind == "tmpfs":
+            argv = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(at)]
+        else:
+            image = stack.enter_context(image_file(at.parent, megabytes << 20))
+            made = ["mkfs.ext4", "-q", "-F", "-m0", str(image)]
+            subprocess.run(made, check=True, capture_output=True)
+            argv = ["mount", "-o", "loop", str(image), str(at)]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"cannot mount {kind}: {done.stderr.strip()}")
+        try:
+            if (lost := at / "lost+found").exists():
+                shutil.rmtree(lost)
+            yield at
+        finally:
+            # Lazily: a test that failed may still have files open, which would hide why it did.
+            subprocess.run(["umount", "--lazy", str(at)], check=True)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fakes.source_tree import TREE
 from staqraft.apply.applier import Applier
-from staqraft.apply.safety import TreeRoot
+from staqraft.apply.safety import TreeRoot, sync_filesystem
 from staqraft.apply.watermark import Watermark
 from staqraft.index import Index
 from staqraft.journal.record import Record
@@ -44,6 +44,10 @@ class Standby:
         self.index = Index.open(self.base / "index.sqlite")
         self.watermark = Watermark(self.base / "applied", self._boot)
         self.applier = Applier({TREE: self.root}, self.index, self.watermark)
+
+    def sync(self) -> None:
+        """All of its filesystem is durable, its log included."""
+        sync_filesystem(self.root.fd)
 
     def apply(self, records: Iterable[Record]) -> None:
         for record in records:

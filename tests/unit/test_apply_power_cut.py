@@ -258,7 +258,7 @@ def test_a_stage_that_was_begun_before_the_commit_is_found_again(rig: Rig) -> No
     rig.apply(staged + 3)
     rig.commit()
     rig.apply(len(rig.records) - 2)
-    os.sync()
+    rig.standby.sync()
     rig.cut()
     rig.apply(len(rig.records) - 6)
     assert rig.finish() == []
@@ -278,7 +278,7 @@ def test_content_that_cannot_be_made_sure_is_named(rig: Rig) -> None:
     rig.cut()
     assert [record.path for record in rig.finish()] == []
     (rig.standby.path / "mbox").write_bytes(b"tampered" + b"a" * 49_992 + b"appended")
-    os.sync()
+    rig.standby.sync()
     rig.source.touch(b"mbox", 0o600, 5)
     rig.apply(len(rig.records))
     rig.cut()

@@ -1,0 +1,28 @@
+"""Where disk images of tests go: into memory if there is some, so that their flushes cost little.
+
+What a filesystem on the image loses in a power cut does not depend on where the image is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_MEMORY = Path("/dev/shm")
+
+
+@contextmanager
+def image_file(beside: Path, size: int) -> Iterator[Path]:
+    """An empty, sparse file of `size` bytes; gone at the end."""
+    directory = _MEMORY if _MEMORY.is_dir() else beside
+    with tempfile.NamedTemporaryFile(
+        dir=directory, prefix="staqraft-test-", suffix=".img", delete=False
+    ) as file:
+        file.truncate(size)
+        path = Path(file.name)
+    try:
+        yield path
+    finally:
+        path.unlink()
