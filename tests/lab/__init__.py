@@ -25,5 +25,9 @@ address per question: two MACs that answer the same question are two holders at 
 `prober.py` is the client's view. Both stamp with CLOCK_BOOTTIME, which all namespaces share, so
 their records can be laid side by side; the cluster itself never compares clocks.
 
-Only the standard library is used here, so that the lab works before anything is installed.
+`views.py` asks every member for its status some twenty times a second: conditions to wait for, and
+a history to check.
+
+Only the standard library is used here, so that the lab works before anything is installed; except
+in `views.py` and what stands on it, which speak to the daemons over gRPC as `staqctl` does.
 """

@@ -179,6 +179,11 @@ class Lab:
             raise LabError(f"host {name} has no power: scripts/lab power on {name}")
         return self._state.inits[name]
 
+    def pid_of_init(self, name: str) -> int | None:
+        """The pid, as seen from here, of the host's init; None without power."""
+        init = self._state.inits.get(_host(name).name)
+        return init.pid if init is not None and init.alive else None
+
     def root(self, name: str) -> Path:
         """The host's filesystem as seen from here. Valid while the host has power."""
         return Path(f"/proc/{self.init(name).pid}/root")

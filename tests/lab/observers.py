@@ -12,6 +12,7 @@ from lab.errors import LabError
 from lab.lab import Lab
 from lab.layout import VIP
 from lab.prober import Record
+from lab.processes import wait_until
 
 
 class _Readable(Protocol):
@@ -34,6 +35,17 @@ class Observer(AbstractContextManager["Observer[Result]"], Generic[Result]):
             self._process.kill()
             self._process.communicate()
             raise LabError(f"{self._what} did not start: see {lab.directory}/tools.log")
+
+    def look(self) -> Result:
+        """What it saw since the last look, or in all, as the module says; it goes on."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise LabError(f"{self._what} ended early; see tools.log of the lab")
+        return self._result.from_json(line)
 
     def finish(self) -> Result:
         """Ends it."""
@@ -64,3 +76,33 @@ def probe_http(lab: Lab, path: str = "/index.html", *, interval_ms: int = 50) ->
     return Observer(
         lab, "client", Record, "prober", f"http://{VIP}{path}", "--interval-ms", str(interval_ms)
     )
+
+
+class Client:
+    """A client that asks all the time, and everything that it has seen so far."""
+
+    def __init__(self, prober: Observer[Record]) -> None:
+        self._prober = prober
+        self.record = Record()
+
+    def served(self, asked_after: float) -> float | None:
+        """When the first good answer came to a question asked after this instant; None: not yet."""
+        self.record.outcomes += self._prober.look().outcomes
+        return self.record.first_answer(asked_after)
+
+    def wait_served(self, asked_after: float, timeout_s: float = 30.0) -> float:
+        """When the first good answer came to a question asked after this instant."""
+        wait_until(
+            lambda: self.served(asked_after) is not None,
+            timeout_s,
+            "the client is served through the VIP",
+            every_s=0.02,
+        )
+        answered = self.record.first_answer(asked_after)
+        assert answered is not None
+        return answered
+
+    def finish(self) -> Record:
+        """Ends it; all that it saw."""
+        self.record.outcomes += self._prober.finish().outcomes
+        return self.record

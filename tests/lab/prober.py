@@ -2,7 +2,8 @@
 time limit.
 
 Runs in a host: `python -m lab.prober URL [--interval-ms 50] [--timeout-ms 250]`; ends when its
-standard input is closed and then prints a `Record` as JSON. Requests are started by the clock,
+standard input is closed and then prints a `Record` as JSON. A line there asks for the record so
+far: what was printed is not printed again. Requests are started by the clock,
 whether or not earlier ones were answered, so that an outage is measured to one interval, and a
 connection attempt never waits in TCP's own back-off.
 """
@@ -58,6 +59,11 @@ class Record:
         """How often what went wrong."""
         return dict(Counter(error for _, _, error in self.outcomes if error))
 
+    def first_answer(self, asked_after: float) -> float | None:
+        """When the first good answer came to a question that was asked after this instant."""
+        later = (end for begun, end, error in self.outcomes if not error and begun > asked_after)
+        return min(later, default=None)
+
     def worst(self, since: float = 0.0, until: float = float("inf")) -> Outage:
         """The longest time without an answer that touches the span, or from it to the end."""
         first, last = self.span
@@ -103,7 +109,15 @@ async def probe(url: str, interval_s: float, timeout_s: float) -> Record:
     record = Record()
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin.fileno(), lambda: closed.set() if not sys.stdin.read(1) else None)
+
+    def asked() -> None:
+        if os.read(sys.stdin.fileno(), 1):
+            print(json.dumps(asdict(record)), flush=True)
+            record.outcomes.clear()
+        else:
+            closed.set()
+
+    loop.add_reader(sys.stdin.fileno(), asked)
     print("ready", flush=True)
     next_at = loop.time()
     async with asyncio.TaskGroup() as requests:
