@@ -67,7 +67,7 @@ class FenceRung(Enum):
     CONFIRMED = "confirmed"  # it answered a Fence call: everything is down
     DEVICE = "device"  # a fence device turned it off and verified that
     LEASE = "lease"  # its lease ran out, which its kernel enforces
-    OPERATOR = "operator"  # a person vouches for it (force-active)
+    OPERATOR = "operator"  # a person vouches that it is off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,11 +225,15 @@ class SetInSync(_GroupCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fenced(_GroupCommand):
-    """The new active of `epoch` has proof by `rung` that `loser` no longer serves."""
+    """The new active of `epoch` has proof by `rung` that `loser` no longer serves.
+
+    `detail` is a sentence for the history: what was asked, and who or what answered.
+    """
 
     epoch: Epoch
     loser: NodeId
     rung: FenceRung
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,13 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 OUTPUT_KEPT = 2048
 READ_SIZE = 64 << 10
+STDIN_MOST = 32 << 10  # half of what a pipe holds
 KILLED_WAIT_S = 1.0
 
 _starter = ThreadPoolExecutor(max_workers=4, thread_name_prefix="exec")
@@ -35,6 +36,7 @@ class Finished:
     code: int | None
     output: str
     problem: str = ""
+    printed: bytes = b""  # the last `keep` bytes of the output as they came
 
     @property
     def ok(self) -> bool:
@@ -42,18 +44,28 @@ class Finished:
         return self.code == 0
 
 
-async def run(argv: Sequence[str], timeout_ms: int) -> Finished:
+async def run(
+    argv: Sequence[str],
+    timeout_ms: int,
+    *,
+    stdin: bytes = b"",
+    keep: int = OUTPUT_KEPT,
+    errors: bool = True,
+) -> Finished:
     """Runs `argv` without a shell, in a process group of its own, killed whole at the time limit.
 
-    The time limit begins with the call. Cancelling kills the group too.
+    The time limit begins with the call. Cancelling kills the group too. `stdin`, up to STDIN_MOST
+    bytes, is what the command reads until its end. The last `keep` bytes of the output are kept;
+    what it prints as errors is among them if `errors`.
     """
+    assert len(stdin) <= STDIN_MOST, "more than a pipe takes without waiting"
     loop = asyncio.get_running_loop()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(writer, True)  # the command's end: it knows nothing of EAGAIN
-    tail = _Tail(loop, reader)
+    tail = _Tail(loop, reader, keep)
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            process = await _start(argv, writer)
+            process = await _start(argv, writer, stdin, errors=errors)
             return await _wait(process, tail)
     except TimeoutError:
         return Finished(code=None, output=tail.text())
@@ -61,19 +73,22 @@ async def run(argv: Sequence[str], timeout_ms: int) -> Finished:
         return Finished(code=None, output="", problem=error.strerror or str(error))
 
 
-async def _start(argv: Sequence[str], writer: int) -> subprocess.Popen[bytes]:
+async def _start(
+    argv: Sequence[str], writer: int, stdin: bytes, *, errors: bool
+) -> subprocess.Popen[bytes]:
     """Starts the command and closes our copy of `writer`, whatever happens meanwhile."""
 
     def start() -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=writer,
-                cwd="/",
-                start_new_session=True,
-            )
+            with _filled_pipe(stdin) as read_from:
+                return subprocess.Popen(
+                    argv,
+                    stdin=read_from,
+                    stdout=writer,
+                    stderr=writer if errors else subprocess.DEVNULL,
+                    cwd="/",
+                    start_new_session=True,
+                )
         finally:
             os.close(writer)
 
@@ -84,6 +99,23 @@ async def _start(argv: Sequence[str], writer: int) -> subprocess.Popen[bytes]:
         # exec is still under way (a hung disk): whatever comes of it is killed when it comes.
         starting.add_done_callback(_kill_late)
         raise
+
+
+@contextlib.contextmanager
+def _filled_pipe(content: bytes) -> Iterator[int]:
+    """A pipe that has `content` and its end in it; it fits, so that nobody waits."""
+    if not content:
+        yield subprocess.DEVNULL
+        return
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            os.write(writer, content)
+        finally:
+            os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
 
 
 def _kill_late(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
@@ -107,7 +139,9 @@ async def _wait(process: subprocess.Popen[bytes], tail: _Tail) -> Finished:
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
-    return Finished(code=process.wait(), output=tail.text())
+    code = process.wait()
+    output = tail.text()
+    return Finished(code=code, output=output, printed=tail.kept)
 
 
 async def _collect(process: subprocess.Popen[bytes], ended: asyncio.Event) -> None:
@@ -134,10 +168,11 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 class _Tail:
     """The end of what a command and its children print; reads until the last of them is gone."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, keep: int) -> None:
         self._loop = loop
         self._descriptor = descriptor
-        self._kept = b""
+        self._keep = keep
+        self.kept = b""
         self._cut = False
         self._open = True
         loop.add_reader(descriptor, self._read)
@@ -153,9 +188,9 @@ class _Tail:
             os.close(self._descriptor)
             self._open = False
             return False
-        together = self._kept + data
-        self._cut = self._cut or len(together) > OUTPUT_KEPT
-        self._kept = together[-OUTPUT_KEPT:]
+        together = self.kept + data
+        self._cut = self._cut or len(together) > self._keep
+        self.kept = together[-self._keep :]
         return True
 
     def text(self) -> str:
@@ -164,5 +199,5 @@ class _Tail:
         for _ in range(16):
             if not self._open or not self._read():
                 break
-        text = " | ".join(self._kept.decode(errors="backslashreplace").splitlines()).strip()
+        text = " | ".join(self.kept.decode(errors="backslashreplace").splitlines()).strip()
         return f"...{text}" if self._cut else text

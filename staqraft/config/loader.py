@@ -14,15 +14,18 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_interface
 from pathlib import Path
 
-from staqraft.config import checks, values
+from staqraft.config import agents, checks, values
 from staqraft.config.document import Document, Section
 from staqraft.config.schema import (
+    FENCED_BY,
     Config,
     Consensus,
+    FenceDevice,
     Group,
     Journal,
     Lease,
     Node,
+    NodeFencing,
     Ports,
     Replication,
     Ring,
@@ -34,14 +37,16 @@ from staqraft.config.schema import (
 from staqraft.config.tls import Clock, utc_now
 from staqraft.errors import ConfigError
 from staqraft.logs import LEVELS
-from staqraft.model import GroupId, NodeId, NodeRole
+from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
 
 logger = logging.getLogger(__name__)
 
 ROLES = tuple(role.value for role in NodeRole)
+RUNGS = tuple(rung.value for rung in FENCED_BY)
 PROFILES = ("plain", "web", "maildir", "mbox")
 COMPRESSIONS = ("auto", "always", "never")
 MAX_DRIFT_PPM = 100_000
+MAX_LEVEL = 9
 
 # What is beyond these is a slip of the pen, not a setting.
 beat_ms = values.duration_to("1m")  # of Raft, the lease's renewal, the stream
@@ -120,10 +125,16 @@ def read(
 
 
 def fingerprint(config: Config) -> str:
-    """16 hex digits over everything that must be equal on all nodes."""
+    """16 hex digits over everything that must be equal on all nodes, except secrets.
+
+    It is shown to everybody, and a short password could be guessed from it.
+    """
     shared = asdict(config)
     for name in OWN_TO_EACH_NODE:
         del shared[name]
+    for fencing in shared["fencing"].values():
+        for device in fencing["devices"]:
+            device["options"] = agents.redacted(device["options"])
     text = json.dumps(shared, sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -149,6 +160,10 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
             nodes=nodes,
             tls=_tls(root.section("tls")),
             groups=groups,
+            fencing={
+                NodeId(name): _node_fencing(name, section)
+                for name, section in root.named("fencing", values.node_name)
+            },
             ports=_ports(root.section("ports")),
             consensus=_consensus(root.section("consensus")),
             lease=_lease(root.section("lease")),
@@ -232,6 +247,33 @@ def _lease(section: Section) -> Lease:
         )
 
 
+def _node_fencing(node: str, section: Section) -> NodeFencing:
+    with section:
+        delay_ms = section.read("delay", patience_ms, NodeFencing(devices=()).delay_ms)
+        devices = tuple(
+            _device(name, node, device) for name, device in section.named("devices", values.name)
+        )
+        if not devices:
+            section.missing("devices", f"name at least one device that can turn {node} off")
+        return NodeFencing(devices=devices, delay_ms=delay_ms)
+
+
+def _device(name: str, node: str, section: Section) -> FenceDevice:
+    default = FenceDevice(name="", agent=Path("/"), plug="")
+    with section:
+        return FenceDevice(
+            name=name,
+            agent=section.require(
+                "agent", values.fence_agent, Path("/"), "name a program like fence_ipmilan"
+            ),
+            plug=section.read("plug", values.fence_value, node),
+            level=section.read("level", values.integer(1, MAX_LEVEL), default.level),
+            timeout_ms=section.read("timeout", patience_ms, default.timeout_ms),
+            monitor_ms=section.read("monitor", service_ms, default.monitor_ms),
+            options=tuple(section.pairs("options", values.fence_option, values.fence_value, "")),
+        )
+
+
 def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
     with section:
         trees = tuple(_tree(name, tree) for name, tree in section.named("trees", values.name))
@@ -251,6 +293,9 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             vips=tuple(_vip(vip) for vip in section.listed("vips")),
             services=tuple(
                 _service(name, service) for name, service in section.named("services", values.word)
+            ),
+            fenced_by=tuple(
+                FenceRung(rung) for rung in section.values("fenced_by", values.one_of(RUNGS), RUNGS)
             ),
             barrier_syncfs=section.read("barrier_syncfs", values.boolean, default=True),
             journal=_journal(section.section("journal")),

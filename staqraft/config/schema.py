@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
-from staqraft.model import GroupId, NodeId, NodeRole
+from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
+
+FENCED_BY = (FenceRung.CONFIRMED, FenceRung.DEVICE, FenceRung.LEASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +122,40 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FenceDevice:
+    """One way to turn a node off: a ClusterLabs fence agent and what it is to be told.
+
+    All devices of a level must succeed (two power supplies), else the next level is tried. The
+    options may hold secrets and are not shown: see `agents.redacted`.
+    """
+
+    name: str
+    agent: Path
+    plug: str  # what the device calls the node
+    level: int = 1
+    timeout_ms: int = 60_000  # for one action, a second try included
+    monitor_ms: int = 300_000  # between two looks whether the device itself answers
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFencing:
+    """How a node is turned off by the others."""
+
+    devices: tuple[FenceDevice, ...]
+    delay_ms: int = 1000  # before a device is used: the node is asked first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The unit of failover."""
+    """The unit of failover. `fenced_by`: of these rungs one must succeed before a takeover."""
 
     id: GroupId
     initial_active: NodeId
     trees: tuple[Tree, ...]
     vips: tuple[Vip, ...] = ()
     services: tuple[Service, ...] = ()
+    fenced_by: tuple[FenceRung, ...] = FENCED_BY
     barrier_syncfs: bool = True
     journal: Journal = field(default_factory=Journal)
     replication: Replication = field(default_factory=Replication)
@@ -142,6 +170,7 @@ class Config:
     nodes: dict[NodeId, Node]
     tls: Tls
     groups: dict[GroupId, Group]
+    fencing: dict[NodeId, NodeFencing] = field(default_factory=dict)
     ports: Ports = field(default_factory=Ports)
     consensus: Consensus = field(default_factory=Consensus)
     lease: Lease = field(default_factory=Lease)

@@ -15,11 +15,14 @@ from staqraft.names import NAME_RULE, is_name, is_node_name
 
 MAX_PORT = 65_535
 MAX_INTERFACE = 15  # IFNAMSIZ - 1
+FENCE_AGENTS = Path("/usr/sbin")
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _QUANTITY = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))? ?([A-Za-z]+)", re.ASCII)
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]{0,254}", re.ASCII)
+_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
+_AGENT = re.compile(r"fence_[A-Za-z0-9_-]{1,64}", re.ASCII)
 _INTEGER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -180,6 +183,44 @@ def unit_name(text: str) -> str:
     if not _UNIT.fullmatch(text):
         raise ValueError("is not the name of a systemd unit: write for instance nginx.service")
     return text
+
+
+def fence_agent(text: str) -> Path:
+    """The program of a fence agent: its name in /usr/sbin, or an absolute path."""
+    if _AGENT.fullmatch(text):
+        return FENCE_AGENTS / text
+    if not text.startswith("/"):
+        raise ValueError(
+            "is not a fence agent: write the name of one in /usr/sbin, for instance fence_ipmilan"
+            " (Debian: apt-get install fence-agents), or an absolute path"
+        )
+    return absolute_path(text)
+
+
+def fence_option(text: str) -> str:
+    """The name of a fence agent's option, as its metadata has it."""
+    if not _OPTION.fullmatch(text):
+        raise ValueError("is not the name of an option: 'AGENT -o metadata' shows them")
+    if text in _NOT_OPTIONS:
+        raise ValueError(_NOT_OPTIONS[text])
+    return text
+
+
+def fence_value(text: str) -> str:
+    """The value of a fence agent's option: the agent reads lines of name=value."""
+    if not text.isprintable():
+        raise ValueError("has a line end or control characters, which an agent cannot be told")
+    if text != text.strip():
+        raise ValueError("begins or ends with a space, which the agent would drop")
+    return text
+
+
+_NOT_OPTIONS = {
+    "action": "is not to be set: StaqRaft says 'off', 'status', 'on' or 'monitor' as it needs",
+    "nodename": "is not to be set: StaqRaft fills in the node's name",
+    "port": "is to be written as 'plug' of the device, not among its options",
+    "plug": "is to be written as 'plug' of the device, not among its options",
+}
 
 
 def word(text: str) -> str:

@@ -128,9 +128,15 @@ def _fill(wire: pb.Proposal, command: Command) -> None:
                     reason=command.reason,
                 )
             )
-        case Fenced(group=group, epoch=epoch, loser=loser, rung=rung):
+        case Fenced():
             wire.fenced.CopyFrom(
-                pb.Fenced(group=group, epoch=epoch, loser=loser, rung=RUNGS_OUT[rung])
+                pb.Fenced(
+                    group=command.group,
+                    epoch=command.epoch,
+                    loser=command.loser,
+                    rung=RUNGS_OUT[command.rung],
+                    detail=command.detail,
+                )
             )
         case _:
             _fill_operators(wire, command)
@@ -182,7 +188,12 @@ def _read_fenced(m: pb.Fenced, base: dict[str, Any]) -> Fenced:
     if rung is None:
         raise BadMessage("a fencing without a known way of fencing")
     return Fenced(
-        **base, group=GroupId(m.group), epoch=Epoch(m.epoch), loser=NodeId(m.loser), rung=rung
+        **base,
+        group=GroupId(m.group),
+        epoch=Epoch(m.epoch),
+        loser=NodeId(m.loser),
+        rung=rung,
+        detail=m.detail,
     )
 
 

@@ -278,6 +278,8 @@ def _fenced(group: GroupRecord, index: int, command: Fenced) -> _Verdict:
     if known is not None and replace(known, log_index=index) == wanted:
         return None
     text = f"{command.loser} no longer serves; proof: {command.rung.value}"
+    if command.detail:
+        text += f" ({command.detail})"
     return _Changed(replace(group, fence=wanted), "fenced", text)
 
 

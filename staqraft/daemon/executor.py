@@ -15,6 +15,7 @@ from typing import Any, assert_never
 
 from staqraft.actions.announce import Announcer
 from staqraft.actions.fence import FenceClient
+from staqraft.actions.fence_agent import FenceDevices
 from staqraft.actions.services import ServiceHealth, ServiceManager, State
 from staqraft.actions.vip import VipHolder
 from staqraft.consensus.group import Group as RaftGroup
@@ -53,6 +54,7 @@ class Hands:
     announcer: Announcer
     services: ServiceManager
     fence: FenceClient
+    devices: FenceDevices
 
 
 class Executor:
@@ -80,6 +82,7 @@ class Executor:
         self._loose: asyncio.TaskGroup | None = None
         self._watch: asyncio.Task[None] | None = None
         self._fence_answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
+        self._turning_off: dict[int, asyncio.Task[None]] = {}
         self.vip_problem = ""
 
     async def run(self) -> None:
@@ -100,6 +103,11 @@ class Executor:
                 self._spawn(self._propose(command))
             case do.FenceLoser():
                 self._spawn(self._fence(command))
+            case do.TurnOff():
+                self._turn_off(command)
+            case do.StopTurnOff():
+                if (task := self._turning_off.pop(command.token, None)) is not None:
+                    task.cancel()
             case do.AnswerFence():
                 self._answer_fence(command)
             case do.StartCapture():
@@ -136,9 +144,9 @@ class Executor:
     def _lane(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._lanes[name].put_nowait(work)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         assert self._loose is not None, "the executor does not run"
-        self._loose.create_task(work)
+        return self._loose.create_task(work)
 
     async def _answered(self, token: int, work: Coroutine[Any, Any, Position | None]) -> None:
         """Do the work and answer the token, whatever comes of it."""
@@ -181,9 +189,26 @@ class Executor:
         answer = await self._hands.fence.fence(self._group, command.epoch, command.loser, _FENCE_MS)
         now_ms = self._now_ms()
         if answer.let_go:
-            self._post(on.ActionDone(now_ms=now_ms, token=command.token))
+            self._post(on.ActionDone(now_ms=now_ms, token=command.token, detail=answer.detail))
         else:
             self._post(on.ActionFailed(now_ms=now_ms, token=command.token, detail=answer.detail))
+
+    def _turn_off(self, command: do.TurnOff) -> None:
+        task = self._spawn(self._turned_off(command))
+        self._turning_off[command.token] = task
+        task.add_done_callback(lambda _: self._turning_off.pop(command.token, None))
+
+    async def _turned_off(self, command: do.TurnOff) -> None:
+        """Cancelled when another proof came first: what the agent has not done, it does not do."""
+        token, loser = command.token, command.loser
+        logger.warning("group %s: %s is turned off by its fence devices", self._group, loser)
+        try:
+            detail = await self._hands.devices.turn_off(loser)
+        except StaqraftError as error:
+            logger.error("group %s: %s: %s", self._group, loser, error)  # noqa: TRY400 - a sentence
+            self._post(on.ActionFailed(now_ms=self._now_ms(), token=token, detail=str(error)))
+        else:
+            self._post(on.ActionDone(now_ms=self._now_ms(), token=token, detail=detail))
 
     def expect_fence_answer(self, token: int) -> asyncio.Future[tuple[bool, str]]:
         """The answer that the core will give to the `FenceRequested` with this token."""

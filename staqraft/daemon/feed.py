@@ -65,7 +65,7 @@ class Feed:
             await self._group(loop)
             self._data(loop)
         said = "; ".join(
-            f"{group}: {summary(loop.state, loop.watch.latest)}"
+            f"{group}: {summary(loop.state, loop.watch.latest, self._now_ms())}"
             for group, loop in sorted(self._loops.items())
         )
         self._notifier.status(said or "witness: votes, holds no data")

@@ -35,6 +35,8 @@ _FENCE_ANSWER_S = 10.0  # how long a fence caller's request is worked on
 def settings_of(config: Config, group: GroupId) -> Settings:
     """What the configuration says to the decision core."""
     return Settings(
+        fenced_by=frozenset(config.groups[group].fenced_by),
+        devices={node: how.delay_ms for node, how in config.fencing.items()},
         node=config.node,
         group=group,
         replicas=config.replicas,

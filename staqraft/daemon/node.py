@@ -12,6 +12,7 @@ from typing import Any
 from staqraft import __version__
 from staqraft.actions.announce import Announcer
 from staqraft.actions.fence import FenceClient, FenceServicer
+from staqraft.actions.fence_agent import FenceDevices
 from staqraft.actions.services import ServiceManager
 from staqraft.actions.vip import VipHolder
 from staqraft.api.admin import AdminServicer
@@ -49,6 +50,7 @@ class ControlNode:
         self._endpoint = RaftEndpoint()
         self.raft = RaftGroup(config, RaftTicker(), self._endpoint)
         self._fence = FenceClient(config)
+        self._devices = FenceDevices(config.fencing)
         is_replica = config.me.role is NodeRole.REPLICA
         self.loops = {g: self._loop(g) for g in sorted(config.groups)} if is_replica else {}
         self._admin = NodeAdmin(
@@ -88,6 +90,7 @@ class ControlNode:
                 announcer=Announcer(lease_runs),
                 services=ServiceManager(group, settings.services),
                 fence=self._fence,
+                devices=self._devices,
             ),
             now_ms=boottime_ms,
         )

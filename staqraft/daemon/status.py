@@ -9,6 +9,7 @@ from staqraft.config.schema import Config, Vip
 from staqraft.consensus.group import RaftView
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.workers import WorkerStatus
+from staqraft.decision import fencing
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
@@ -57,7 +58,7 @@ def group_status(loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool]) -> admi
     status.phase = state.phase.value
     deadline = state.lease.deadline_ms
     status.lease_left_ms = max(0, deadline - now_ms) if deadline is not None else 0
-    status.summary = summary(state, worker)
+    status.summary = summary(state, worker, now_ms)
     if not state.mine:
         status.not_eligible.extend(reasons_against(state, now_ms))
     status.vips.extend(
@@ -97,9 +98,11 @@ def _from_record(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
     )
 
 
-def summary(state: GroupState, worker: WorkerStatus) -> str:
+def summary(state: GroupState, worker: WorkerStatus, now_ms: int) -> str:
     """One sentence: how protected the group is now, and what is missing if anything is."""
     record, me = state.record, state.settings.node
+    if state.phase is Phase.FENCING and (story := fencing.story(state, now_ms)):
+        return f"{me} {SENTENCES[state.phase]}: {story}"
     if state.phase not in {Phase.ACTIVE, Phase.STANDBY}:
         why = f" ({state.reason})" if state.reason else ""
         return f"{me} {SENTENCES[state.phase]}{why}"

@@ -30,6 +30,25 @@ class FenceLoser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TurnOff:
+    """Have the fence devices turn the loser off, and make sure that it is off."""
+
+    token: int
+    loser: NodeId
+    epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTurnOff:
+    """Whatever the `TurnOff` with this token has not done yet is not to be done any more.
+
+    That `TurnOff` is not answered, unless its answer is on its way.
+    """
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinishData:
     """Stop receiving, apply everything received. Answered with the last applied position.
 
@@ -128,6 +147,8 @@ class AnswerFence:
 Command = (
     Propose
     | FenceLoser
+    | TurnOff
+    | StopTurnOff
     | FinishData
     | StartCapture
     | FollowActive

@@ -52,10 +52,14 @@ class ProposalUnknown(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionDone(_Event):
-    """A command with this token succeeded. FinishData, Flush and JoinBarrier set `position`."""
+    """A command with this token succeeded. FinishData, Flush and JoinBarrier set `position`.
+
+    FenceLoser and TurnOff say in `detail` who or what confirmed it.
+    """
 
     token: int
     position: Position = ORIGIN
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,14 @@ class FenceRequested(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OffConfirmed(_Event):
+    """An operator vouches that `node` is off, or cannot serve for another reason."""
+
+    node: NodeId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested(_Event):
     """The daemon is to stop: hand over first if a standby is in sync."""
 
@@ -126,5 +138,6 @@ Event = (
     | DataReported
     | PeerReported
     | FenceRequested
+    | OffConfirmed
     | ShutdownRequested
 )

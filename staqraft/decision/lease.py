@@ -29,6 +29,7 @@ class Timing:
     in_sync_timeout_ms: int
     retry_ms: int  # between attempts of something that failed or whose outcome is unknown
     cooldown_ms: int  # after a takeover that failed on this node
+    device_retry_ms: int = 15_000  # between attempts to have the loser turned off
 
     @property
     def drift_ms(self) -> int:

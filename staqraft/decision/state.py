@@ -7,18 +7,36 @@ from enum import Enum
 
 from staqraft.decision.lease import Lease, Timing
 from staqraft.decision.phases import Phase
-from staqraft.model import NO_EPOCH, ORIGIN, Epoch, GroupId, GroupRecord, NodeId, Position
+from staqraft.model import (
+    NO_EPOCH,
+    ORIGIN,
+    Epoch,
+    FenceRung,
+    GroupId,
+    GroupRecord,
+    NodeId,
+    Position,
+)
+
+EVERY_RUNG = frozenset({FenceRung.CONFIRMED, FenceRung.DEVICE, FenceRung.LEASE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the configuration says of the group."""
+    """What the configuration says of the group.
+
+    `fenced_by` are the rungs of which one suffices before a takeover; that the loser released by
+    itself, or that an operator vouches for it, always does. `devices` are the nodes that a fence
+    device can turn off, each with the time in ms that its use is put off.
+    """
 
     node: NodeId
     group: GroupId
     replicas: tuple[NodeId, ...]
     initial_active: NodeId
     timing: Timing
+    fenced_by: frozenset[FenceRung] = EVERY_RUNG
+    devices: dict[NodeId, int] = field(default_factory=dict)
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -41,6 +59,21 @@ class Takeover:
     proposed_ms: int
     reason: str
     forced: bool = False  # an operator accepts data loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fencing:
+    """How far it is known that the loser no longer serves; tokens are 0 when nothing is asked."""
+
+    loser: NodeId
+    lease_over_ms: int  # when its lease has surely run out
+    asked: int = 0  # token of the FenceLoser that is under way
+    ask_ms: int = 0  # not before this instant is it asked (again)
+    unanswered: str = ""  # why it did not confirm when it was asked last
+    device: int = 0  # token of the TurnOff that is under way
+    device_ms: int = 0  # not before this instant is a device used (again)
+    device_problem: str = ""  # why that failed last
+    proof: tuple[FenceRung, str] | None = None
 
 
 class Joining(Enum):
@@ -87,6 +120,7 @@ class GroupState:
     observed_ms: int = 0
     lease: Lease = field(default_factory=Lease)
     takeover: Takeover | None = None
+    fencing: Fencing | None = None  # in phase FENCING only
     awaiting: int = 0
     retry_ms: int = 0  # not before this instant is what failed tried again
     cooldown_ms: int = 0  # not before this instant does this node acquire by itself

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from staqraft.decision import insync, standdown, takeover
+from staqraft.decision import fencing, insync, standdown, takeover
 from staqraft.decision.commands import Command, HoldVips
 from staqraft.decision.events import (
     ActionDone,
@@ -16,6 +16,7 @@ from staqraft.decision.events import (
     EpochNotContinuable,
     Event,
     FenceRequested,
+    OffConfirmed,
     PeerReported,
     ProposalAccepted,
     ProposalRefused,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 # What the answer to a phase's action leads to, what its failure leads to (default: another try),
 # and what the phase does by itself as time passes and the record changes.
 _DONE: dict[Phase, Callable[[Turn, Position], None]] = {
-    Phase.FENCING: lambda turn, _: takeover.fence_confirmed(turn),
     Phase.FINISHING: takeover.finished,
     Phase.CAPTURING: lambda turn, _: takeover.start_services(turn),
     Phase.STARTING: lambda turn, _: takeover.services_started(turn, problem=""),
@@ -47,7 +47,6 @@ _DONE: dict[Phase, Callable[[Turn, Position], None]] = {
     Phase.HALTING: lambda turn, _: standdown.halted(turn),
 }
 _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
-    Phase.FENCING: lambda turn, _: takeover.fence_unanswered(turn),
     Phase.FINISHING: takeover.step_failed,
     Phase.CAPTURING: takeover.step_failed,
     Phase.STARTING: takeover.services_started,
@@ -82,6 +81,7 @@ def step(state: GroupState, event: Event) -> tuple[GroupState, tuple[Command, ..
             break
     else:
         raise AssertionError(f"the turn does not settle: {event} in {turn.state}")
+    fencing.settle_left(turn)
     insync.settle(turn)
     _renew(turn)
     return turn.state, tuple(turn.commands)
@@ -115,6 +115,8 @@ def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one cas
             insync.on_report(turn, event)
         case FenceRequested():
             standdown.on_fence(turn, event)
+        case OffConfirmed():
+            fencing.vouched(turn, event)
         case ShutdownRequested():
             turn.set(shutting_down=True)
         case _:
@@ -170,14 +172,16 @@ def _on_proposal_failed(turn: Turn, token: int, detail: str) -> None:
 
 def _on_done(turn: Turn, event: ActionDone) -> None:
     if event.token != turn.state.awaiting:
-        insync.on_barrier(turn, event)
+        if not fencing.on_done(turn, event):
+            insync.on_barrier(turn, event)
         return
     _DONE[turn.state.phase](turn, event.position)
 
 
 def _on_failed(turn: Turn, event: ActionFailed) -> None:
     if event.token != turn.state.awaiting:
-        insync.on_barrier(turn, event)
+        if not fencing.on_failed(turn, event):
+            insync.on_barrier(turn, event)
         return
     _FAILED.get(turn.state.phase, _retry)(turn, event.detail)
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staqraft.decision import insync, standdown
+from staqraft.decision import fencing, insync, standdown
 from staqraft.decision.commands import (
-    FenceLoser,
     FinishData,
     StartCapture,
     StartServices,
@@ -194,31 +193,20 @@ def _fence(turn: Turn) -> None:
     if attempt.released:
         _fenced(turn, FenceRung.RELEASED)
         return
-    # Asked even when its lease is over already: the sooner it knows, the sooner it follows.
-    token = turn.await_token()
-    turn.emit(FenceLoser(token=token, loser=attempt.loser, epoch=turn.state.record.epoch))
+    if fencing.recorded(turn.state, attempt.loser):
+        _finish(turn)  # before our daemon restarted
+        return
+    fencing.begin(turn, attempt.loser, attempt.lease_over_ms)
     settle_fencing(turn)
 
 
 def settle_fencing(turn: Turn) -> None:
-    """The lease rung: enough when the loser's lease has surely run out."""
-    attempt = turn.state.takeover
-    assert attempt is not None, "fencing without a takeover"
-    if turn.now_ms >= attempt.lease_over_ms:
-        _fenced(turn, FenceRung.LEASE)
+    """Go on with the first proof that suffices."""
+    if (proof := fencing.settle(turn)) is not None:
+        _fenced(turn, *proof)
 
 
-def fence_confirmed(turn: Turn) -> None:
-    """The loser answered that it let go."""
-    _fenced(turn, FenceRung.CONFIRMED)
-
-
-def fence_unanswered(turn: Turn) -> None:
-    """The loser did not confirm: the lease rung decides, at a later instant."""
-    turn.set(awaiting=0)
-
-
-def _fenced(turn: Turn, rung: FenceRung) -> None:
+def _fenced(turn: Turn, rung: FenceRung, detail: str = "") -> None:
     state = turn.state
     attempt = state.takeover
     assert attempt is not None, "fenced without a takeover"
@@ -230,6 +218,7 @@ def _fenced(turn: Turn, rung: FenceRung) -> None:
             epoch=state.record.epoch,
             loser=attempt.loser,
             rung=rung,
+            detail=detail,
         )
     )
     _finish(turn)

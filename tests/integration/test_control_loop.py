@@ -14,6 +14,7 @@ import pytest
 from fakes.control import FakeAnnouncer, FakeData, FakeFence, FakeRaft, FakeServices, FakeVips
 from fakes.pki import cluster_pki
 from fakes.trio import DEFAULT, A, B, trio_config
+from staqraft.actions.fence_agent import FenceDevices
 from staqraft.config.schema import Lease
 from staqraft.daemon.barriers import barrier
 from staqraft.daemon.clock import boottime_ms
@@ -43,6 +44,7 @@ class Rig:
             announcer=cast("Any", self.announcer),
             services=cast("Any", self.services),
             fence=cast("Any", self.fence),
+            devices=FenceDevices({}),
         )
         self.loop = GroupLoop(config, DEFAULT, hands, now_ms=boottime_ms)
 

@@ -12,18 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from fakes.decision import GROUP, A, B, settings
+from fakes.fence_device import FakeDevice, device
+from staqraft.actions.fence_plan import Call, Plan, turn_off
 from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
+from staqraft.decision import fencing
 from staqraft.decision.invariants import violations
 from staqraft.decision.phases import HOLDING
-from staqraft.decision.state import GroupState
+from staqraft.decision.state import GroupState, Settings
 from staqraft.decision.step import step
 from staqraft.model import (
     Accepted,
     ClusterRecord,
     Command,
     Epoch,
+    FenceRung,
     GroupRecord,
     NodeId,
     Position,
@@ -52,6 +56,7 @@ class Host:
     name: NodeId
     core: GroupState | None = None
     vip_until_ms: int = 0
+    powered: bool = True
     stopped: bool = False
     raft: bool = True  # reaches the Raft majority
     stream: bool = True  # reaches the other replica's data worker
@@ -71,6 +76,10 @@ class World:
         self.trace: list[str] = []
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
+        self.fenced_by: frozenset[FenceRung] | None = None
+        self.devices: dict[NodeId, tuple[FakeDevice, int]] = {}
+        self._asked: dict[int, Callable[[], None]] = {}
+        self._turning_off: set[tuple[NodeId, int]] = set()
         self._holder: NodeId | None = None
         self._index = 0
 
@@ -105,18 +114,26 @@ class World:
 
     def start(self, name: NodeId) -> None:
         host = self.hosts[name]
-        host.core = GroupState(settings=settings(name))
+        host.powered = True
+        host.core = GroupState(settings=self._settings(name))
         core = host.core
         self.after(5, lambda: self._tick(host, core))
         self._observe(host)
 
+    def _settings(self, name: NodeId) -> Settings:
+        plain = settings(name)
+        delays = {node: delay_ms for node, (_, delay_ms) in self.devices.items()}
+        return replace(plain, fenced_by=self.fenced_by or plain.fenced_by, devices=delays)
+
     def crash(self, name: NodeId) -> None:
-        """The daemon is gone; the kernel goes on."""
+        """The daemon is gone, and what it runs; the kernel goes on."""
+        self._turning_off = {key for key in self._turning_off if key[0] != name}
         self.hosts[name].core = None
         self.hosts[name].inbox.clear()
 
     def power_off(self, name: NodeId) -> None:
         self.crash(name)
+        self.hosts[name].powered = False
         self.hosts[name].vip_until_ms = 0
 
     def resume(self, name: NodeId) -> None:
@@ -216,8 +233,15 @@ class World:
                     self._kernel_keeps(host, command.deadline_ms)
             case do.FollowActive():
                 self.say(f"{host.name}: follows {command.active or 'nobody'}")
+            case do.TurnOff():
+                self._turn_off(host, command)
+            case do.StopTurnOff():
+                self._turning_off.discard((host.name, command.token))
+                self.say(f"{host.name}: nobody is to be turned off any more")
             case do.AnswerFence():
                 self.say(f"{host.name}: let go" if command.let_go else f"{host.name}: did not")
+                if command.let_go and (answer := self._asked.pop(command.token, None)) is not None:
+                    self.after(TOOK_MS["FenceLoser"], answer)
             case _:
                 self._act_later(host, command)
 
@@ -282,11 +306,51 @@ class World:
         loser = self.hosts[command.loser]
         reached = loser.core is not None and not loser.stopped and loser.stream and host.stream
         self.say(f"{host.name}: asks {loser.name} to let go of epochs before {command.epoch}")
+        answered: list[NodeId] = []
         if reached:
-            request = on.FenceRequested(now_ms=self.now, epoch=command.epoch, token=-1)
+
+            def answer() -> None:
+                answered.append(loser.name)
+                detail = f"{loser.name} confirmed that it let go"
+                event = on.ActionDone(now_ms=self.now, token=command.token, detail=detail)
+                self.tell(host, event)
+
+            token = -1 - len(self._asked)
+            self._asked[token] = answer
+            request = on.FenceRequested(now_ms=self.now, epoch=command.epoch, token=token)
             self.after(TOOK_MS["FenceLoser"], lambda: self.tell(loser, request))
         failed = on.ActionFailed(now_ms=self.now, token=command.token, detail="no answer")
-        self.after(FENCE_TIMEOUT_MS, lambda: self.tell(host, failed))
+        life = host.core.settings if host.core else None
+
+        def over() -> None:
+            if not answered and host.core is not None and host.core.settings is life:
+                self.tell(host, failed)
+
+        self.after(FENCE_TIMEOUT_MS, over)
+
+    def _turn_off(self, host: Host, command: do.TurnOff) -> None:
+        """Runs the real sequence of agent calls over a device that is not."""
+        key = host.name, command.token
+        self._turning_off.add(key)
+        self.say(f"{host.name}: turns {command.loser} off")
+        plan, (switch, _) = turn_off([device()]), self.devices[command.loser]
+        self._call(host, key, plan, switch, next(plan))
+
+    def _call(
+        self, host: Host, key: tuple[NodeId, int], plan: Plan, switch: FakeDevice, call: Call
+    ) -> None:
+        def ended() -> None:
+            if key not in self._turning_off:
+                return  # killed before it did anything
+            try:
+                self._call(host, key, plan, switch, plan.send(switch.end(call)))
+            except StopIteration as end:
+                self._turning_off.discard(key)
+                self.say(f"{host.name}: {end.value.text}")
+                make = on.ActionDone if end.value.proved else on.ActionFailed
+                self.tell(host, make(now_ms=self.now, token=key[1], detail=end.value.text))
+
+        self.after(switch.took_ms(call), ended)
 
     def _kernel_keeps(self, host: Host, deadline_ms: int) -> None:
         """Whole seconds, rounded down, up to an eighth and a quarter of a second late."""
@@ -326,6 +390,17 @@ class World:
                 self.tell(self.hosts[NodeId(name)], on.ShutdownRequested(now_ms=self.now))
             case "fail", [name, action]:
                 self.hosts[NodeId(name)].fail[action] = "broken in this scenario"
+            case "fenced-by", rungs:
+                self.fenced_by = frozenset(map(FenceRung, rungs))
+            case "device", [name, behaviour, *delay]:
+                self._put_device(NodeId(name), behaviour, int(*delay) if delay else 500)
+            case "vouch", [name, off]:
+                by = on.OffConfirmed(now_ms=self.now, node=NodeId(off), by="root on b")
+                self.tell(self.hosts[NodeId(name)], by)
+            case "status", [name]:
+                core = self.hosts[NodeId(name)].core
+                assert core is not None
+                self.say(f"{name} waits: {fencing.story(core, self.now)}")
             case "break-epoch", [name]:
                 self.hosts[NodeId(name)].epoch_broken = True
             case "switchover", [name]:
@@ -349,6 +424,12 @@ class World:
             case _:
                 raise AssertionError(f"unknown line in the script: {line}")
 
+    def _put_device(self, node: NodeId, behaviour: str, delay_ms: int) -> None:
+        """The switch that turns `node` off."""
+        host = self.hosts[node]
+        switch = FakeDevice(behaviour, lambda: host.powered, lambda: self.power_off(node))
+        self.devices[node] = switch, delay_ms
+
     def expect(self, words: list[str]) -> None:
         record = self.group()
         match words:
@@ -357,6 +438,14 @@ class World:
                 assert core is not None
                 assert core.phase.value == "active", core.phase
                 assert self._holder == name
+            case ["phase", name, phase]:
+                core = self.hosts[NodeId(name)].core
+                assert core is not None
+                assert core.phase.value == phase, core.phase
+            case ["history", *text]:
+                assert any(" ".join(text) in event.text for event in self.record.events), [
+                    event.text for event in self.record.events
+                ]
             case ["nobody", "active"]:
                 assert self._holder is None
             case ["epoch", epoch]:

@@ -18,7 +18,7 @@ from staqraft.consensus.elections import ElectionRules
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
 from staqraft.decision import events as on
-from staqraft.decision import insync, lease, standdown, step, takeover
+from staqraft.decision import fencing, insync, lease, standdown, step, takeover
 from staqraft.decision.commands import AnswerFence
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
@@ -292,7 +292,16 @@ def _fence_skipped() -> None:
 
 
 def _silence_is_consent() -> None:
-    _put(takeover, "fence_unanswered", lambda turn: takeover._fenced(turn, FenceRung.CONFIRMED))
+    real = fencing.on_failed
+
+    def on_failed(turn: Any, event: Any) -> bool:
+        found = real(turn, event)
+        if found:
+            proof = FenceRung.CONFIRMED, ""
+            turn.set(fencing=replace(turn.state.fencing, proof=proof))
+        return found
+
+    _put(fencing, "on_failed", on_failed)
 
 
 def _answers_before_it_lets_go() -> None:

@@ -11,8 +11,9 @@ import pytest
 from fakes.configs import write_config
 from fakes.pki import cluster_pki, new_pki
 from staqraft import certs
-from staqraft.config.loader import check, read
+from staqraft.config.loader import check, fingerprint, read
 from staqraft.errors import ConfigError
+from staqraft.model import FenceRung, GroupId, NodeId
 
 
 def findings(path: Path) -> list[str]:
@@ -429,3 +430,71 @@ class TestDates:
         for when in (timedelta(days=-9999), timedelta(days=91)):
             loaded = read(path, clock=lambda when=when: self.MADE + when)  # type: ignore[misc]
             assert loaded.warnings
+
+
+DEVICES = """
+fencing:
+  a: {devices: {ipmi: {agent: fence_ipmilan, options: {ip: 10.9.0.1, password: geheim}}}}
+  b: {delay: 3s, devices: {ipmi: {agent: /opt/fence, plug: outlet 2, level: 2, timeout: 5s}}}
+groups:
+"""
+
+
+class TestFencing:
+    def test_devices_are_read_and_their_options_not_shown(self, tmp_path: Path) -> None:
+        config = read(write_config(tmp_path, {"groups:\n": DEVICES})).config
+        (of_a,), (of_b,) = (config.fencing[NodeId(n)].devices for n in "ab")
+        assert of_a.agent == Path("/usr/sbin/fence_ipmilan")
+        assert (of_a.plug, of_a.level, of_a.timeout_ms) == ("a", 1, 60_000)
+        assert of_a.options == (("ip", "10.9.0.1"), ("password", "geheim"))
+        assert (of_b.plug, of_b.level, of_b.timeout_ms) == ("outlet 2", 2, 5000)
+        assert config.fencing[NodeId("b")].delay_ms == 3000
+        assert "geheim" not in repr(config)
+
+    def test_a_secret_cannot_be_guessed_from_the_fingerprint(self, tmp_path: Path) -> None:
+        one = read(write_config(tmp_path, {"groups:\n": DEVICES})).config
+        other = read(write_config(tmp_path, {"groups:\n": DEVICES.replace("geheim", "x")})).config
+        moved = read(write_config(tmp_path, {"groups:\n": DEVICES.replace("10.9", "10.8")})).config
+        assert fingerprint(one) == fingerprint(other) != fingerprint(moved)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "words"),
+        [
+            ("agent: fence_ipmilan", "agent: ipmilan", "is not a fence agent: write the name of"),
+            ("agent: fence_ipmilan", "agent: ../fence_x", "is not a fence agent: write the name"),
+            ("ip: 10.9.0.1", "action: on", "'action' is not to be set: StaqRaft says 'off',"),
+            ("ip: 10.9.0.1", "port: 7", "'port' is to be written as 'plug' of the device, not"),
+            ("ip: 10.9.0.1", 'ip: "x\\ny"', "has a line end or control characters"),
+            ("ip: 10.9.0.1", 'ip: " x"', "begins or ends with a space, which the agent would"),
+            ("ip: 10.9.0.1", "method: cycle", "with 'cycle' the node is on again at once"),
+            ("  a: {devices", "  w: {devices", "there is no need to turn w off, a witness is"),
+            ("  a: {devices", "  z: {devices", "there is no need to turn z off, it is no node"),
+        ],
+    )
+    def test_what_cannot_be_is_named(self, tmp_path: Path, old: str, new: str, words: str) -> None:
+        path = write_config(tmp_path, {"groups:\n": DEVICES.replace(old, new, 1)})
+        assert words in the_problem(path)
+
+    def test_without_the_lease_either_replica_needs_a_device(self, tmp_path: Path) -> None:
+        only_b = "\n".join(line for line in DEVICES.splitlines() if not line.startswith("  a:"))
+        group = "    initial_active: a\n"
+        policy = group + "    fenced_by: [confirmed, device]\n"
+        path = write_config(tmp_path, {"groups:\n": only_b + "\n", group: policy})
+        assert "there is none for a: add it under 'fencing', or add 'lease' here" in (
+            the_problem(path)
+        )
+        path = write_config(tmp_path, {"groups:\n": DEVICES, group: policy})
+        assert read(path).config.groups[GroupId("default")].fenced_by == (
+            FenceRung.CONFIRMED,
+            FenceRung.DEVICE,
+        )
+
+    def test_with_neither_only_an_operator_can_help(self, tmp_path: Path) -> None:
+        group = "    initial_active: a\n"
+        path = write_config(tmp_path, {group: group + "    fenced_by: [confirmed]\n"})
+        assert "a replica that is dead is never replaced by itself" in the_finding(path)
+
+    def test_an_empty_list_is_refused(self, tmp_path: Path) -> None:
+        group = "    initial_active: a\n"
+        path = write_config(tmp_path, {group: group + "    fenced_by: []\n"})
+        assert "names nothing" in the_problem(path)

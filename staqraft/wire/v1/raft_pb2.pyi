@@ -262,16 +262,18 @@ class SetInSync(_message.Message):
     def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., expected: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Fenced(_message.Message):
-    __slots__ = ("group", "epoch", "loser", "rung")
+    __slots__ = ("group", "epoch", "loser", "rung", "detail")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LOSER_FIELD_NUMBER: _ClassVar[int]
     RUNG_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     loser: str
     rung: FenceRung
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., loser: _Optional[str] = ..., rung: _Optional[_Union[FenceRung, str]] = ...) -> None: ...
+    detail: str
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., loser: _Optional[str] = ..., rung: _Optional[_Union[FenceRung, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class RequestSwitchover(_message.Message):
     __slots__ = ("group", "target", "requested_by", "reason")
