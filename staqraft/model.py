@@ -71,6 +71,23 @@ class FenceRung(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """Which members make up the Raft group, and since which change of that.
+
+    The first is number 1 with all configured members. `founder` opened a later one; if it left a
+    member out, that one was certainly off before, by `rung`. See `consensus.generations`.
+    """
+
+    number: int
+    members: frozenset[NodeId]
+    founder: NodeId | None = None
+    rung: FenceRung | None = None
+
+    def __str__(self) -> str:
+        return f"generation {self.number} ({', '.join(sorted(self.members))})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FenceRecord:
     """Proof, kept through Raft, that the loser of `epoch` - 1 was fenced before the takeover."""
 

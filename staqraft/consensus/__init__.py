@@ -6,6 +6,7 @@
     Group (asyncio) --queue--> RaftTicker thread: RaftMember.step --> Ready --> Group, RaftTransport
                                  ElectionRules   PreVote, loyalty, the witness hands over   (PURE)
                                  Engine          the Raft library with its hazards removed
+                                 Membership      which generation, and whom of it is reached
                                  LogStore        SQLite, synced before anything is promised
                                  SnapshotStore   protobuf, checksum, replaced as a whole
                                  statemachine    what a command does to the record          (PURE)
@@ -41,6 +42,9 @@ where each guard is:
 
 A library of another version, or without the private names that the guards use, is refused at import
 (`syncobj.check_library`).
+
+Two replicas without a witness: one of them may go on alone once it has proof that the other is
+off, and takes it in again later. `generations` says how, and why that is safe.
 
 The state machine decides by our epoch and renewal counter only; its rules against two actives and
 silent loss are in `statemachine`. Every member applies the same commands in the same order, and an

@@ -26,12 +26,14 @@ from typing import Final
 import staqraft
 from staqraft.config.schema import Config
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
+from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
 from staqraft.consensus.ready import (
     Connected,
     Disconnected,
     Failure,
+    GoAlone,
     Happening,
     Ready,
     Received,
@@ -43,7 +45,16 @@ from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.ticker import RaftTicker
 from staqraft.consensus.transport import RaftEndpoint, RaftTransport, Sink
 from staqraft.errors import ConsensusError, OutcomeUnknown, StoreFull
-from staqraft.model import ClusterRecord, Command, NodeId, NodeRole, Outcome, ReadBarrier
+from staqraft.model import (
+    ClusterRecord,
+    Command,
+    FenceRung,
+    Generation,
+    NodeId,
+    NodeRole,
+    Outcome,
+    ReadBarrier,
+)
 from staqraft.wire.v1 import raft_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -59,9 +70,11 @@ Subscriber = Callable[[ClusterRecord], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaftView:
-    """What this node believes of its Raft group. For people and metrics: nothing is decided by it.
+    """What this node believes of its Raft group. Who leads is for people and metrics only.
 
-    `reachable` are the peers with a session; `problem` is why this node does not take part, or "".
+    `reachable` are the peers with a session in this generation, of which `contacts` were opened;
+    `newer` is a generation that went on without this node; `problem` is why this node does not take
+    part, or "".
     """
 
     leader: NodeId | None
@@ -72,18 +85,9 @@ class RaftView:
     late_ticks: int
     problem: str
     reachable: frozenset[NodeId]
-
-
-_NOTHING_YET: Final = RaftView(
-    leader=None,
-    term=0,
-    commit_index=0,
-    applied_index=0,
-    has_quorum=False,
-    late_ticks=0,
-    problem="Raft is not started",
-    reachable=frozenset(),
-)
+    generation: Generation | None = None
+    contacts: int = 0
+    newer: Generation | None = None
 
 
 class Group(Sink):
@@ -116,12 +120,14 @@ class Group(Sink):
             port=config.ports.control,
             files=config.tls,
             version=staqraft.__version__,
+            generation=self._generation,
             random_bytes=random_bytes,
             sink=self,
         )
         self._member: RaftMember | None = None
         self._problem = ""
         self._inbox: deque[Happening] = deque()
+        self._going: deque[asyncio.Future[str]] = deque()  # who asked to go on alone, in order
         self._pending: dict[bytes, asyncio.Future[Outcome | Failure]] = {}
         self._subscribers: list[Subscriber] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -163,6 +169,9 @@ class Group(Sink):
         for future in self._pending.values():
             if not future.done():
                 future.set_result(Failure.UNKNOWN)
+        for answer in self._going:
+            if not answer.done():
+                answer.set_result(self._problem)
 
     async def _open(self) -> RaftMember:
         while True:
@@ -173,6 +182,11 @@ class Group(Sink):
                     logger.error("%s", error)  # noqa: TRY400 - a sentence, not a trace
                 self._problem = str(error)
                 await asyncio.sleep(_STORE_RETRY_S)
+
+    def _generation(self) -> Generation:
+        if self._member is None:
+            raise BadMessage("Raft is stopped on this node")
+        return self._member.generation
 
     def _build(self) -> RaftMember:
         config, consensus = self._config, self._config.consensus
@@ -221,7 +235,7 @@ class Group(Sink):
         """What this node believes of its Raft group."""
         member = self._member
         if member is None:
-            return _NOTHING_YET if not self._problem else _stopped(self._problem)
+            return _not_running(self._problem or "Raft is not started")
         return RaftView(
             leader=member.leader,
             term=member.term,
@@ -229,9 +243,23 @@ class Group(Sink):
             applied_index=member.applied_index,
             has_quorum=member.has_quorum,
             late_ticks=self._ticker.late_ticks(self),
-            problem=member.problem,
+            problem=member.problem or member.membership.conflict,
             reachable=member.reachable,
+            generation=member.generation,
+            contacts=member.membership.contacts,
+            newer=member.membership.newer,
         )
+
+    async def go_alone(self, rung: FenceRung, contacts: int) -> None:
+        """Opens the next generation, of this node only; the other is off by `rung`.
+
+        ConsensusError says why not: it was heard since `contacts`, for instance.
+        """
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._going.append(answer)
+        self._put(GoAlone(rung, contacts))
+        if refusal := await answer:
+            raise ConsensusError(f"{self._config.node} does not go on alone: {refusal}")
 
     async def propose(self, command: Command, timeout_ms: int | None = None) -> Outcome:
         """Proposes on whatever node this is; returns when the command is applied here.
@@ -294,9 +322,9 @@ class Group(Sink):
 
     # --- the sessions tell ----------------------------------------------------------------------
 
-    def connected(self, node: NodeId) -> None:
+    def connected(self, node: NodeId, told: Generation, heard: Generation) -> None:
         """A session is open."""
-        self._put(Connected(node))
+        self._put(Connected(node, told, heard))
 
     def disconnected(self, node: NodeId) -> None:
         """A session is gone."""
@@ -325,8 +353,10 @@ class Group(Sink):
         ready = member.step(happenings)
         self._transport.post(ready.messages)
         for node, reason in ready.offenders.items():
-            self._transport.drop(node, reason)
-        if ready.record is not None or ready.outcomes or ready.failures:
+            self._transport.drop(node, f"what {node} sent was refused: {reason}")
+        for node in ready.redial:
+            self._transport.drop(node, "this node is in another generation now")
+        if ready.record is not None or ready.outcomes or ready.failures or ready.alone:
             loop.call_soon_threadsafe(self._deliver, ready)
         return _STORE_RETRY_S if member.problem else min(member.next_due_s(), _IDLE_S)
 
@@ -337,6 +367,10 @@ class Group(Sink):
             self._resolve(identity, outcome)
         for identity, failure in ready.failures:
             self._resolve(identity, failure)
+        for refusal in ready.alone:
+            answer = self._going.popleft()
+            if not answer.done():
+                answer.set_result(refusal)
 
     def _publish(self, record: ClusterRecord) -> None:
         before, self._state = self._state, record
@@ -358,7 +392,7 @@ class Group(Sink):
             future.set_result(result)
 
 
-def _stopped(problem: str) -> RaftView:
+def _not_running(problem: str) -> RaftView:
     return RaftView(
         leader=None,
         term=0,

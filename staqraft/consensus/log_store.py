@@ -25,10 +25,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, overload
 
+from staqraft.consensus import generations
 from staqraft.consensus.codec import Entry, check_entry_command
 from staqraft.consensus.errors import BadMessage, StoreCorrupt
 from staqraft.errors import ConsensusError, StoreFull
-from staqraft.model import NodeId
+from staqraft.model import Generation, NodeId
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -36,7 +37,8 @@ CREATE TABLE IF NOT EXISTS entries (
 );
 CREATE TABLE IF NOT EXISTS state (
     one INTEGER PRIMARY KEY CHECK (one = 1), cluster TEXT NOT NULL, node TEXT NOT NULL,
-    term INTEGER NOT NULL, vote TEXT, commit_index INTEGER NOT NULL, crc INTEGER NOT NULL
+    term INTEGER NOT NULL, vote TEXT, commit_index INTEGER NOT NULL, generation TEXT,
+    crc INTEGER NOT NULL
 );
 """
 _NO_SPACE: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -60,6 +62,7 @@ class LogStore:
         self._term = 0
         self._vote: NodeId | None = None
         self._commit_index = 1
+        self._generation: Generation | None = None  # None: the first
         self._state_dirty = False
 
     @classmethod
@@ -161,6 +164,16 @@ class LogStore:
         """Index of the last entry; 0 for an empty log."""
         return self._entries[-1][1] if self._entries else 0
 
+    @property
+    def generation(self) -> Generation | None:
+        """The group's generation, on disk with the next `persist`; None: still the first."""
+        return self._generation
+
+    @generation.setter
+    def generation(self, generation: Generation | None) -> None:
+        self._generation = generation
+        self._state_dirty = True
+
     def settle(self) -> None:
         """The message is dealt with: what it cut off without contradicting it stands again."""
         if self._cut and self._entries and self._cut[0][1] <= self._entries[-1][1]:
@@ -252,11 +265,13 @@ class LogStore:
 
     def _write_state(self) -> None:
         commit_index = min(self._commit_index, self.last_index)
-        crc = _state_crc(self._cluster, self._node, self._term, self._vote, commit_index)
+        generation = generations.to_text(self._generation) if self._generation else None
+        row = (self._cluster, self._node, self._term, self._vote, commit_index, generation)
         self._db.execute(
-            "INSERT OR REPLACE INTO state (one, cluster, node, term, vote, commit_index, crc)"
-            " VALUES (1, ?, ?, ?, ?, ?, ?)",
-            (self._cluster, self._node, self._term, self._vote, commit_index, crc),
+            "INSERT OR REPLACE INTO state"
+            " (one, cluster, node, term, vote, commit_index, generation, crc)"
+            " VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, _state_crc(row)),
         )
 
     def _load(self) -> None:
@@ -266,7 +281,7 @@ class LogStore:
             self._entries.append(entry)
         self._first_on_disk = self.first_index
         state = self._db.execute(
-            "SELECT cluster, node, term, vote, commit_index, crc FROM state"
+            "SELECT cluster, node, term, vote, commit_index, generation, crc FROM state"
         ).fetchone()
         if state is None:
             if self._entries:
@@ -293,10 +308,11 @@ class LogStore:
         return entry
 
     def _check_state(self, row: Sequence[object]) -> None:
-        cluster, node, term, vote, commit_index, crc = row
+        *values, crc = row
+        cluster, node, term, vote, commit_index, generation = values
         if not (isinstance(term, int) and isinstance(commit_index, int)):
             raise self._corrupt("its term has a wrong type")
-        if crc != _state_crc(str(cluster), str(node), term, vote, commit_index):
+        if crc != _state_crc(values):
             raise self._corrupt("its term and vote do not match their checksum")
         if (cluster, node) != (self._cluster, self._node):
             raise ConsensusError(
@@ -308,6 +324,14 @@ class LogStore:
             raise self._corrupt("its end is missing")
         self._term, self._commit_index = term, commit_index
         self._vote = None if vote is None else NodeId(str(vote))
+        if generation is not None:
+            self._generation = self._read_generation(str(generation))
+
+    def _read_generation(self, text: str) -> Generation:
+        try:
+            return generations.from_text(text)
+        except ValueError as error:
+            raise self._corrupt(f"its generation cannot be read ({error})") from error
 
     def _corrupt(self, what: str) -> StoreCorrupt:
         return StoreCorrupt(f"the Raft log {self._path} is damaged: {what}. {self._advice()}")
@@ -341,5 +365,5 @@ def _entry_crc(entry: Entry) -> int:
     return zlib.crc32(command, zlib.crc32(struct.pack("<QQ", index, term)))
 
 
-def _state_crc(cluster: str, node: str, term: int, vote: object, commit_index: int) -> int:
-    return zlib.crc32(repr((cluster, str(node), term, vote, commit_index)).encode())
+def _state_crc(values: Sequence[object]) -> int:
+    return zlib.crc32(repr(tuple(values)).encode())

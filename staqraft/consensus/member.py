@@ -21,11 +21,13 @@ from staqraft.consensus.codec import KIND_NO_OP, KIND_REGULAR, decode_proposal
 from staqraft.consensus.elections import ElectionRules
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.log_store import LogStore
+from staqraft.consensus.membership import Membership
 from staqraft.consensus.message_codec import RaftMessage, message_from_wire, message_to_wire
 from staqraft.consensus.ready import (
     Connected,
     Disconnected,
     Failure,
+    GoAlone,
     Happening,
     Ready,
     Received,
@@ -36,7 +38,7 @@ from staqraft.consensus.ready import (
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.syncobj import Engine
 from staqraft.errors import ConsensusError
-from staqraft.model import ClusterRecord, NodeId
+from staqraft.model import ClusterRecord, FenceRung, Generation, NodeId, Outcome
 from staqraft.wire.v1 import raft_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -59,38 +61,62 @@ class RaftMember:
     ) -> None:
         """`heirs`: on a witness, the replicas; it hands leadership over to one of them."""
         self.me = me
-        self.peers = frozenset(peers)
+        self.membership = Membership(me, peers, log.generation)
         self.record = ClusterRecord()
         self.problem = ""
-        self.reachable: frozenset[NodeId] = frozenset()
         self._timing = timing
+        self._heirs = frozenset(heirs)
         self._log = log
         self._snapshots = snapshots
         self._now = clock
         self._rng = rng
         self._mine: set[bytes] = set()
+        self._outcomes: list[tuple[bytes, Outcome]] = []  # not said yet
         self._ready = Ready()
+        self._open()
+        self._said = self.record
+
+    def _open(self) -> None:
+        """Begins, from the stores, in the generation that is on disk."""
+        self.record = ClusterRecord()
         self._rules = ElectionRules(
-            peers=self.peers, heirs=frozenset(heirs), loyalty_s=timing.election_min_s
+            peers=self.peers, heirs=self._heirs, loyalty_s=self._timing.election_min_s
         )
-        snapshot = snapshots.load()
+        snapshot = self._snapshots.load()
         if snapshot is not None:
-            log.adopt_snapshot(snapshot.previous, snapshot.last)
+            self._log.adopt_snapshot(snapshot.previous, snapshot.last)
         else:
-            log.check_complete()
+            self._log.check_complete()
         self._engine = Engine(
             self,
-            me=me,
+            me=self.me,
             peers=self.peers,
-            timing=timing,
-            log=log,
-            snapshots=snapshots,
-            clock=clock,
+            timing=self._timing,
+            log=self._log,
+            snapshots=self._snapshots,
+            clock=self._now,
         )
         if snapshot is not None:
             self.load_snapshot(replace_log=False)
+        if not self.peers:
+            self.hold_election()  # nobody else could
 
     # --- what others see ------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> Generation:
+        """What an opening is to name; it is on disk."""
+        return self.membership.generation
+
+    @property
+    def peers(self) -> frozenset[NodeId]:
+        """The other members of this generation."""
+        return self.membership.peers
+
+    @property
+    def reachable(self) -> frozenset[NodeId]:
+        """The peers with a session in this generation."""
+        return self.membership.reachable
 
     @property
     def term(self) -> int:
@@ -136,7 +162,6 @@ class RaftMember:
         While the volume has no space it takes nothing in but its connections, and sends nothing.
         """
         ready = self._ready = Ready()
-        before = self.record
         if self.problem and not self._persist():
             for happening in happenings:
                 self._stand_still(happening)
@@ -153,11 +178,19 @@ class RaftMember:
             outgoing, self._engine.outbox.messages = self._engine.outbox.messages, []
         if self._persist():
             ready.messages = [(node, message_to_wire(message)) for node, message in outgoing]
+            self._say(ready)
         else:
             self._engine.lose_forwarded()
-        if self.record is not before:
-            ready.record = self.record
         return ready
+
+    def _say(self, ready: Ready) -> None:
+        """What was applied, now that it is on disk: a member that is alone commits by itself.
+
+        A record older than the last one is not said: in a new generation the log is applied anew.
+        """
+        ready.outcomes, self._outcomes = self._outcomes, []
+        if self.record is not self._said and self.record.log_index >= self._said.log_index:
+            ready.record = self._said = self.record
 
     def next_due_s(self) -> float:
         """In how many seconds the next of its timers ends; it may be over already."""
@@ -185,7 +218,7 @@ class RaftMember:
         match happening:
             case Submitted(identity=identity):
                 self._ready.failures.append((identity, Failure.STORE_FULL))
-            case Connected() | Disconnected() | Withdrawn():
+            case Connected() | Disconnected() | Withdrawn() | GoAlone():
                 self._take(happening)
             case Received():
                 pass  # as if it were lost
@@ -198,13 +231,55 @@ class RaftMember:
                 self._submit(identity, command)
             case Withdrawn(identity=identity):
                 self._mine.discard(identity)
-            case Connected(node=node):
-                self.reachable |= {node}
-                self._engine.connect(node)
+            case Connected(node=node, told=told, heard=heard):
+                self._connect(node, told, heard)
             case Disconnected(node=node):
-                self.reachable -= {node}
-                self._rules.disconnected(node)
-                self._engine.disconnect(node)
+                self._disconnect(node)
+            case GoAlone(rung=rung, contacts=contacts):
+                self._ready.alone.append(self._go_alone(rung, contacts))
+
+    # --- generations ----------------------------------------------------------------------------
+
+    def _connect(self, node: NodeId, told: Generation, heard: Generation) -> None:
+        if node in self.reachable:
+            self._disconnect(node)  # a new session replaced it
+        generation = self.membership.connected(node, told, heard)
+        if node in self.reachable:
+            self._engine.connect(node)
+        elif generation is not None:
+            self._enter(generation)
+        if generation is not None or told != self.generation:
+            self._ready.redial.add(node)
+
+    def _go_alone(self, rung: FenceRung, contacts: int) -> str:
+        generation = self.membership.alone(rung, contacts)
+        if isinstance(generation, str):
+            return generation
+        self._enter(generation)
+        return "" if self.generation is generation else self.problem
+
+    def _disconnect(self, node: NodeId) -> None:
+        if node in self.reachable:
+            self.membership.disconnected(node)
+            self._rules.disconnected(node)
+            self._engine.disconnect(node)
+
+    def _enter(self, generation: Generation) -> None:
+        """Puts the generation on disk and begins anew in it; without space nothing happens.
+
+        Sessions that named the old one end, what was to be sent in it is not, and who waits for an
+        outcome is to ask again.
+        """
+        before = self._log.generation
+        self._log.generation = generation
+        if not self._persist():
+            self._log.generation = before
+            return
+        self._ready.redial |= self.reachable
+        self.membership.entered(generation)
+        self._ready.failures += [(identity, Failure.UNKNOWN) for identity in sorted(self._mine)]
+        self._mine.clear()
+        self._open()
 
     def _submit(self, identity: bytes, command: bytes) -> None:
         def failed(failure: Failure) -> None:
@@ -215,9 +290,11 @@ class RaftMember:
         self._engine.submit(KIND_REGULAR + command, failed)
 
     def _receive(self, node: NodeId, wire: pb.Envelope) -> None:
-        if node not in self.peers:
+        if node not in self.membership.configured:
             self._ready.offenders[node] = f"{node} is not a member"
             return
+        if node not in self.reachable:
+            return  # of a session that named another generation, or of an older one
         try:
             message = message_from_wire(wire)
             if self._rules.receive(self, node, message, self._now()) and self._guard(message):
@@ -284,7 +361,7 @@ class RaftMember:
             return
         if identity in self._mine:
             self._mine.discard(identity)
-            self._ready.outcomes.append((identity, outcome))
+            self._outcomes.append((identity, outcome))
 
     def load_snapshot(self, *, replace_log: bool) -> None:
         """Makes the state the snapshot's, and the log begin at it, keeping what follows."""

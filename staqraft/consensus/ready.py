@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from staqraft.model import ClusterRecord, NodeId, Outcome
+from staqraft.model import ClusterRecord, FenceRung, Generation, NodeId, Outcome
 from staqraft.wire.v1 import raft_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A session with the peer is open."""
+    """A session with the peer is open; the generations that both sides named in their openings."""
 
     node: NodeId
+    told: Generation
+    heard: Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,15 @@ class Withdrawn:
     identity: bytes
 
 
-Happening = Connected | Disconnected | Received | Submitted | Withdrawn
+@dataclass(frozen=True, slots=True)
+class GoAlone:
+    """The other member is certainly off, by `rung`, and was asked about after `contacts`."""
+
+    rung: FenceRung
+    contacts: int
+
+
+Happening = Connected | Disconnected | Received | Submitted | Withdrawn | GoAlone
 
 
 class Failure(Enum):
@@ -66,6 +76,8 @@ class Ready:
     failures: list[tuple[bytes, Failure]] = field(default_factory=list)
     offenders: dict[NodeId, str] = field(default_factory=dict)  # whose session is to be closed
     record: ClusterRecord | None = None  # the new record if it changed
+    redial: set[NodeId] = field(default_factory=set)  # a session in which a generation was outdated
+    alone: list[str] = field(default_factory=list)  # answers to `GoAlone`: "" or why not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -27,9 +28,10 @@ import grpc.aio
 
 from staqraft.config.schema import Node, Tls
 from staqraft.consensus.errors import BadMessage
+from staqraft.consensus.openings import SESSION_ID_BYTES, check_opening, make_opening, named
 from staqraft.errors import CertificateError
 from staqraft.logs import Once, log_once
-from staqraft.model import NodeId
+from staqraft.model import Generation, NodeId
 from staqraft.wire import tls
 from staqraft.wire.v1 import raft_pb2 as pb
 from staqraft.wire.v1 import raft_pb2_grpc
@@ -38,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 EOF: Final[Any] = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know it
 
-FORMAT: Final = 1
-SESSION_ID_BYTES: Final = 12
 _HEARTBEAT_S: Final = 0.25
 _SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end a session
 _OPEN_TIMEOUT_S: Final = 1.0
@@ -83,8 +83,11 @@ Read = Callable[[], Awaitable[Any]]  # a message with envelopes, or EOF
 class Sink:
     """Who is told what the sessions bring; called in the loop, must not block."""
 
-    def connected(self, node: NodeId) -> None:
-        """A session is open; messages of an older one will not come any more."""
+    def connected(self, node: NodeId, told: Generation, heard: Generation) -> None:
+        """A session is open; messages of an older one will not come any more.
+
+        `told` and `heard` are the generations in this side's opening and in the other's.
+        """
         raise NotImplementedError
 
     def disconnected(self, node: NodeId) -> None:
@@ -181,6 +184,15 @@ class _Session:
         self.close(f"{self.peer} is connected but silent")
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A call whose session both sides opened."""
+
+    stream: Any
+    told: pb.SessionOpen
+    heard: pb.SessionOpen
+
+
 class RaftTransport:
     """The sessions of one Raft member with its peers."""
 
@@ -193,16 +205,21 @@ class RaftTransport:
         port: int,
         files: Tls,
         version: str,
+        generation: Callable[[], Generation],
         random_bytes: Callable[[int], bytes],
         sink: Sink,
     ) -> None:
-        """`port`: where the peers listen. `files`: this node's certificate."""
+        """`port`: where the peers listen. `files`: this node's certificate.
+
+        `generation` is what an opening names: the one that is on disk.
+        """
         self.cluster = cluster
         self.me = me
         self.peers = peers
         self._port = port
         self._files = files
         self._version = version
+        self._generation = generation
         self._random_bytes = random_bytes
         self._sink = sink
         self._sessions: dict[NodeId, _Session] = {}
@@ -249,16 +266,19 @@ class RaftTransport:
     def _drop(self, node: NodeId, reason: str) -> None:
         session = self._sessions.get(node)
         if session is not None:
-            session.close(f"what {node} sent was refused: {reason}")
+            session.close(reason)
 
-    async def carry(self, peer: NodeId, read: Read, write: Write) -> None:
+    async def carry(
+        self, peer: NodeId, read: Read, write: Write, told: pb.SessionOpen, heard: pb.SessionOpen
+    ) -> None:
         """Runs an opened stream as the session with `peer`, in place of an older one."""
         older = self._sessions.get(peer)
         if older is not None:
             older.close("a new session replaced it")
             self._sink.disconnected(peer)
         session = self._sessions[peer] = _Session(peer)
-        self._sink.connected(peer)
+        members = (self.me, *self.peers)
+        self._sink.connected(peer, named(told, members), named(heard, members))
         logger.info("connected with %s for Raft", peer)
         self._findings.forget(peer)
         try:
@@ -276,17 +296,9 @@ class RaftTransport:
             f"the Raft session with {peer} ended: {reason}",
         )
 
-    def opening(self, session: bytes) -> pb.Envelope:
-        """The first message of this side."""
-        return pb.Envelope(
-            session_open=pb.SessionOpen(
-                cluster=self.cluster,
-                node=self.me,
-                session=session,
-                format=FORMAT,
-                version=self._version,
-            )
-        )
+    def opening(self, session: bytes) -> pb.SessionOpen:
+        """What the first message of this side says."""
+        return make_opening(self.cluster, self.me, session, self._version, self._generation())
 
     # --- dialling -------------------------------------------------------------------------------
 
@@ -323,19 +335,19 @@ class RaftTransport:
                 await _close(channel for channel in channels if channel is not used)
                 await self._carry_call(peer.id, call)
             finally:
-                call.cancel()
+                call.stream.cancel()
         finally:
             await _close(channels)
 
-    async def _carry_call(self, peer: NodeId, call: Any) -> None:
+    async def _carry_call(self, peer: NodeId, call: _Opened) -> None:
         async def write(envelopes: list[pb.Envelope]) -> None:
-            await call.write(pb.ExchangeRequest(envelopes=envelopes))
+            await call.stream.write(pb.ExchangeRequest(envelopes=envelopes))
 
-        await self.carry(peer, call.read, write)
+        await self.carry(peer, call.stream.read, write, call.told, call.heard)
 
     async def _first_to_answer(
         self, peer: Node, channels: list[grpc.aio.Channel]
-    ) -> tuple[grpc.aio.Channel, Any] | None:
+    ) -> tuple[grpc.aio.Channel, _Opened] | None:
         """An opened call on the best address that answers; None: none of them, try again."""
         attempts = {
             asyncio.create_task(self._open(peer.id, channel, lead=index * _RING_LEAD_S)): channel
@@ -351,7 +363,7 @@ class RaftTransport:
                     if call is None:
                         continue
                     if won is not None:
-                        call.cancel()
+                        call.stream.cancel()
                     else:
                         won = attempts[task], call
             return won
@@ -360,18 +372,21 @@ class RaftTransport:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _open(self, peer: NodeId, channel: grpc.aio.Channel, *, lead: float) -> Any:
+    async def _open(
+        self, peer: NodeId, channel: grpc.aio.Channel, *, lead: float
+    ) -> _Opened | None:
         """Opens a call; None when the peer refuses. Waits while it cannot be reached."""
         await asyncio.sleep(lead)
         stub = raft_pb2_grpc.RaftServiceStub(channel)  # type: ignore[no-untyped-call]
         call = stub.Exchange(wait_for_ready=True)
         opened = False
         try:
-            session = self._random_bytes(SESSION_ID_BYTES)
-            await call.write(pb.ExchangeRequest(envelopes=[self.opening(session)]))
+            told = self.opening(self._random_bytes(SESSION_ID_BYTES))
+            first = pb.Envelope(session_open=told)
+            await call.write(pb.ExchangeRequest(envelopes=[first]))
             answer = await call.read()
             envelopes = answer.envelopes if answer is not EOF else ()
-            check_opening(envelopes, self.cluster, peer, session)
+            heard = check_opening(envelopes, self.cluster, peer, told.session)
             opened = True
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, BadMessage) as error:
             what = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
@@ -384,7 +399,7 @@ class RaftTransport:
             )
             return None
         else:
-            return call
+            return _Opened(call, told, heard)
         finally:
             if not opened:
                 call.cancel()
@@ -392,29 +407,6 @@ class RaftTransport:
 
 async def _close(channels: Iterable[grpc.aio.Channel]) -> None:
     await asyncio.gather(*(channel.close(None) for channel in channels))
-
-
-def check_opening(
-    envelopes: Iterable[pb.Envelope], cluster: str, node: NodeId, session: bytes | None
-) -> pb.SessionOpen:
-    """The first message of the other side. BadMessage when it is not what the certificate says."""
-    first = next(iter(envelopes), pb.Envelope())
-    opening = first.session_open
-    if not first.HasField("session_open"):
-        raise BadMessage("its first message does not open a session")
-    if opening.format != FORMAT:
-        raise BadMessage(
-            f"{node} speaks format {opening.format} of Raft's messages, this node {FORMAT}:"
-            " run the same version on both"
-        )
-    if (opening.cluster, opening.node) != (cluster, node):
-        raise BadMessage(
-            f"it says that it is {opening.node!r} of {opening.cluster!r}, its certificate says"
-            f" {node} of {cluster}"
-        )
-    if len(opening.session) != SESSION_ID_BYTES or session not in {None, opening.session}:
-        raise BadMessage("its session is not the one that was opened")
-    return opening
 
 
 class RaftEndpoint(raft_pb2_grpc.RaftServiceServicer):
@@ -453,6 +445,7 @@ class RaftEndpoint(raft_pb2_grpc.RaftServiceServicer):
             if first is EOF:
                 return
             opening = check_opening(first.envelopes, transport.cluster, identity.node, None)
+            told = transport.opening(opening.session)
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no session was opened")
         except BadMessage as error:
@@ -461,5 +454,5 @@ class RaftEndpoint(raft_pb2_grpc.RaftServiceServicer):
         async def write(envelopes: list[pb.Envelope]) -> None:
             await context.write(pb.ExchangeResponse(envelopes=envelopes))
 
-        await write([transport.opening(opening.session)])
-        await transport.carry(identity.node, context.read, write)
+        await write([pb.Envelope(session_open=told)])
+        await transport.carry(identity.node, context.read, write, told, opening)

@@ -24,7 +24,7 @@ from staqraft.consensus.ready import (
     Withdrawn,
 )
 from staqraft.consensus.snapshot_store import SnapshotStore
-from staqraft.model import NodeId
+from staqraft.model import Generation, NodeId
 from staqraft.wire.v1 import raft_pb2 as pb
 
 if TYPE_CHECKING:
@@ -176,6 +176,9 @@ class RaftNode:
                 self._checks.sent(self.me, node, batches[node])
                 if (session := self.sessions.get(node)) is not None:
                     session.send(self.me, batches[node])
+        for node in sorted(ready.redial):
+            if (session := self.sessions.get(node)) is not None:
+                session.end(self.me)
         for node in sorted(ready.offenders):
             self._checks.offended(self.me, node, ready.offenders[node])
             if (session := self.sessions.get(node)) is not None:
@@ -219,11 +222,14 @@ class RaftLink:
         if ring is None:
             return
         session = Session(self._network, ring, _DEAD_US)
-        self._attach(session, dialer, self._acceptor)
-        self._attach(session, acceptor, self._dialer)
+        named = dialer.member.generation, acceptor.member.generation
+        self._attach(session, dialer, self._acceptor, named)
+        self._attach(session, acceptor, self._dialer, named[::-1])
 
     @staticmethod
-    def _attach(session: Session, node: RaftNode, peer: NodeId) -> None:
+    def _attach(
+        session: Session, node: RaftNode, peer: NodeId, named: tuple[Generation, Generation]
+    ) -> None:
         def ended() -> None:
             if node.sessions.get(peer) is session:
                 del node.sessions[peer]
@@ -234,4 +240,4 @@ class RaftLink:
         if before is not None:
             before.end(node.me)
         node.sessions[peer] = session
-        node.put(Connected(peer))
+        node.put(Connected(peer, *named))

@@ -7,165 +7,16 @@ to show, has its scenario here.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fakes.raft_members import NODES, A, B, W, World
 from staqraft.consensus import syncobj
-from staqraft.consensus.codec import ID_BYTES, encode_proposal
-from staqraft.consensus.log_store import LogStore
-from staqraft.consensus.member import RaftMember
 from staqraft.consensus.message_codec import message_to_wire
-from staqraft.consensus.ready import (
-    Connected,
-    Disconnected,
-    Failure,
-    Happening,
-    Received,
-    Submitted,
-    Timing,
-)
-from staqraft.consensus.snapshot_store import SnapshotStore
-from staqraft.errors import StoreFull
-from staqraft.model import NodeId, NoteEvent, Outcome
-from staqraft.wire.v1 import raft_pb2 as pb
-
-A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
-NODES = (A, B, W)
-STEP_S = 0.01
-TIMING = Timing(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
-
-
-class FlakyStore(LogStore):
-    """A log on a volume that can be full."""
-
-    full = False
-
-    def persist(self) -> None:
-        if self.full:
-            raise StoreFull("the volume is full (test)")
-        super().persist()
-
-
-class World:
-    """Three members, a clock, and links that can be cut, one way or both."""
-
-    def __init__(self, directory: Path, seed: int = 1) -> None:
-        self.directory = directory
-        self.rng = random.Random(seed)
-        self.now = 100.0
-        self.cut: set[tuple[NodeId, NodeId]] = set()
-        self.inbox: dict[NodeId, list[Happening]] = {}
-        self.members: dict[NodeId, RaftMember] = {}
-        self.outcomes: dict[bytes, Outcome] = {}
-        self.failures: list[Failure] = []
-        self.offences: list[str] = []
-        self.leaders: list[NodeId] = []
-        self.wiretap: list[tuple[NodeId, NodeId, pb.Envelope]] = []
-        for node in NODES:
-            self.boot(node)
-        for node in NODES:
-            self.connect_all(node)
-
-    def log_of(self, node: NodeId) -> FlakyStore:
-        log = self.members[node]._log
-        assert isinstance(log, FlakyStore)
-        return log
-
-    def boot(self, node: NodeId) -> None:
-        home = self.directory / node
-        log = FlakyStore.open(home / "log.sqlite", cluster="test", node=node)
-        assert isinstance(log, FlakyStore)
-        self.inbox[node] = []
-        self.members[node] = RaftMember(
-            me=node,
-            peers=[other for other in NODES if other != node],
-            heirs=(A, B) if node == W else (),
-            timing=TIMING,
-            log=log,
-            snapshots=SnapshotStore(home / "snapshot", cluster="test"),
-            clock=lambda: self.now,
-            rng=self.rng,
-        )
-
-    def connect_all(self, node: NodeId) -> None:
-        for other in NODES:
-            if other != node and other in self.members:
-                self.inbox[node].append(Connected(other))
-                self.inbox[other].append(Connected(node))
-
-    def crash(self, node: NodeId) -> None:
-        """Power off: what was not persisted is gone."""
-        self.members.pop(node)._log.close()
-        for other in self.members:
-            self.inbox[other].append(Disconnected(node))
-
-    def restart(self, node: NodeId) -> None:
-        self.boot(node)
-        self.connect_all(node)
-
-    def isolate(self, node: NodeId) -> None:
-        self.cut |= {pair for other in NODES for pair in ((node, other), (other, node))}
-
-    def heal(self) -> None:
-        self.cut.clear()
-
-    def step(self) -> None:
-        self.now += STEP_S
-        for node, member in list(self.members.items()):
-            happenings, self.inbox[node] = self.inbox[node], []
-            ready = member.step(happenings)
-            self.outcomes.update(ready.outcomes)
-            self.failures += [failure for _, failure in ready.failures]
-            self.offences += ready.offenders.values()
-            for to, message in ready.messages:
-                self.wiretap.append((node, to, message))
-                if to in self.members and (node, to) not in self.cut:
-                    copy = pb.Envelope.FromString(message.SerializeToString())
-                    self.inbox[to].append(Received(node, copy))
-        leading = [node for node, member in self.members.items() if member.leads]
-        if len(leading) == 1 and self.leaders[-1:] != leading:
-            self.leaders += leading
-
-    def run(self, seconds: float) -> None:
-        for _ in range(int(seconds / STEP_S)):
-            self.step()
-
-    def until(self, condition: Callable[[], bool], limit_s: float = 10) -> None:
-        for _ in range(int(limit_s / STEP_S)):
-            if condition():
-                return
-            self.step()
-        raise AssertionError(f"it did not come to pass in {limit_s} s")
-
-    def leader(self) -> NodeId | None:
-        leading = [node for node, member in self.members.items() if member.leads]
-        return leading[0] if len(leading) == 1 else None
-
-    def lead(self, node: NodeId) -> None:
-        """Makes `node` the leader, the way a leader hands over."""
-        self.until(lambda: self.leader() is not None)
-        self.run(0.3)
-        leader = self.leader()
-        assert leader is not None
-        if leader != node:
-            self.members[leader].hand_over(node)
-            self.until(lambda: self.leader() == node)
-        self.run(0.3)
-
-    def submit(self, node: NodeId, text: str) -> bytes:
-        identity = self.rng.randbytes(ID_BYTES)
-        note = NoteEvent(node=node, group=None, kind="test", text=text)
-        self.inbox[node].append(Submitted(identity, encode_proposal(identity, note)))
-        return identity
-
-    def commit(self, node: NodeId, text: str) -> None:
-        identity = self.submit(node, text)
-        self.until(lambda: identity in self.outcomes)
-
-    def texts(self, node: NodeId) -> list[str]:
-        return [event.text for event in self.members[node].record.events]
+from staqraft.consensus.ready import Disconnected, Failure, Received
+from staqraft.model import NodeId
 
 
 @pytest.fixture

@@ -36,18 +36,24 @@ class ExchangeResponse(_message.Message):
     def __init__(self, envelopes: _Optional[_Iterable[_Union[Envelope, _Mapping]]] = ...) -> None: ...
 
 class SessionOpen(_message.Message):
-    __slots__ = ("cluster", "node", "session", "format", "version")
+    __slots__ = ("cluster", "node", "session", "format", "version", "generation", "generation_members", "generation_founder")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FOUNDER_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     node: str
     session: bytes
     format: int
     version: str
-    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., session: _Optional[bytes] = ..., format: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    generation: int
+    generation_members: _containers.RepeatedScalarFieldContainer[str]
+    generation_founder: str
+    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., session: _Optional[bytes] = ..., format: _Optional[int] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., generation_members: _Optional[_Iterable[str]] = ..., generation_founder: _Optional[str] = ...) -> None: ...
 
 class SessionHeartbeat(_message.Message):
     __slots__ = ()

@@ -1,0 +1,68 @@
+"""The first message of either side of a session: who speaks, and in which generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from staqraft.consensus import generations
+from staqraft.consensus.codec import MAX_COUNTER
+from staqraft.consensus.errors import BadMessage
+from staqraft.model import Generation, NodeId
+from staqraft.wire.v1 import raft_pb2 as pb
+
+FORMAT: Final = 1
+SESSION_ID_BYTES: Final = 12
+_MEMBERS_KEPT: Final = 64
+
+
+def make_opening(
+    cluster: str, me: NodeId, session: bytes, version: str, generation: Generation
+) -> pb.SessionOpen:
+    """What this side says first; `generation` is the one that is on disk."""
+    return pb.SessionOpen(
+        cluster=cluster,
+        node=me,
+        session=session,
+        format=FORMAT,
+        version=version,
+        generation=generation.number,
+        generation_members=sorted(generation.members),
+        generation_founder=generation.founder or "",
+    )
+
+
+def named(opening: pb.SessionOpen, configured: Iterable[NodeId]) -> Generation:
+    """The generation of an opening; a version that knew none is in the first."""
+    if opening.generation <= generations.FIRST:
+        return generations.first(configured)
+    return Generation(
+        number=opening.generation,
+        members=frozenset(map(NodeId, opening.generation_members)),
+        founder=NodeId(opening.generation_founder),
+    )
+
+
+def check_opening(
+    envelopes: Iterable[pb.Envelope], cluster: str, node: NodeId, session: bytes | None
+) -> pb.SessionOpen:
+    """The first message of the other side. BadMessage when it is not what the certificate says."""
+    first = next(iter(envelopes), pb.Envelope())
+    opening = first.session_open
+    if not first.HasField("session_open"):
+        raise BadMessage("its first message does not open a session")
+    if opening.format != FORMAT:
+        raise BadMessage(
+            f"{node} speaks format {opening.format} of Raft's messages, this node {FORMAT}:"
+            " run the same version on both"
+        )
+    if (opening.cluster, opening.node) != (cluster, node):
+        raise BadMessage(
+            f"it says that it is {opening.node!r} of {opening.cluster!r}, its certificate says"
+            f" {node} of {cluster}"
+        )
+    if opening.generation > MAX_COUNTER or len(opening.generation_members) > _MEMBERS_KEPT:
+        raise BadMessage(f"its generation {opening.generation} is out of range")
+    if len(opening.session) != SESSION_ID_BYTES or session not in {None, opening.session}:
+        raise BadMessage("its session is not the one that was opened")
+    return opening
