@@ -87,6 +87,14 @@ class Generation:
         return f"generation {self.number} ({', '.join(sorted(self.members))})"
 
 
+class Admission(Enum):
+    """What the gate before the virtual addresses lets through."""
+
+    CLOSED = "closed"  # nothing, and no answer to ARP: the address is silent
+    OPEN = "open"
+    DRAINING = "draining"  # all but new TCP connections, which wait for the next active
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FenceRecord:
     """Proof, kept through Raft, that the loser of `epoch` - 1 was fenced before the takeover."""

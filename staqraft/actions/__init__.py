@@ -14,6 +14,11 @@ deadline, not as a duration, because the time until the call reaches the kernel 
 at the clock again afterwards and takes the address back when the call was held up (a stopped
 process that goes on must not bring its addresses back).
 
+**The gate closes to the millisecond** (gate, gate_rules, nft). Sets of live addresses, whose
+elements end by themselves, in nftables of our own: what is to, from or about an address that is not
+live is dropped, packets and ARP and neighbour discovery alike. A refresh replaces the elements in
+one transaction through libnftables (0.12 ms of CPU; no program is run for it), between two packets.
+
 **Own addresses are marked** (IFA_PROTO, kernel 5.18; before that, a lifetime is the mark).
 What an administrator configured permanently is never changed and never removed: it is an error that
 says what to do, because an address that stays behind answers beside the new active.
