@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from staqraft import model
 from staqraft.api.failures import told
 from staqraft.api.forward import Forward
-from staqraft.api.node import Node, SwitchOverWish
+from staqraft.api.node import FenceAction, FenceWish, Node, SwitchOverWish
 from staqraft.config.schema import Config
 from staqraft.errors import BarrierTimeout, NotActive, StaqraftError
 from staqraft.model import GroupId, NodeId
@@ -22,7 +22,16 @@ BARRIER_DEFAULT_MS = 10_000
 SWITCH_OVER_DEFAULT_MS = 60_000
 LONGEST_MS = 3_600_000
 REACH_MS = 2_000  # for a connection to the active
+FENCE_LONGEST_S = 3_600.0  # each agent has a time limit of its own
 ANSWER_RESERVE_MS = 500  # for the daemon to say itself what went wrong, before we say "time-out"
+
+
+_ACTIONS_OUT = {
+    FenceAction.OFF: admin_pb2.FENCE_ACTION_OFF,
+    FenceAction.ON: admin_pb2.FENCE_ACTION_ON,
+    FenceAction.CONFIRM_OFF: admin_pb2.FENCE_ACTION_CONFIRM_OFF,
+}
+_ACTIONS = {number: action for action, number in _ACTIONS_OUT.items()}
 
 
 class BadRequest(StaqraftError):
@@ -138,6 +147,40 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             async for event in self._node.events(request.after, follow=request.follow):
                 yield _event(event)
 
+    async def FenceNode(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.FenceNodeRequest, context: tls.Context
+    ) -> admin_pb2.FenceNodeResponse:
+        """Done here unless this node is the one that is meant, or a witness."""
+        async with told(context):
+            wish = FenceWish(
+                node=self._replica(request.node),
+                action=_ACTIONS.get(request.action) or _no_action(),
+                requested_by=self._who(request.requested_by, context),
+            )
+            doer = next(r for r in self._config.replicas if r != wish.node)
+            if doer != self._config.node:
+                return await self._forward_fence(doer, wish, context)
+            return admin_pb2.FenceNodeResponse(text=await self._node.fence(wish))
+        raise AssertionError("abort() returned")
+
+    async def _forward_fence(
+        self, doer: NodeId, wish: FenceWish, context: tls.Context
+    ) -> admin_pb2.FenceNodeResponse:
+        if FORWARDED_KEY in dict(context.invocation_metadata() or ()):
+            raise BadRequest(f"{self._config.node} is not {doer}: compare the configurations")
+        async with self._forward(doer, REACH_MS) as channel:
+            stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+            response: admin_pb2.FenceNodeResponse = await stub.FenceNode(
+                admin_pb2.FenceNodeRequest(
+                    node=wish.node,
+                    action=_ACTIONS_OUT[wish.action],
+                    requested_by=wish.requested_by,
+                ),
+                timeout=FENCE_LONGEST_S,
+                metadata=((FORWARDED_KEY, self._config.node),),
+            )
+            return response
+
     async def _forward_barrier(
         self, active: NodeId, group: GroupId, request: admin_pb2.BarrierRequest, timeout_ms: int
     ) -> admin_pb2.BarrierResponse:
@@ -191,15 +234,19 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         others = [r for r in replicas if r != active]
         if not name and len(others) == 1:
             return others[0]
-        if NodeId(name) in replicas:
+        if not name:
+            raise BadRequest(
+                f"the cluster has several other replicas, so name one: {', '.join(others)}"
+            )
+        return self._replica(name)
+
+    def _replica(self, name: str) -> NodeId:
+        if NodeId(name) in self._config.replicas:
             return NodeId(name)
         if NodeId(name) in self._config.nodes:
             raise BadRequest(f"{name} is a witness: it holds no data and is never active")
-        raise BadRequest(
-            f"there is no replica {name!r}: it is one of {', '.join(replicas)}"
-            if name
-            else f"the cluster has several other replicas, so name one: {', '.join(others)}"
-        )
+        known = ", ".join(self._config.replicas)
+        raise BadRequest(f"there is no replica {name!r}: it is one of {known}")
 
     def _active(self, group: GroupId, context: tls.Context) -> NodeId:
         """Who is asked: the active as far as this node knows."""
@@ -230,6 +277,10 @@ def _timeout(asked_ms: int, default_ms: int) -> int:
     if asked_ms > LONGEST_MS:
         raise BadRequest(f"a time-out of {asked_ms} ms is too long: an hour is the limit")
     return asked_ms or default_ms
+
+
+def _no_action() -> FenceAction:
+    raise BadRequest("it was not said what is to be done about the node")
 
 
 def _event(event: model.ClusterEvent) -> admin_pb2.ListEventsResponse:

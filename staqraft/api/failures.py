@@ -35,7 +35,7 @@ async def told(context: tls.Context) -> AsyncIterator[None]:
             await context.abort(error.code(), details, kept)
         await context.abort(
             grpc.StatusCode[Unreachable.grpc_status],
-            f"the active, to which this was passed on, did not answer to the end ({details}):"
+            f"the node to which this was passed on did not answer to the end ({details}):"
             " whether it was done is not known; 'staqctl status' and 'staqctl events' say",
             ((ERROR_KEY, Unreachable.__name__), (EXIT_CODE_KEY, str(Unreachable.exit_code))),
         )

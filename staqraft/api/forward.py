@@ -50,7 +50,7 @@ async def _first_connected(
         await asyncio.gather(*waiting, return_exceptions=True)
     if not done:
         raise Unreachable(
-            f"{node} is the active but cannot be reached from here on any of its rings: ask it"
+            f"{node} is to do this but cannot be reached from here on any of its rings: ask it"
             f" directly, and check the network and 'systemctl status staqraftd' on {node}"
         )
     return waiting[next(iter(done))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from staqraft.model import NO_EPOCH, ClusterEvent, Epoch, GroupId, GroupRecord, NodeId, Position
@@ -28,6 +29,23 @@ class SwitchOverWish:
     reason: str
     requested_by: str
     timeout_ms: int
+
+
+class FenceAction(Enum):
+    """What an operator wants done about a replica."""
+
+    OFF = "off"
+    ON = "on"
+    CONFIRM_OFF = "confirm-off"  # nothing is turned off: somebody vouches that it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceWish:
+    """An operator's wish, complete and checked: `node` is a replica, and not this node."""
+
+    node: NodeId
+    action: FenceAction
+    requested_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +74,9 @@ class Node(Protocol):
 
     def switch_over(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
         """On the active. Goes on to its end when the iterator is abandoned. NotActive as above."""
+
+    async def fence(self, wish: FenceWish) -> str:
+        """On the other replica than the one that is meant. A sentence; ActionError if not done."""
 
     def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         """The history behind index `after`, oldest first; with `follow` for ever."""

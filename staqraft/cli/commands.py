@@ -81,13 +81,38 @@ async def switchover(options: Namespace) -> int:
             target=options.to,
             reason=options.reason,
             timeout_ms=timeout_ms,
-            requested_by=f"{getpass.getuser()} on {socket.gethostname()}",
+            requested_by=_me(),
         )
         step: admin_pb2.SwitchOverResponse
         async for step in stub.SwitchOver(request, timeout=timeout_ms / 1000 + SLACK_S):
             show(to_json(step) if options.json else rendering.render_step(step))
             succeeded = step.done and step.succeeded
     return OK if succeeded else ActionError.exit_code
+
+
+async def fence(options: Namespace) -> int:
+    """Has a replica turned off, or vouches that it is off."""
+    confirmed = admin_pb2.FENCE_ACTION_CONFIRM_OFF
+    return await _fence(options, confirmed if options.confirm_off else admin_pb2.FENCE_ACTION_OFF)
+
+
+async def unfence(options: Namespace) -> int:
+    """Has a replica turned on."""
+    return await _fence(options, admin_pb2.FENCE_ACTION_ON)
+
+
+async def _fence(options: Namespace, action: admin_pb2.FenceAction) -> int:
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = admin_pb2.FenceNodeRequest(node=options.target, action=action, requested_by=_me())
+        # However long the devices take: each agent has a time limit, and Ctrl-C gives up.
+        response: admin_pb2.FenceNodeResponse = await stub.FenceNode(request)
+    show(to_json(response) if options.json else response.text)
+    return OK
+
+
+def _me() -> str:
+    return f"{getpass.getuser()} on {socket.gethostname()}"
 
 
 async def events(options: Namespace) -> int:

@@ -107,6 +107,17 @@ def _parser() -> argparse.ArgumentParser:
     _timeout(switchover, "60s")
     switchover.add_argument("--to", default="", metavar="NODE", help="the replica to become active")
     switchover.add_argument("--reason", default="", help="for the history")
+    fence = command(
+        "fence", commands.fence, "Have the other replica turn a replica off by its fence devices."
+    )
+    fence.add_argument("target", metavar="NODE", help="the replica to be turned off")
+    fence.add_argument(
+        "--confirm-off",
+        action="store_true",
+        help="turn nothing off: you made sure that it is off, and a takeover that waits goes on",
+    )
+    unfence = command("unfence", commands.unfence, "Have a replica turned on by its fence devices.")
+    unfence.add_argument("target", metavar="NODE", help="the replica to be turned on")
     events = command("events", commands.events, "Show the history, oldest first.")
     events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
     events.add_argument(

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from staqraft import __version__
-from staqraft.api.node import BarrierReached, SwitchOverStep, SwitchOverWish
+from staqraft.actions.fence_agent import FenceDevices
+from staqraft.api.node import BarrierReached, FenceWish, SwitchOverStep, SwitchOverWish
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import status
 from staqraft.daemon.barriers import barrier
 from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.fencing import fence
 from staqraft.daemon.loop import GroupLoop
 from staqraft.decision.phases import SENTENCES
 from staqraft.errors import ActionError, NotActive, OutcomeUnknown
@@ -38,6 +40,7 @@ class NodeAdmin:
         config: Config,
         raft: RaftGroup,
         loops: Mapping[GroupId, GroupLoop],
+        devices: FenceDevices,
         *,
         fingerprint: str,
         listening_problems: Callable[[], Sequence[str]],
@@ -46,6 +49,7 @@ class NodeAdmin:
         self._config = config
         self._raft = raft
         self._loops = loops
+        self._devices = devices
         self._fingerprint = fingerprint
         self._listening_problems = listening_problems
         self._now_ms = now_ms
@@ -139,6 +143,10 @@ class NodeAdmin:
             await self._next(loop)
         async for step in self._give_up(wish):
             yield step
+
+    async def fence(self, wish: FenceWish) -> str:
+        """See `fencing.fence`."""
+        return await fence(self._raft, self._config.node, self._loops, self._devices, wish)
 
     async def _next(self, loop: GroupLoop) -> None:
         """Wait until something changed here or in Raft."""

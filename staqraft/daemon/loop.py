@@ -186,6 +186,14 @@ class GroupLoop:
         """The replicas, besides this one, that a barrier must wait for now."""
         return barrier_peers(self.state)
 
+    def waits_for(self, loser: NodeId) -> bool:
+        """A takeover of this group waits until `loser` is fenced."""
+        return self.state.fencing is not None and self.state.fencing.loser == loser
+
+    def vouch_off(self, node: NodeId, by: str) -> None:
+        """Somebody says that `node` is off."""
+        self._queue.put_nowait(on.OffConfirmed(now_ms=self._now_ms(), node=node, by=by))
+
     async def changed(self) -> None:
         """Return when the state changed after the call."""
         await self._changed.wait()

@@ -57,6 +57,7 @@ class ControlNode:
             config,
             self.raft,
             self.loops,
+            self._devices,
             fingerprint=self._fingerprint,
             listening_problems=lambda: self._servers.problems,
             now_ms=boottime_ms,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from staqraft.api.node import BarrierReached, SwitchOverStep, SwitchOverWish
+from staqraft.api.node import BarrierReached, FenceWish, SwitchOverStep, SwitchOverWish
 from staqraft.errors import StaqraftError
 from staqraft.model import ClusterEvent, Epoch, GroupId, GroupRecord, NodeId, Position
 from staqraft.wire.v1 import admin_pb2
@@ -26,6 +26,8 @@ class FakeNode:
     history: list[ClusterEvent] = field(default_factory=list)
     barriers: list[tuple[GroupId, int, int]] = field(default_factory=list)
     wishes: list[SwitchOverWish] = field(default_factory=list)
+    fenced: list[FenceWish] = field(default_factory=list)
+    fence_answer: str | StaqraftError = "a is off: ipmi turned it off and says so"
     news: asyncio.Queue[ClusterEvent] = field(default_factory=asyncio.Queue)
     never: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -52,6 +54,12 @@ class FakeNode:
         self.wishes.append(wish)
         for step in self.steps:
             yield step
+
+    async def fence(self, wish: FenceWish) -> str:
+        self.fenced.append(wish)
+        if isinstance(self.fence_answer, StaqraftError):
+            raise self.fence_answer
+        return self.fence_answer
 
     async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         for event in self.history:

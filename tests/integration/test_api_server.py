@@ -23,7 +23,7 @@ from staqraft.actions.fence import FenceClient, FenceServicer
 from staqraft.api.admin import AdminServicer
 from staqraft.api.failures import exit_code_of
 from staqraft.api.forward import over_any_ring
-from staqraft.api.node import BarrierReached, SwitchOverStep
+from staqraft.api.node import BarrierReached, FenceAction, FenceWish, SwitchOverStep
 from staqraft.api.server import ApiServers, CannotListen
 from staqraft.config.schema import Config, Ring, Tls
 from staqraft.errors import BarrierTimeout, NotActive
@@ -299,7 +299,7 @@ async def test_two_nodes_that_take_each_other_for_the_active_say_so(daemons: Dae
 
 async def test_an_active_that_is_gone_is_named(daemons: Daemons) -> None:
     async with daemons.running(FakeNode(B, active=A)), daemons.by_socket(B) as stub:
-        with pytest.raises(grpc.aio.AioRpcError, match="a is the active but cannot be reached"):
+        with pytest.raises(grpc.aio.AioRpcError, match="a is to do this but cannot be reached"):
             await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=300))
 
 
@@ -392,3 +392,52 @@ async def test_events_are_listed_and_followed(daemons: Daemons) -> None:
         call.cancel()
         listed = stub.ListEvents(admin_pb2.ListEventsRequest())
         assert [e.text async for e in listed] == ["old", "b took over"]
+
+
+@pytest.mark.parametrize("asked", [A, B, W])
+async def test_a_replica_is_turned_off_by_the_other_whoever_is_asked(
+    daemons: Daemons, asked: NodeId
+) -> None:
+    nodes = {name: FakeNode(name) for name in (A, B, W)}
+    request = admin_pb2.FenceNodeRequest(
+        node=A, action=admin_pb2.FENCE_ACTION_OFF, requested_by="root on x"
+    )
+    async with daemons.running(*nodes.values()), daemons.by_socket(asked) as stub:
+        response = await stub.FenceNode(request)
+    assert response.text == "a is off: ipmi turned it off and says so"
+    wish = FenceWish(node=A, action=FenceAction.OFF, requested_by="root on x")
+    assert [nodes[n].fenced for n in (A, B, W)] == [[], [wish], []]
+
+
+async def test_who_vouches_is_known_by_certificate(daemons: Daemons) -> None:
+    node = FakeNode(B)
+    request = admin_pb2.FenceNodeRequest(
+        node=A, action=admin_pb2.FENCE_ACTION_CONFIRM_OFF, requested_by="somebody else"
+    )
+    async with daemons.running(node), daemons.by_tcp(B, cluster_pki().admin()) as channel:
+        await admin_stub(channel).FenceNode(request)
+    (wish,) = node.fenced
+    assert wish.requested_by.startswith("administrator ")
+    assert wish.action is FenceAction.CONFIRM_OFF
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (admin_pb2.FenceNodeRequest(node="w", action="FENCE_ACTION_OFF"), "w is a witness"),
+        (
+            admin_pb2.FenceNodeRequest(node="z", action="FENCE_ACTION_OFF"),
+            "there is no replica 'z': it is one of a",
+        ),
+        (admin_pb2.FenceNodeRequest(node="a"), "it was not said what is to be done"),
+    ],
+)
+async def test_a_fencing_that_makes_no_sense_is_refused(
+    daemons: Daemons, request_: admin_pb2.FenceNodeRequest, words: str
+) -> None:
+    node = FakeNode(B)
+    async with daemons.running(node), daemons.by_socket(B) as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match=words) as refusal:
+            await stub.FenceNode(request_)
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert node.fenced == []

@@ -21,7 +21,7 @@ from staqraft.api.forward import over_any_ring
 from staqraft.api.node import BarrierReached, SwitchOverStep
 from staqraft.api.server import ApiServers
 from staqraft.config.schema import Config, Tls
-from staqraft.errors import BarrierTimeout
+from staqraft.errors import ActionError, BarrierTimeout
 from staqraft.model import Epoch, GroupId, Position
 from staqraft.wire.v1 import admin_pb2
 
@@ -149,6 +149,19 @@ async def test_a_switchover_shows_its_steps(running: Running) -> None:
     assert running.node.wishes[0].reason == "new kernel"
     running.node.steps = [SwitchOverStep(step="b is not in sync: a stays active", done=True)]
     assert (await running.staqctl("switchover", "--json")).code == 7
+
+
+async def test_fencing_by_an_operator(running: Running) -> None:
+    ended = await running.staqctl("fence", "b", "--confirm-off")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "a is off: ipmi turned it off and says so\n"  # what the daemon says
+    assert (await running.staqctl("unfence", "b")).code == 0
+    assert [wish.action.value for wish in running.node.fenced] == ["confirm-off", "on"]
+    assert all(" on " in wish.requested_by for wish in running.node.fenced)
+    running.node.fence_answer = ActionError("b could not be turned off: ipmi: 'off' failed")
+    ended = await running.staqctl("fence", "b")
+    assert (ended.code, ended.out) == (7, "")
+    assert ended.err == "staqctl: b could not be turned off: ipmi: 'off' failed\n"
 
 
 async def test_events_are_followed_until_the_daemon_ends(running: Running) -> None:

@@ -15,22 +15,38 @@ from fakes.control import FakeAnnouncer, FakeData, FakeFence, FakeRaft, FakeServ
 from fakes.pki import cluster_pki
 from fakes.trio import DEFAULT, A, B, trio_config
 from staqraft.actions.fence_agent import FenceDevices
-from staqraft.config.schema import Lease
+from staqraft.api.node import FenceAction, FenceWish
+from staqraft.config.schema import FenceDevice, Lease, NodeFencing
 from staqraft.daemon.barriers import barrier
 from staqraft.daemon.clock import boottime_ms
 from staqraft.daemon.executor import Hands
+from staqraft.daemon.fencing import fence
 from staqraft.daemon.loop import GroupLoop
+from staqraft.decision.fencing import story
 from staqraft.decision.phases import Phase
-from staqraft.errors import BarrierTimeout, NotActive
-from staqraft.model import Epoch, NodeId, Position, RequestSwitchover
+from staqraft.errors import ActionError, BarrierTimeout, NotActive
+from staqraft.model import Epoch, FenceRung, NodeId, Position, RequestSwitchover
 
 
 class Rig:
     """One group loop of node `a` with fakes around it."""
 
-    def __init__(self, directory: Path, raft: FakeRaft, node: NodeId = A) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        raft: FakeRaft,
+        node: NodeId = A,
+        *,
+        fencing: dict[NodeId, NodeFencing] | None = None,
+    ) -> None:
+        """With `fencing` the lease does not suffice for a takeover."""
         config = trio_config(node, cluster_pki(), directory, control_port=7400)
         config = replace(config, lease=Lease(ttl_ms=1200, renew_ms=100, margin_ms=50))
+        if fencing is not None:
+            group = config.groups[DEFAULT]
+            rungs = (FenceRung.CONFIRMED, FenceRung.DEVICE)
+            groups = {DEFAULT: replace(group, fenced_by=rungs)}
+            config = replace(config, fencing=fencing, groups=groups)
         self.raft = raft
         self.data = FakeData()
         self.vips = FakeVips(config.groups[DEFAULT].vips)
@@ -44,7 +60,7 @@ class Rig:
             announcer=cast("Any", self.announcer),
             services=cast("Any", self.services),
             fence=cast("Any", self.fence),
-            devices=FenceDevices({}),
+            devices=FenceDevices(config.fencing),
         )
         self.loop = GroupLoop(config, DEFAULT, hands, now_ms=boottime_ms)
 
@@ -190,3 +206,52 @@ async def test_an_epoch_whose_journal_was_damaged_is_followed_by_a_new_one(tmp_p
         assert rig.data.role == "captures in 2"
         assert not rig.data.capture_broken
         assert rig.vips.until_ms > 0
+
+
+def fake_switch(directory: Path, behaviour: str) -> dict[NodeId, NodeFencing]:
+    """A device that turns a off, by a program that writes down what it is told in `directory`."""
+    agent = Path(__file__).parents[1] / "fakes" / "fence_fake"
+    options = (("home", str(directory)), ("behaviour", behaviour))
+    device = FenceDevice(name="ipmi", agent=agent, plug="a", options=options)
+    return {A: NodeFencing(devices=(device,), delay_ms=50)}
+
+
+async def two_in_sync(tmp_path: Path, raft: FakeRaft, switch: dict[NodeId, NodeFencing]) -> Rig:
+    """The rig of b, after a was active with b in sync, and is gone."""
+    first = Rig(tmp_path / "1", raft, A)
+    async with running(first):
+        await first.active()
+        first.data.peer = B
+        first.data.acknowledge(Position(Epoch(1), 1 << 40))
+        await first.until(lambda: B in first.loop.state.record.in_sync, "b is in sync")
+    return Rig(tmp_path / "2", raft, B, fencing=switch)
+
+
+async def test_a_device_turns_a_dead_active_off_before_anything_is_served(tmp_path: Path) -> None:
+    raft = FakeRaft()
+    second = await two_in_sync(tmp_path, raft, fake_switch(tmp_path, "works"))
+    async with running(second):
+        await second.active()
+    assert (tmp_path / "seen").read_text().splitlines() == ["off a works", "status a works"]
+    fence = raft.state.groups[DEFAULT].fence
+    assert fence is not None
+    assert fence.rung is FenceRung.DEVICE
+    assert any("(ipmi turned it off and says so)" in event.text for event in raft.state.events)
+
+
+async def test_with_a_dead_device_it_waits_until_somebody_vouches(tmp_path: Path) -> None:
+    raft = FakeRaft()
+    second = await two_in_sync(tmp_path, raft, fake_switch(tmp_path, "refuses"))
+    devices = FenceDevices({})
+    wish = FenceWish(node=A, action=FenceAction.CONFIRM_OFF, requested_by="root on b")
+    async with running(second):
+        loops = {DEFAULT: second.loop}
+        with pytest.raises(ActionError, match="no takeover on b waits until a is off"):
+            await fence(cast("Any", raft), B, loops, devices, wish)
+        failed = "turning a off failed: ipmi: 'off' failed: fence_fake ended with exit status 1"
+        await second.until(lambda: failed in story(second.loop.state, 0), "it says what failed")
+        assert not second.services.running
+        text = await fence(cast("Any", raft), B, loops, devices, wish)
+        assert text == "b takes over (group default): on your word a counts as off"
+        await second.active()
+    assert any("root on b vouches that a is off" in event.text for event in raft.state.events)

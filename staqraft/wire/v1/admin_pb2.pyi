@@ -1,12 +1,24 @@
 from staqraft.wire.v1 import data_worker_pb2 as _data_worker_pb2
 from staqraft.wire.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class FenceAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FENCE_ACTION_UNSPECIFIED: _ClassVar[FenceAction]
+    FENCE_ACTION_OFF: _ClassVar[FenceAction]
+    FENCE_ACTION_ON: _ClassVar[FenceAction]
+    FENCE_ACTION_CONFIRM_OFF: _ClassVar[FenceAction]
+FENCE_ACTION_UNSPECIFIED: FenceAction
+FENCE_ACTION_OFF: FenceAction
+FENCE_ACTION_ON: FenceAction
+FENCE_ACTION_CONFIRM_OFF: FenceAction
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()
@@ -195,6 +207,22 @@ class ListEventsResponse(_message.Message):
     epoch: int
     position: _types_pb2.Position
     def __init__(self, index: _Optional[int] = ..., wall_ms: _Optional[int] = ..., group: _Optional[str] = ..., node: _Optional[str] = ..., kind: _Optional[str] = ..., text: _Optional[str] = ..., epoch: _Optional[int] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+
+class FenceNodeRequest(_message.Message):
+    __slots__ = ("node", "action", "requested_by")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    action: FenceAction
+    requested_by: str
+    def __init__(self, node: _Optional[str] = ..., action: _Optional[_Union[FenceAction, str]] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class FenceNodeResponse(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class FenceRequest(_message.Message):
     __slots__ = ("cluster", "group", "epoch", "loser", "relayed")

@@ -55,6 +55,11 @@ class AdminServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.FenceNode = channel.unary_unary(
+                '/staqraft.wire.v1.AdminService/FenceNode',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -89,6 +94,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FenceNode(self, request, context):
+        """Has a replica turned off or on by its fence devices, or takes a person's word that it is off. Done by the other replica.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListEventsRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'FenceNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.FenceNode,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class AdminService:
             '/staqraft.wire.v1.AdminService/ListEvents',
             staqraft_dot_wire_dot_v1_dot_admin__pb2.ListEventsRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_admin__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FenceNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.AdminService/FenceNode',
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,
