@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import record
-from bench.spread import Spread
-from bench.timeline import PARTS, Change, changes, split
+from bench.timeline import PARTS, split
 from lab import requirements
 from lab.arpwatch import Findings
 from lab.cluster import DAEMON, Cluster
@@ -31,6 +30,8 @@ from lab.lab import Lab
 from lab.layout import other
 from lab.linux import boottime
 from lab.observers import Client, Observer, probe_http, watch_arp
+from lab.phases import Change, changes
+from lab.spread import Spread
 from lab.state import default_directory
 from lab.views import Views
 

@@ -10,9 +10,10 @@ import pytest
 
 from bench import record
 from bench.failover import Round, summary
-from bench.spread import Spread
-from bench.timeline import Change, changes, split
+from bench.timeline import split
 from lab.linux import boottime
+from lab.phases import Change, changes
+from lab.spread import Spread
 
 
 def change(at: float, node: str, phase: str) -> Change:

@@ -1,25 +1,12 @@
-"""Where the time of a failover goes: the daemons' own log lines, laid against the client's outage.
-
-The log of staqraftd names every change of phase with the wall clock's milliseconds. All hosts of
-the lab share one clock, so the lines of both replicas make one timeline.
-"""
+"""Where the time of a failover goes: changes of phase, laid against the client's outage."""
 
 from __future__ import annotations
 
-import re
-import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 
-from lab.linux import boottime
-
-_LINE = re.compile(
-    r"^(?P<when>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) \w+ +"
-    r"daemon\.loop: group \S+: (?P<before>[a-z]+) -> (?P<phase>[a-z]+) in epoch (?P<epoch>\d+)"
-)
+from lab.phases import Change
 
 # Phase that the group is in -> what the time goes for, as the report names it. The new active's
 # phases come after the old one's; while the old one has none, the standby waits for the lease.
@@ -40,35 +27,6 @@ PARTS = {
     "dropping": "drop address",
     "halting": "halt services",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """A replica entered a phase; `at` is CLOCK_BOOTTIME in seconds."""
-
-    at: float
-    node: str
-    phase: str
-    epoch: int
-
-
-def changes(node: str, log: Iterable[str]) -> list[Change]:
-    """All changes of phase that a log tells of."""
-    offset = boottime() - time.time()
-    found = []
-    for line in log:
-        told = _LINE.match(line)
-        if told:
-            wall = datetime.strptime(told["when"], "%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ007 - local
-            found.append(
-                Change(
-                    at=wall.timestamp() + offset,
-                    node=node,
-                    phase=told["phase"],
-                    epoch=int(told["epoch"]),
-                )
-            )
-    return found
 
 
 def split(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,14 +18,14 @@ from lab.cluster import Cluster
 from lab.errors import LabError, MissingError
 from lab.figures import idle_use, live_latency
 from lab.lab import Lab
-from lab.layout import MEMBERS, REPLICAS, VIP, other
+from lab.layout import REPLICAS, VIP, other
 from lab.linux import boottime
+from lab.logs import keep_logs
 from lab.state import default_directory
 from lab.story import Story, StoryError, Takeover
 
 UNPLANNED_TARGET_S = 4.0
 PLANNED_TARGET_S = 0.5
-TAIL_LINES = 25
 
 
 class Teller:
@@ -149,19 +148,6 @@ def _closing(story: Story, tell: Teller) -> None:
         )
 
 
-def _show_logs(lab: Lab) -> None:
-    """Keeps the logs, which go with the lab, and shows the last words of each daemon."""
-    kept = Path(tempfile.mkdtemp(prefix="staqraft-demo-logs-"))
-    for name in MEMBERS:
-        logs = lab.host_directory(name) / "log"
-        if logs.exists():
-            shutil.copytree(logs, kept / name, dirs_exist_ok=True)
-    for path in sorted(kept.glob("*/staqraftd.log")):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-        print(f"--- the end of {path}", *lines, sep="\n", file=sys.stderr)
-    print(f"demo: all logs are in {kept}", file=sys.stderr)
-
-
 def _place(*, keep: bool) -> Path:
     """A lab that stays is where `scripts/lab` looks; others are out of each other's way."""
     default = default_directory().absolute()
@@ -177,7 +163,7 @@ def _own_lab(*, keep: bool) -> Iterator[Lab]:
     try:
         yield lab
     except (LabError, subprocess.SubprocessError, KeyError, ValueError):
-        _show_logs(lab)
+        keep_logs(lab, "demo", tail=True)
         raise
     finally:
         if keep:

@@ -109,6 +109,14 @@ def inner_pid(pid: int) -> int | None:
     return int(line.split()[-1])
 
 
+def command_line(pid: int) -> list[str]:
+    """The words of a process's command line; none if it has gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def children(pid: int) -> list[int]:
     """Direct children of all threads of a process."""
     found: list[int] = []

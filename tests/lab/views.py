@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -31,6 +31,14 @@ _RECONNECT = (
     ("grpc.max_reconnect_backoff_ms", 200),
     ("grpc.enable_http_proxy", 0),
 )
+
+
+@contextmanager
+def admin(lab: Lab, node: str) -> Iterator[admin_pb2_grpc.AdminServiceStub]:
+    """The admin service of a node's daemon, as on the node itself. LabError without power."""
+    pid = lab.init(node).pid
+    with grpc.insecure_channel(f"unix:/proc/{pid}/root/{SOCKET}", options=_RECONNECT) as channel:
+        yield _stub(channel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +83,10 @@ class History:
     """
 
     views: list[View] = field(default_factory=list)
+    taken: int = 0
 
     def add(self, view: View) -> None:
+        self.taken += 1
         if len(self.views) > 1 and all(view.same_as(known) for known in self.views[-2:]):
             self.views[-1] = view
         else:
@@ -140,11 +150,9 @@ class Views(AbstractContextManager["Views"]):
         life = 0
         while not self._over.is_set():
             life += 1
-            pid = self._lab.pid_of_init(node)
-            if pid is not None:
-                address = f"unix:/proc/{pid}/root/{SOCKET}"
-                with grpc.insecure_channel(address, options=_RECONNECT) as channel:
-                    self._listen(node, life, _stub(channel))
+            if self._lab.has_power(node):
+                with suppress(LabError), admin(self._lab, node) as daemon:  # power went just now
+                    self._listen(node, life, daemon)
             self.latest[node] = None
             self._over.wait(self._interval_s)
 
