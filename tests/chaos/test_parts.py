@@ -38,9 +38,8 @@ def view(node: str, **changes: object) -> View:
 
 
 def complaints(*views: View) -> list[str]:
-    return [
-        v.text.partition(":")[0] for v in violations(op for view in views for op in ops_of(view))
-    ]
+    ops = [op for each in views for op in ops_of(each)]
+    return [violation.text.partition(":")[0] for violation in violations(ops)]
 
 
 def test_a_standby_that_has_the_address_is_seen_in_its_own_words() -> None:
@@ -50,16 +49,14 @@ def test_a_standby_that_has_the_address_is_seen_in_its_own_words() -> None:
 
 def test_two_that_lead_one_after_the_other_in_the_wrong_order_are_seen() -> None:
     new = view("b", phase="active", lease_left_ms=900)
-    old = view("a", phase="active", lease_left_ms=10, epoch=1, active="a")
-    before = {"begun": 0.5, "ended": 0.6}
-    after = {"begun": 1.2, "ended": 1.3}
-    assert not complaints(
-        view("a", phase="active", lease_left_ms=10, epoch=1, active="a", **before), new
-    )
-    assert complaints(
-        new, view("a", phase="active", lease_left_ms=10, epoch=1, active="a", **after)
-    ) == ["an old epoch is used"]
-    assert not complaints(old, new)  # at the same time they were asked, in either order
+
+    def old(begun: float) -> View:
+        leads: dict[str, object] = {"phase": "active", "lease_left_ms": 10}
+        return view("a", epoch=1, active="a", begun=begun, ended=begun + 0.1, **leads)
+
+    assert not complaints(old(0.5), new)
+    assert not complaints(old(1.0), new)  # asked at the same time, they may have come in any order
+    assert complaints(new, old(1.2)) == ["an old epoch is used"]
 
 
 def test_a_daemon_that_has_heard_nothing_yet_says_nothing() -> None:

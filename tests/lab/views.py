@@ -178,13 +178,14 @@ class Views(AbstractContextManager["Views"]):
             None,
         )
 
-    def protected(self, active: str | None = None) -> View | None:
-        """One replica serves (`active`, if named), both are in sync, and all three members say so;
-        the view of the one that serves.
+    def protected(self, active: str | None = None, *, since: float = 0.0) -> View | None:
+        """One replica serves (`active`, if named), both are in sync, and all three members say so,
+        asked after `since` (CLOCK_BOOTTIME); the view of the one that serves.
 
         Members are asked one after the other, so this is what held within the last moments.
         """
-        views = [view for view in list(self.latest.values()) if view is not None]
+        latest = list(self.latest.values())
+        views = [view for view in latest if view is not None and view.begun > since]
         serving = [view for view in views if view.serves]
         if len(views) < len(MEMBERS) or len(serving) != 1:
             return None
@@ -207,12 +208,13 @@ class Views(AbstractContextManager["Views"]):
         return time.monotonic() - begun
 
     def wait_protected(self, active: str | None = None, timeout_s: float = 60.0) -> View:
-        """Until `protected`; the view of the one that serves."""
+        """Until `protected` by what is said from now on; the view of the one that serves."""
+        since = boottime()
         found: View | None = None
 
         def holds() -> bool:
             nonlocal found
-            found = self.protected(active)
+            found = self.protected(active, since=since)
             return found is not None
 
         self.wait(holds, timeout_s, f"{active or 'one replica'} serves and both are in sync")
