@@ -21,7 +21,8 @@ rule) in surroundings that can lose data, elect twice or run a stranger's code. 
 where each guard is:
 
  1. Snapshot pieces advance the commit index without comparing logs: `RaftMember._guard`.
- 2. Nothing is synced, a full disk kills: `LogStore`, and the order of `RaftMember.step`. Without
+ 2. Nothing is synced, a full disk kills: `LogStore`, and the order of `RaftMember.step`. A log that
+    lost anything is refused (`LogFile`), also a lost WAL (`LogMark`). Without
     space a member neither votes nor acknowledges, says so, and goes on when there is some.
  3. A snapshot empties a shorter or older log: `LogStore.adopt_snapshot`, `clear`, `settle`.
  4. Pickle on the wire, on disk, in entries: `codec`, `message_codec`; `syncobj` disables it.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from staqraft.consensus.codec import Snapshot, decode_snapshot, encode_snapshot
+from staqraft.consensus.durable import make_directory, sync_directory
 from staqraft.consensus.errors import BadMessage, StoreCorrupt
 from staqraft.errors import ConsensusError, StoreFull
 
@@ -79,17 +80,13 @@ class SnapshotStore:
     def _replace(self, content: bytes, snapshot: Snapshot) -> None:
         scratch = self._path.with_name(self._path.name + ".new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_directory(self._path.parent)
             with scratch.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             scratch.replace(self._path)
-            descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_directory(self._path.parent)
         except OSError as error:
             scratch.unlink(missing_ok=True)
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:

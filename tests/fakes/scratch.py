@@ -26,3 +26,10 @@ def image_file(beside: Path, size: int) -> Iterator[Path]:
         yield path
     finally:
         path.unlink()
+
+
+@contextmanager
+def memory_directory() -> Iterator[Path]:
+    """A directory in which syncs cost nothing, where there is one; gone at the end."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as made:
+        yield Path(made)
