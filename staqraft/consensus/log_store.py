@@ -191,9 +191,7 @@ class LogStore:
         if self._dirty_from is None and not trimmed and not self._state_dirty:
             return
         self._file.write(
-            Stored(
-                self._entries, self._term, self._vote, self._commit_index, self._generation
-            ),
+            Stored(self._entries, self._term, self._vote, self._commit_index, self._generation),
             replace_from=None if self._dirty_from is None else max(self._dirty_from, first),
             forget_before=first if trimmed else None,
         )
