@@ -13,11 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from staqraft.apply import metadata as meta
-from staqraft.apply.matching import after_move, is_same, is_same_node, is_unchanged
+from staqraft.apply.doubt import Doubt
+from staqraft.apply.matching import is_same, is_same_node, is_unchanged
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
+from staqraft.apply.places import Places
 from staqraft.apply.replay import IndexReplay
 from staqraft.apply.rollback import Rollback
 from staqraft.apply.safety import TreeRoot, check_path, sync_filesystem
+from staqraft.apply.touched import TouchedDirectories
 from staqraft.apply.unsettled import Unsettled
 from staqraft.apply.watermark import Watermark
 from staqraft.apply.writer import Place, TreeWriter
@@ -35,13 +38,12 @@ from staqraft.journal.record import (
     Staged,
     Upsert,
 )
-from staqraft.model import ORIGIN, Epoch, Position
+from staqraft.model import Position
 
 logger = logging.getLogger(__name__)
 
 JOURNAL_STAGES = b"stage-"
 FETCHED_STAGES = b"fetch-"
-_DOUBTFUL_UNTIL = "doubtful-until"
 _PAUSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
@@ -65,9 +67,10 @@ class Applier:
         self.changes: Counter[str] = Counter()
         self.unsettled = Unsettled.load(index)
         self._writers = {name: TreeWriter(root) for name, root in roots.items()}
-        self._touched: set[tuple[str, bytes]] = set()
+        self._places = Places(roots, self._writers, index)
+        self._touched = TouchedDirectories(roots, index)
         self._written = set(roots)  # who knows what was written before, and not synced
-        self._doubtful_until = _position(index.meta(_DOUBTFUL_UNTIL))
+        self._doubt = Doubt(index)
         self._may_clear_parked = False
         self._stages: dict[tuple[str, bytes], bytes] = {}
 
@@ -99,7 +102,7 @@ class Applier:
 
         Those up to the watermark are on the disk already; only the index has to learn of them.
         """
-        replay = IndexReplay(dict(self.roots), self.index, self.unsettled, self._is_doubtful)
+        replay = IndexReplay(dict(self.roots), self.index, self.unsettled, self._doubt.about)
         for record in done:
             if record.position > self.watermark.position:
                 replay.note_if_moved(record)
@@ -134,25 +137,14 @@ class Applier:
             ) from error
         for tree, path in rollback.lost:
             logger.warning("tree %s: %r is not there since the power cut", tree, path)
-        self._touched |= rollback.directories
-        self._doubtful_until = until
-        self.index.set_meta(_DOUBTFUL_UNTIL, f"{until.epoch}:{until.seq}")
+        self._touched.add_all(rollback.directories)
+        self._doubt.begin(until)
         self.commit(self.index.position)
-
-    def _is_doubtful(self, record: Record) -> bool:
-        """Whether the result is only as right as what a power cut left: to be looked at again."""
-        change = record.change
-        return (
-            record.position <= self._doubtful_until
-            and isinstance(change, Upsert)
-            and change.metadata.type is ObjectType.FILE
-            and not isinstance(change.content, Inline)
-        )
 
     def _apply(self, record: Record, *, fetched: bool) -> None:
         stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
         past = not fetched and not isinstance(record.change, Chunk) and self._is_past(record)
-        self._touch_parent(record.tree, record.path)
+        self._touched.add_parent(record.tree, record.path)
         match record.change:
             case Chunk() as chunk:
                 self._chunk(record, chunk, stages)
@@ -167,7 +159,7 @@ class Applier:
                     self._pass_over(record, upsert, stages)
                     return
                 if self._upsert(record, upsert, fetched=fetched):
-                    if not fetched and self._is_doubtful(record):
+                    if not fetched and self._doubt.about(record):
                         self.unsettled.add(record)
                     else:
                         self.unsettled.discard(record.tree, record.path)
@@ -198,7 +190,7 @@ class Applier:
                     return False
             case Inline():
                 pass
-        at = self._make_room(record)
+        at = self._places.make_room(record.tree, record.path)
         writer = self._writers[record.tree]
         match content:
             case Inline(data=data):
@@ -213,7 +205,7 @@ class Applier:
         """Not a file: the whole object. A file: what it holds must be there already."""
         if not fetched and self._is_lost_directory(record):
             return False
-        at = self._place(record.tree, record.path)
+        at = self._places.at(record.tree, record.path)
         wanted = upsert.metadata
         found = look(*at)
         entry = self.index.get(record.tree, record.path)
@@ -234,7 +226,9 @@ class Applier:
         elif found is not None and is_same_node(at, found, upsert):
             meta.write_at(*at, wanted)
         else:
-            at = self._make_room(record, keep_files=wanted.type is not ObjectType.DIRECTORY)
+            at = self._places.make_room(
+                record.tree, record.path, keep_files=wanted.type is not ObjectType.DIRECTORY
+            )
             self._writers[record.tree].replace_with_node(at, wanted)
         self._put(record, upsert, at)
         return True
@@ -248,13 +242,13 @@ class Applier:
         entry = self.index.get(record.tree, record.path)
         if entry is None or entry.metadata.type is not ObjectType.DIRECTORY:
             return False
-        at = self._place_or_none(record.tree, record.path)
+        at = self._places.find(record.tree, record.path)
         found = look(*at) if at else None
         return found is None or not is_same(entry, found)
 
     def _delta(self, record: Record, upsert: Upsert, delta: Delta) -> bool:
         """Pieces onto a base that may not be right are written too: see the package's docstring."""
-        at = self._place(record.tree, record.path)
+        at = self._places.at(record.tree, record.path)
         found = look(*at)
         entry = self.index.get(record.tree, record.path)
         if found is None or type_of(found) is not ObjectType.FILE or not is_same(entry, found):
@@ -284,9 +278,9 @@ class Applier:
         root.forget(record.path)
         self.index.move(tree, source, record.path)
         self.unsettled.move(tree, source, record.path)
-        self._touched = {(of, after_move(at, source, record.path)) for of, at in self._touched}
-        self._touch_parent(tree, source)
-        target = self._place_or_none(tree, record.path)
+        self._touched.moved(source, record.path)
+        self._touched.add_parent(tree, source)
+        target = self._places.find(tree, record.path)
         now = look(*target) if target else None
         if moved is None or target is None or now is None or not is_same(known, now):
             return False
@@ -301,36 +295,36 @@ class Applier:
 
         Returns what it was before it was moved; None if it was not found or has no place to go.
         """
-        target = self._place_or_none(record.tree, record.path)
+        target = self._places.find(record.tree, record.path)
         if target is None:
             return None
-        from_place = self._place_or_none(record.tree, source)
+        from_place = self._places.find(record.tree, source)
         there = look(*from_place) if from_place else None
         if there is not None and from_place is not None and is_same(known, there):
             is_directory = known.metadata.type is ObjectType.DIRECTORY
-            target = self._make_room(record, keep_files=not is_directory)
+            target = self._places.make_room(record.tree, record.path, keep_files=not is_directory)
             self._writers[record.tree].move(from_place, target)
             return there
         here = look(*target)
         if here is not None and is_same(known, here):
             return here
         if here is not None:
-            target = self._make_room(record, keep_files=False)
+            target = self._places.make_room(record.tree, record.path, keep_files=False)
         found = self._writers[record.tree].unpark(known.identity.ino, target)
         return look(*target) if found else None
 
     def _link(self, record: Record, upsert: Upsert, other: bytes) -> bool:
         check_path(other)
-        source = self._place_or_none(record.tree, other)
+        source = self._places.find(record.tree, other)
         there = look(*source) if source else None
         if source is None or there is None or type_of(there) is not upsert.metadata.type:
             return False
         entry = self.index.get(record.tree, other)
-        at = self._place(record.tree, record.path)
+        at = self._places.at(record.tree, record.path)
         here = look(*at)
         if here is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
-            at = self._make_room(record, keep_files=True)
-            source = self._place(record.tree, other)
+            at = self._places.make_room(record.tree, record.path, keep_files=True)
+            source = self._places.at(record.tree, other)
             self._writers[record.tree].replace_with_link(at, source)
         meta.write_at(*at, upsert.metadata)
         self._put(record, upsert, at)
@@ -345,9 +339,9 @@ class Applier:
             raise ApplyError(
                 f"a record removes the root of tree {record.tree}: refused, a root is never removed"
             )
-        at = self._place_or_none(record.tree, record.path)
+        at = self._places.find(record.tree, record.path)
         if at is not None:
-            self._clear(record.tree, record.path, at)
+            self._places.clear(record.tree, record.path, at)
         self.index.remove(record.tree, record.path)
 
     def _chunk(self, record: Record, chunk: Chunk, stages: bytes) -> None:
@@ -378,13 +372,13 @@ class Applier:
                 self.unsettled.discard(record.tree, record.path)
             else:
                 wrong.append(record)
-            self._touch_parent(record.tree, record.path)
+            self._touched.add_parent(record.tree, record.path)
         self._may_clear_parked = not wrong  # else what is parked may be what is missing
         return wrong
 
     def commit(self, position: Position) -> None:
         """Makes everything applied so far durable, as of `position`."""
-        self.restore_directory_times()
+        self._touched.restore_times()
         self.unsettled.save(self.index)
         devices: dict[int, int] = {}
         for name in self._written:
@@ -392,9 +386,8 @@ class Applier:
             devices.setdefault(os.fstat(number).st_dev, number)
         for number in devices.values():
             sync_filesystem(number)
-        if position >= self._doubtful_until and not self.unsettled:
-            self._doubtful_until = ORIGIN
-            self.index.set_meta(_DOUBTFUL_UNTIL, None)
+        if not self.unsettled:
+            self._doubt.end(position)
         self.index.commit(position, self._committed)
 
     def _committed(self) -> None:
@@ -408,23 +401,6 @@ class Applier:
         for root in self.roots.values():
             os.utime(root.staging(), ns=(0, 0))
             root.release()
-
-    def restore_directory_times(self) -> None:
-        """Directories whose entries changed get the times back that the records gave them."""
-        for tree, path in self._touched:
-            entry = self.index.get(tree, path)
-            if entry is None or entry.metadata.type is not ObjectType.DIRECTORY:
-                continue
-            try:
-                number = self.roots[tree].directory(path)
-                os.utime(number, ns=(entry.metadata.mtime_ns, entry.metadata.mtime_ns))
-            except FileNotFoundError:
-                continue  # it is among the unsettled
-        self._touched.clear()
-        for root in self.roots.values():
-            # Equal on both replicas, so that trees also compare equal to those who look at all.
-            root.require_staging()
-            os.utime(root.staging(), ns=(0, 0))
 
     def lost_directories(self) -> list[Record]:
         """Unsettled directories whose content the index believes in: only a comparison helps."""
@@ -452,43 +428,6 @@ class Applier:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _place(self, tree: str, path: bytes) -> Place:
-        return self.roots[tree].parent(path)
-
-    def _place_or_none(self, tree: str, path: bytes) -> Place | None:
-        try:
-            return self.roots[tree].parent(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def _make_room(self, record: Record, *, keep_files: bool = True) -> Place:
-        """The place of the record's object, free of what a rename could not replace."""
-        at = self._place(record.tree, record.path)
-        found = look(*at)
-        if found is None:
-            return at
-        entry = self.index.get(record.tree, record.path)
-        if keep_files and type_of(found) is not ObjectType.DIRECTORY and is_same(entry, found):
-            return at
-        self._clear(record.tree, record.path, at)
-        return at
-
-    def _clear(self, tree: str, path: bytes, at: Place) -> None:
-        """Removes what stands at the place, or parks it if it is not what the index knows."""
-        found = look(*at)
-        if found is None:
-            return
-        self.roots[tree].forget(path)
-        if is_same(self.index.get(tree, path), found):
-            self._writers[tree].remove(at)
-        else:
-            self._writers[tree].park(at, found.st_ino)
-
-    def _touch_parent(self, tree: str, path: bytes) -> None:
-        """The directory of this path gets its time back at the end of the batch."""
-        if path:
-            self._touched.add((tree, path.rpartition(b"/")[0]))
-
     def _put(self, record: Record, upsert: Upsert, at: Place) -> None:
         found = os.stat(at[1], dir_fd=at[0], follow_symlinks=False)
         self.index.put(
@@ -502,14 +441,14 @@ class Applier:
             ),
         )
         if upsert.metadata.type is ObjectType.DIRECTORY:
-            self._touched.add((record.tree, record.path))
+            self._touched.add(record.tree, record.path)
 
     def _is_as_expected(self, record: Record) -> bool:
         upsert = record.change
         if not isinstance(upsert, Upsert):
             self._remove(record)
             return True
-        at = self._place_or_none(record.tree, record.path)
+        at = self._places.find(record.tree, record.path)
         found = look(*at) if at else None
         if at is None or found is None or type_of(found) is not upsert.metadata.type:
             return False
@@ -542,8 +481,3 @@ class Applier:
 
     def _count(self, record: Record, kind: str) -> None:
         self.changes[record.mail.value if record.mail else kind] += 1
-
-
-def _position(text: str | None) -> Position:
-    epoch, _, seq = (text or "0:0").partition(":")
-    return Position(Epoch(int(epoch)), int(seq))

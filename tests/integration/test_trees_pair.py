@@ -15,6 +15,7 @@ import pytest
 
 from fakes.data_pair import DataNode, data_pair
 from fakes.records import MAIL
+from fakes.small_disk import small_disk
 from fakes.source_tree import SourceTree
 from fakes.stream_pair import until
 from lab.compare import differences, manifest
@@ -93,6 +94,21 @@ async def test_a_standby_with_files_of_its_own_is_compared_before_it_follows() -
         await pair.promote(pair.a, pair.b)
         await pair.settle(pair.a, pair.b)
         assert [entry.path for entry in await pair.b.quarantine()] == [b"older"]
+
+
+@needs_root
+async def test_a_volume_that_is_full_of_what_was_replaced_is_freed() -> None:
+    """What is replaced stays on the standby until it is durable that it is: not for ever."""
+    async with data_pair() as pair:
+        with small_disk(pair.b.tree, 8 << 10):
+            (pair.a.tree / "large").write_bytes(os.urandom(3 << 20))
+            await pair.promote(pair.a, pair.b)
+            await pair.settle(pair.a, pair.b)
+            for _ in range(4):
+                (pair.a.tree / "new").write_bytes(os.urandom(3 << 20))
+                (pair.a.tree / "new").rename(pair.a.tree / "large")
+                await pair.a.barrier()
+            await pair.settle(pair.a, pair.b)
 
 
 @needs_root

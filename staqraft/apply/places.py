@@ -1,0 +1,60 @@
+"""Where a record's object goes, and room for it: what stands there is removed, or parked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from staqraft.apply.matching import is_same
+from staqraft.apply.observe import look, type_of
+from staqraft.apply.safety import TreeRoot
+from staqraft.apply.writer import Place, TreeWriter
+from staqraft.index import Index
+from staqraft.journal.record import ObjectType
+
+
+class Places:
+    """Of all trees of a group."""
+
+    def __init__(
+        self,
+        roots: Mapping[str, TreeRoot],
+        writers: Mapping[str, TreeWriter],
+        index: Index,
+    ) -> None:
+        self._roots = roots
+        self._writers = writers
+        self._index = index
+
+    def at(self, tree: str, path: bytes) -> Place:
+        """Directory and name. Raises FileNotFoundError, NotADirectoryError, PathEscape."""
+        return self._roots[tree].parent(path)
+
+    def find(self, tree: str, path: bytes) -> Place | None:
+        """The same; None when there is no such directory."""
+        try:
+            return self.at(tree, path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def make_room(self, tree: str, path: bytes, *, keep_files: bool = True) -> Place:
+        """The place, free of what a rename could not replace."""
+        at = self.at(tree, path)
+        found = look(*at)
+        if found is None:
+            return at
+        entry = self._index.get(tree, path)
+        if keep_files and type_of(found) is not ObjectType.DIRECTORY and is_same(entry, found):
+            return at
+        self.clear(tree, path, at)
+        return at
+
+    def clear(self, tree: str, path: bytes, at: Place) -> None:
+        """Removes what stands at the place, or parks it if it is not what the index knows."""
+        found = look(*at)
+        if found is None:
+            return
+        self._roots[tree].forget(path)
+        if is_same(self._index.get(tree, path), found):
+            self._writers[tree].remove(at)
+        else:
+            self._writers[tree].park(at, found.st_ino)

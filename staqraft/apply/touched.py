@@ -1,0 +1,54 @@
+"""Directories whose entries changed get the times back that the records gave them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from staqraft.apply.matching import after_move
+from staqraft.apply.safety import TreeRoot
+from staqraft.index import Index
+from staqraft.journal.record import ObjectType
+
+
+class TouchedDirectories:
+    """Those of all trees since the last `restore_times`."""
+
+    def __init__(self, roots: Mapping[str, TreeRoot], index: Index) -> None:
+        self._roots = roots
+        self._index = index
+        self._paths: set[tuple[str, bytes]] = set()
+
+    def add(self, tree: str, path: bytes) -> None:
+        """A directory itself."""
+        self._paths.add((tree, path))
+
+    def add_parent(self, tree: str, path: bytes) -> None:
+        """The directory that the object at `path` is in."""
+        if path:
+            self._paths.add((tree, path.rpartition(b"/")[0]))
+
+    def add_all(self, directories: Iterable[tuple[str, bytes]]) -> None:
+        """Pairs of tree and path."""
+        self._paths.update(directories)
+
+    def moved(self, source: bytes, target: bytes) -> None:
+        """What is below `source` is below `target` now."""
+        self._paths = {(tree, after_move(at, source, target)) for tree, at in self._paths}
+
+    def restore_times(self) -> None:
+        """Sets the times, and forgets."""
+        for tree, path in self._paths:
+            entry = self._index.get(tree, path)
+            if entry is None or entry.metadata.type is not ObjectType.DIRECTORY:
+                continue
+            try:
+                number = self._roots[tree].directory(path)
+                os.utime(number, ns=(entry.metadata.mtime_ns, entry.metadata.mtime_ns))
+            except FileNotFoundError:
+                continue  # it is among the unsettled
+        self._paths.clear()
+        for root in self._roots.values():
+            # Equal on both replicas, so that trees also compare equal to those who look at all.
+            root.require_staging()
+            os.utime(root.staging(), ns=(0, 0))

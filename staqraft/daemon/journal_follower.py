@@ -1,0 +1,384 @@
+"""A standby's trees follow its journal: what was before, the next records, the end of it.
+
+Everything here touches disks and runs in the disk thread (`Common.on_disk`), one call at a time;
+`trees_standby` decides when.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from staqraft.apply.applier import Applier, CannotWrite
+from staqraft.apply.safety import RootMissing, TreeRoot, sync_filesystem
+from staqraft.apply.watermark import Watermark
+from staqraft.daemon.trees_common import Common, close_roots
+from staqraft.errors import ApplyError, JournalCorrupt, JournalError
+from staqraft.index import IndexFull, SharedHistory, is_reserved
+from staqraft.journal import segment, state
+from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed
+from staqraft.journal.record import Record
+from staqraft.journal.record_codec import decode
+from staqraft.model import ORIGIN, EpochStart, Position
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES: Final = 256 << 10
+_COMMIT_MS: Final = 250
+_NAMED: Final = 5  # objects that a refusal names
+_TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
+
+
+class JournalFollower:
+    """Applies the journal to the trees. `reason` is why a comparison is needed first, or empty."""
+
+    def __init__(self, common: Common) -> None:
+        self._common = common
+        self._roots: dict[str, TreeRoot] = {}
+        self.applier: Applier | None = None  # once the trees are open
+        self._watermark = Watermark(common.directory / "applied", common.boot_id)
+        self._cursor: Cursor | None = None
+        self._todo: deque[Record] = deque()
+        self._reached = common.index.position
+        self._lost_power = False
+        self._only_durable = True  # of the journal, so that no effect is without its record
+        self._committed_ms = common.clock_ms()
+        self.reason = common.notes.needs_reconcile  # the note, for whoever asks from the loop
+
+    # --- what was before -----------------------------------------------------------------------
+
+    def look_back(self, starts: tuple[EpochStart, ...]) -> None:
+        """Finds out whether the trees are where the journal is."""
+        common = self._common
+        kind, _, boot = common.notes.role.partition("@")
+        if kind == "active":
+            self.needs("this node stopped without warning while it was active")
+        elif kind == "standby" and boot != common.boot_id:
+            self._lost_power = True
+        elif kind == "joining" and boot != common.boot_id:
+            self.needs("this node went down without warning before its trees were durable")
+        if common.index.rebuilt:
+            self.needs(common.index.rebuilt)
+        if common.index.position == ORIGIN and self._has_files():
+            self.needs("the trees are not empty and were never compared with the active's")
+        self.check_history(starts)
+        if kind != "standby":
+            common.notes.set_role(f"joining@{common.boot_id}")
+
+    def _has_files(self) -> bool:
+        for tree in self._common.group.trees:
+            try:
+                if any(not is_reserved(os.fsencode(path.name)) for path in tree.path.iterdir()):
+                    return True
+            except OSError:
+                continue  # opening the root will say what is wrong with it
+        return False
+
+    def check_history(self, starts: tuple[EpochStart, ...]) -> None:
+        """A comparison is needed when this node has changes that the replicas do not share."""
+        if not starts:
+            return
+        shared = SharedHistory.of(starts)
+        known = max(start.epoch for start in starts)
+        try:
+            ends = (self._common.journal_end(), self._common.index.position)
+        except JournalCorrupt as error:
+            self.needs(str(error))
+            return
+        for end in ends:
+            if end != ORIGIN and end.epoch <= known and not shared.has(end):
+                self.needs(
+                    f"this node has changes up to {end} that are not of the history which the "
+                    "replicas share"
+                )
+
+    def needs(self, reason: str) -> None:
+        """Nothing more is applied until the trees were compared with the active's."""
+        self._common.notes.set_needs_reconcile(reason)
+        self.reason = self._common.notes.needs_reconcile
+
+    # --- following -----------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Applies a portion of the journal. True: there may be more at once."""
+        try:
+            applier = self._ready()
+            if not self._todo and not self._read():
+                self._when_idle(applier)
+                return False
+            for root in self._roots.values():
+                root.require_present()
+            while self._todo:
+                record = self._todo[0]
+                applier.apply(record)
+                self._todo.popleft()
+                self._reached = record.position
+            if self._is_due():
+                self.commit(applier)
+        except IndexFull:
+            self._begin_again()
+            raise
+        except CannotWrite:
+            self._free_what_was_replaced()
+            raise
+        except RootMissing:
+            raise
+        except (ApplyError, JournalError) as error:
+            self.needs(str(error))
+            return False
+        for code in _TROUBLES:
+            self._common.problems.clear(code)
+        return True
+
+    def _ready(self) -> Applier:
+        if self.applier is not None:
+            return self.applier
+        self._roots = self._common.open_roots()
+        try:
+            applier = Applier(self._roots, self._common.index, self._watermark)
+            if self._lost_power:
+                self._roll_back(applier)
+            else:
+                self._catch_up_index(applier)
+            self._joined()
+        except BaseException:
+            close_roots(self._roots)
+            self._roots = {}
+            self._common.index.rollback()
+            self._reached = self._common.index.position
+            raise
+        self.applier = applier
+        return applier
+
+    def _joined(self) -> None:
+        """From now on what is behind the index's position is durable, and what is not is known."""
+        role = f"standby@{self._common.boot_id}"
+        if self._common.notes.role != role:
+            for root in self._roots.values():
+                sync_filesystem(root.fd)
+            self._common.notes.set_role(role)
+        self._lost_power = False
+
+    def _roll_back(self, applier: Applier) -> None:
+        """After a power cut: the trees to where the index is, to apply the rest of the journal."""
+        applier.roll_back(self._behind())
+        logger.warning(
+            "this node lost its power while it was applying changes: its trees are as of %s again, "
+            "and the rest of its journal is applied anew",
+            self._common.index.position,
+        )
+
+    def _behind(self) -> Iterator[Record]:
+        """All that the journal holds behind the index. Raises JournalError."""
+        before = self._common.index.position
+        with Cursor(self._common.journal_directory, before) as cursor:
+            while (found := cursor.read(_READ_BYTES)) is not None:
+                if not isinstance(found, Frames):
+                    raise JournalError(f"the trees cannot be brought up: {found.reason}")
+                if found.first.seq != before.seq + 1 or found.first.epoch < before.epoch:
+                    return
+                before = found.last
+                yield from decode(found.data)
+
+    def _catch_up_index(self, applier: Applier) -> None:
+        """What a killed process had applied and not committed."""
+        after = self._common.index.position
+        done = self._watermark.position
+        if done <= after:
+            return
+        records: list[Record] = []
+        with Cursor(self._common.journal_directory, after) as cursor:
+            while not records or records[-1].position <= done:
+                found = cursor.read(_READ_BYTES)
+                if not isinstance(found, Frames) or not self._follows(found, records):
+                    break
+                records += decode(found.data)
+        applier.replay_index(records)
+        if records:
+            self._reached = min(done, records[-1].position)
+            logger.info("the index caught up with the trees, from %s to %s", after, self._reached)
+        self.commit(applier)
+
+    def _follows(self, found: Frames, records: list[Record]) -> bool:
+        before = records[-1].position if records else self._common.index.position
+        return found.first.seq == before.seq + 1 and found.first.epoch >= before.epoch
+
+    def _read(self) -> bool:
+        """Takes the next records from the journal."""
+        if self._cursor is None:
+            self._cursor = Cursor(self._common.journal_directory, self._reached)
+        match self._cursor.read(_READ_BYTES):
+            case Frames() as found:
+                follows = found.first.seq == self._reached.seq + 1
+                if not follows or found.first.epoch < self._reached.epoch:
+                    return False  # of another history; the stream process is about to replace it
+                durable = self._durable_end()
+                if durable is not None and found.last > durable:
+                    self._cursor.close()
+                    self._cursor = None  # what follows is looked at again when it is durable
+                self._common.notes.set_journal_is_own(own=False)
+                self._todo.extend(
+                    record
+                    for record in decode(found.data)
+                    if durable is None or record.position <= durable
+                )
+                return bool(self._todo)
+            case Trimmed() as trimmed:
+                self.needs(
+                    f"the journal does not go on where this node's trees are: {trimmed.reason}"
+                )
+            case Corrupt() as corrupt:
+                self.needs(corrupt.reason)
+            case None:
+                pass
+        return False
+
+    def _durable_end(self) -> Position | None:
+        """How far a writer that lives has synced the journal; None: all there is counts.
+
+        After a power cut a change must not be on the disk whose record is not.
+        """
+        noted = state.read(self._common.journal_directory) if self._only_durable else None
+        living = noted is not None and not noted.clean and noted.boot_id == self._common.boot_id
+        return noted.last if noted is not None and living else None
+
+    def _when_idle(self, applier: Applier) -> None:
+        if applier.unsettled:
+            applier.settle()
+        if self._reached != self._common.index.position and self._is_due():
+            self.commit(applier)
+        for code in _TROUBLES:
+            self._common.problems.clear(code)
+
+    def _free_what_was_replaced(self) -> None:
+        """Until a commit it stays on the volume, which may be full of it."""
+        if self.applier is None or self._reached == self._common.index.position:
+            return
+        try:
+            self.commit(self.applier)
+        except CannotWrite as error:
+            logger.debug("nothing could be freed: %s", error)
+        except IndexFull:
+            self._begin_again()
+            raise
+
+    def _is_due(self) -> bool:
+        return self._common.clock_ms() - self._committed_ms >= _COMMIT_MS
+
+    def commit(self, applier: Applier) -> None:
+        """What was applied becomes durable. Raises CannotWrite, IndexFull."""
+        applier.commit(self._reached)
+        self._committed_ms = self._common.clock_ms()
+
+    def _begin_again(self) -> None:
+        """The index forgot what was not committed; the trees did not: as after a kill."""
+        self._close_files()
+        self._reached = self._common.index.position
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def apply_the_rest(self, *, accept_loss: bool) -> Position:
+        """Applies everything that the journal holds; ApplyError when it cannot, see `finish`."""
+        missing = self._missing_at_the_end()
+        if missing and not self._common.notes.journal_is_own:
+            if not accept_loss:
+                raise ApplyError(
+                    f"{self._common.config.node} does not have all that its journal tells of, "
+                    f"which may have been acknowledged: {missing}"
+                )
+            logger.warning("what the journal tells of is given up: %s", missing)
+        if self._common.notes.journal_is_own:
+            return self._common.journal_end()
+        return self._common.index.position
+
+    def _missing_at_the_end(self) -> str:
+        """Applies all; why the trees are not what the journal says, or empty."""
+        wrong: list[Record] = []
+        try:
+            self._sync_journal()
+            while not self.reason and self.step():
+                pass
+            if self.applier is not None and not self.reason:
+                wrong = self.applier.settle()
+                self.commit(self.applier)
+            if self.reason or wrong:
+                return self.reason or _named(wrong)
+            end = self._common.journal_end()
+        except (ApplyError, JournalError, IndexFull, OSError) as error:
+            return str(error)
+        if end.seq > self._reached.seq and not self._common.notes.journal_is_own:
+            return f"it ends at {end} and does not go on where the trees are, at {self._reached}"
+        return ""
+
+    def _sync_journal(self) -> None:
+        """What was received and not synced when the stream process was killed counts, too."""
+        for name in segment.listing(self._common.journal_directory)[-1:]:
+            number = os.open(name.segment(self._common.journal_directory), os.O_RDONLY)
+            try:
+                os.fdatasync(number)
+            finally:
+                os.close(number)
+        self._only_durable = False
+
+    def _close_files(self) -> None:
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
+        self._todo.clear()
+        self.applier = None
+        close_roots(self._roots)
+        self._roots = {}
+
+    def close(self) -> None:
+        """What was applied is durable, unless the volume refuses, which is said."""
+        clean = True
+        try:
+            if self.applier is not None:
+                self.commit(self.applier)
+        except (CannotWrite, RootMissing, IndexFull, OSError) as error:
+            logger.warning("the last changes applied are not known to be durable: %s", error)
+            clean = False
+        self._close_files()
+        self._watermark.close()
+        if clean and self._common.notes.role == f"standby@{self._common.boot_id}":
+            self._common.notes.set_role("")
+
+    # --- instead of the journal ------------------------------------------------------------------
+
+    def take_over(self, applier: Applier, records: list[Record], position: Position) -> None:
+        """What was fetched anew replaces what was not as expected."""
+        for record in records:
+            applier.apply(replace(record, position=position), fetched=True)
+        applier.healed += len({record.path for record in records})
+
+    def ready_to_compare(self) -> Applier:
+        """Opens the trees as they are. Raises RootMissing."""
+        self._close_files()
+        self._common.notes.set_journal_is_own(own=False)
+        self._roots = self._common.open_roots()
+        self.applier = Applier(self._roots, self._common.index, self._watermark)
+        return self.applier
+
+    def compared(self, position: Position) -> None:
+        """The trees are what the active had at `position`: the journal counts from there."""
+        self._reached = position
+        self._watermark.set(position)
+        self._common.notes.set_needs_reconcile("")
+        self._common.index.rebuilt = ""
+        self.reason = ""
+        self._joined()
+
+
+def _named(wrong: list[Record]) -> str:
+    names = ", ".join(
+        f"{os.fsdecode(record.path)!r} in tree {record.tree}" for record in wrong[:_NAMED]
+    )
+    more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    return (
+        f"{len(wrong)} objects are not what the journal says and nobody is there to fetch them "
+        f"from: {names}{more}. Bring the other replica back"
+    )
