@@ -19,6 +19,7 @@ class Phase(Enum):
     STARTING = "starting"
     ADDRESSING = "addressing"
     ACTIVE = "active"
+    PREPARING = "preparing"
     STOPPING = "stopping"
     FLUSHING = "flushing"
     UNADDRESSING = "unaddressing"
@@ -39,6 +40,7 @@ SENTENCES: dict[Phase, str] = {
     Phase.STARTING: "starts the services",
     Phase.ADDRESSING: "takes the virtual addresses",
     Phase.ACTIVE: "is active",
+    Phase.PREPARING: "makes sure, before it hands over, that the other replica is at hand",
     Phase.STOPPING: "stops the services to hand over",
     Phase.FLUSHING: "sends the last changes to the other replica",
     Phase.UNADDRESSING: "gives the virtual addresses away",
@@ -57,6 +59,7 @@ HOLDING = frozenset(
         Phase.STARTING,
         Phase.ADDRESSING,
         Phase.ACTIVE,
+        Phase.PREPARING,
         Phase.STOPPING,
         Phase.FLUSHING,
         Phase.UNADDRESSING,
@@ -68,12 +71,21 @@ HOLDING = frozenset(
 RENEWING = (HOLDING | {Phase.RESUMING}) - {Phase.RELEASING}
 
 # The virtual addresses may be on this node in these, and are refreshed at each renewal.
-ADDRESSED = frozenset({Phase.ADDRESSING, Phase.ACTIVE, Phase.STOPPING, Phase.FLUSHING})
+ADDRESSED = frozenset(
+    {Phase.ADDRESSING, Phase.ACTIVE, Phase.PREPARING, Phase.STOPPING, Phase.FLUSHING}
+)
 
 # After a restart of the daemon the addresses may still be here: a renewal keeps them.
 RETURNING = frozenset({Phase.RESUMING, Phase.CAPTURING, Phase.STARTING})
 
 # The journal is written by this node in these: barriers have a meaning, standbys may join.
 CAPTURED = frozenset(
-    {Phase.STARTING, Phase.ADDRESSING, Phase.ACTIVE, Phase.STOPPING, Phase.FLUSHING}
+    {
+        Phase.STARTING,
+        Phase.ADDRESSING,
+        Phase.ACTIVE,
+        Phase.PREPARING,
+        Phase.STOPPING,
+        Phase.FLUSHING,
+    }
 )

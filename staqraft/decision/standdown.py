@@ -1,7 +1,8 @@
 """From active to standby: handing over as planned, or letting go at once (PURE).
 
-Planned: services, flush, addresses, release; nothing is lost and no lease has to run out. Forced
-(the lease is about to end, another epoch exists, a takeover failed): addresses first, then
+Planned: a flush while the services still run, then services, flush, addresses, release. Nothing is
+lost, no lease has to run out, and if the other replica is not at hand clients notice nothing.
+Forced (the lease is about to end, another epoch exists, a takeover failed): addresses first, then
 services, then the role. What fails is tried again; until it succeeds, nobody is told that this
 node let go.
 """
@@ -121,6 +122,8 @@ def settle_active(turn: Turn) -> None:
             if wish.target == state.settings.node
             else can_follow(state, wish.target, turn.now_ms)
         )
+        if wish.log_index == state.failed_wish[0]:
+            problem = state.failed_wish[1]
         if problem is None:
             hand_over(turn, wish.target, f"switchover asked by {wish.requested_by}: {wish.reason}")
         else:
@@ -130,10 +133,32 @@ def settle_active(turn: Turn) -> None:
 
 
 def hand_over(turn: Turn, target: NodeId, reason: str) -> None:
-    """Begin the planned way."""
-    turn.enter(Phase.STOPPING, reason)
+    """Begin the planned way. What the flush finds missing costs the clients nothing yet."""
+    turn.enter(Phase.PREPARING, reason)
     turn.set(handing_to=target)
+    turn.emit(Flush(token=turn.await_token(), target=target))
+
+
+def settle_preparing(turn: Turn) -> None:
+    """Whoever asked has given up meanwhile: stay active."""
+    state = turn.state
+    wish = state.record.switchover
+    if (wish is None or wish.target != state.handing_to) and not state.shutting_down:
+        turn.set(handing_to=None)
+        turn.enter(Phase.ACTIVE, "the switchover was cancelled in time")
+
+
+def prepared(turn: Turn) -> None:
+    """The target has everything up to a moment ago, and answers: the rest will be short."""
+    turn.enter(Phase.STOPPING)
     turn.emit(StopServices(token=turn.await_token()))
+
+
+def not_prepared(turn: Turn, detail: str) -> None:
+    """The target does not answer. The services were not touched."""
+    _give_up(turn, detail)
+    turn.enter(Phase.ACTIVE, detail)
+    _cancel_failed(turn, detail)
 
 
 def cancel(turn: Turn, reason: str) -> None:
@@ -165,14 +190,24 @@ def unaddressed(turn: Turn) -> None:
 
 def hand_over_failed(turn: Turn, detail: str) -> None:
     """Stopping or flushing failed: stay active, say so, and serve again."""
+    _give_up(turn, detail)
+    takeover.start_services(turn)
+    _cancel_failed(turn, detail)
+
+
+def _give_up(turn: Turn, detail: str) -> None:
     state = turn.state
-    wish = state.record.switchover
     me = state.settings.node
     text = f"handing over to {state.handing_to} failed: {detail}; {me} stays active"
     turn.note("switchover-failed", text)
     turn.set(handing_to=None, shutting_down=False)
-    takeover.start_services(turn)
+
+
+def _cancel_failed(turn: Turn, detail: str) -> None:
+    """It is not tried again while its cancellation is on the way: services would come and go."""
+    wish = turn.state.record.switchover
     if wish is not None:
+        turn.set(failed_wish=(wish.log_index, detail))
         cancel(turn, detail)
 
 

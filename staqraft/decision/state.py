@@ -131,6 +131,7 @@ class GroupState:
     peers: dict[NodeId, PeerSync] = field(default_factory=dict)
     fence_waiters: tuple[FenceWaiter, ...] = ()
     handing_to: NodeId | None = None
+    failed_wish: tuple[int, str] = (0, "")  # the switchover tried in vain: its log index, and why
     release_after: bool = False  # having let go, tell Raft, so that nobody waits for the lease
     shutting_down: bool = False
     reason: str = ""  # why the group is in this phase, a sentence for people

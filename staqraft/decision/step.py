@@ -40,6 +40,7 @@ _DONE: dict[Phase, Callable[[Turn, Position], None]] = {
     Phase.CAPTURING: lambda turn, _: takeover.start_services(turn),
     Phase.STARTING: lambda turn, _: takeover.services_started(turn, problem=""),
     Phase.ADDRESSING: lambda turn, _: takeover.addressed(turn),
+    Phase.PREPARING: lambda turn, _: standdown.prepared(turn),
     Phase.STOPPING: lambda turn, _: standdown.services_stopped(turn),
     Phase.FLUSHING: standdown.flushed,
     Phase.UNADDRESSING: lambda turn, _: standdown.unaddressed(turn),
@@ -50,6 +51,7 @@ _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
     Phase.FINISHING: takeover.step_failed,
     Phase.CAPTURING: takeover.step_failed,
     Phase.STARTING: takeover.services_started,
+    Phase.PREPARING: standdown.not_prepared,
     Phase.STOPPING: standdown.hand_over_failed,
     Phase.FLUSHING: standdown.hand_over_failed,
 }
@@ -61,6 +63,7 @@ _SETTLE: dict[Phase, Callable[[Turn], None]] = {
     Phase.OPENING: takeover.settle_opening,
     Phase.ADDRESSING: takeover.settle_addressing,
     Phase.ACTIVE: standdown.settle_active,
+    Phase.PREPARING: standdown.settle_preparing,
     Phase.RELEASING: standdown.settle_releasing,
     Phase.DROPPING: standdown.settle_letting_go,
     Phase.HALTING: standdown.settle_letting_go,

@@ -20,6 +20,7 @@ PARTS = {
     "starting": "services",
     "addressing": "address",
     "active": "first answer",
+    "preparing": "prepare",
     "stopping": "stop services",
     "flushing": "flush",
     "unaddressing": "give address",
