@@ -16,6 +16,7 @@ import logging
 import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -168,10 +169,17 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+class Source(Protocol):
+    """Who knows the figures."""
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+
+
 class MetricsServer:
     """Answers `GET /metrics` on some addresses of this host, over plain HTTP."""
 
-    def __init__(self, metrics: Metrics, addresses: Collection[str], port: int) -> None:
+    def __init__(self, metrics: Source, addresses: Collection[str], port: int) -> None:
         self._metrics = metrics
         self._addresses = tuple(dict.fromkeys(addresses))
         self._port = port

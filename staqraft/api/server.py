@@ -89,7 +89,7 @@ class ApiServers:
     async def start(self) -> None:
         """Opens everything. CannotListen for the unix socket; a ring that fails is tried again."""
         self._unix = self._server()
-        _open_unix(self._unix, self._config.admin_socket)
+        open_unix(self._unix, self._config.admin_socket)
         await self._unix.start()
         await self._open_rings()
         if self._problems:
@@ -179,14 +179,14 @@ def _why(address: str, port: int) -> str:
     return "gRPC does not say why"
 
 
-def _open_unix(server: grpc.aio.Server, path: Path) -> None:
+def open_unix(server: grpc.aio.Server, path: Path) -> None:
     """Binds the socket so that it is root's alone from its first moment."""
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         raise CannotListen(
             f"the path of the admin socket is too long: {path} has more than"
             f" {LONGEST_SOCKET_PATH} bytes; set a shorter 'admin_socket'"
         )
-    _private_directory(path.parent)
+    private_directory(path.parent)
     _refuse_live(path)
     before = os.umask(0o177)  # nothing else runs between these lines: bind does not wait
     try:
@@ -198,7 +198,8 @@ def _open_unix(server: grpc.aio.Server, path: Path) -> None:
     path.chmod(0o600)
 
 
-def _private_directory(directory: Path) -> None:
+def private_directory(directory: Path) -> None:
+    """Makes `directory` if it is not there. CannotListen when it is not root's alone."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()

@@ -11,11 +11,14 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
+import grpc.aio
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from staqraft import certs
 from staqraft.api.admin import BARRIER_DEFAULT_MS, SWITCH_OVER_DEFAULT_MS
+from staqraft.api.many import CLUSTER_KEY
 from staqraft.cli import rendering
 from staqraft.cli.concerns import concerns
 from staqraft.cli.connection import configuration, connected, worker
@@ -49,10 +52,37 @@ async def status(options: Namespace) -> int:
     async with connected(options) as channel:
         stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         response: admin_pb2.GetStatusResponse = await stub.GetStatus(
-            admin_pb2.GetStatusRequest(), timeout=STATUS_S
+            admin_pb2.GetStatusRequest(), timeout=STATUS_S, metadata=about(options)
         )
     show(to_json(response) if options.json else rendering.render_status(response))
     return ATTENTION if concerns(response) else OK
+
+
+async def clusters(options: Namespace) -> int:
+    """The clusters of a witness for many."""
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.WitnessServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        try:
+            response: admin_pb2.ListClustersResponse = await stub.ListClusters(
+                admin_pb2.ListClustersRequest(), timeout=STATUS_S
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            raise ConfigError(
+                ["this is no witness for many clusters: 'staqctl status' is about its only one"]
+            ) from error
+    show(to_json(response) if options.json else rendering.render_clusters(response))
+    good = not response.problems and all(
+        cluster.served and cluster.raft.has_quorum and not cluster.problems
+        for cluster in response.clusters
+    )
+    return OK if good else ATTENTION
+
+
+def about(options: Namespace) -> tuple[tuple[str, str], ...]:
+    """For a witness of many clusters: the one that the call is about."""
+    return ((CLUSTER_KEY, options.of_cluster),) if options.of_cluster else ()
 
 
 async def barrier(options: Namespace) -> int:
@@ -65,6 +95,7 @@ async def barrier(options: Namespace) -> int:
                 group=options.group, timeout_ms=timeout_ms, min_replicas=options.min_replicas
             ),
             timeout=timeout_ms / 1000 + SLACK_S,
+            metadata=about(options),
         )
     show(to_json(response) if options.json else rendering.render_barrier(response))
     return OK
@@ -84,7 +115,8 @@ async def switchover(options: Namespace) -> int:
             requested_by=_me(),
         )
         step: admin_pb2.SwitchOverResponse
-        async for step in stub.SwitchOver(request, timeout=timeout_ms / 1000 + SLACK_S):
+        timeout_s = timeout_ms / 1000 + SLACK_S
+        async for step in stub.SwitchOver(request, timeout=timeout_s, metadata=about(options)):
             show(to_json(step) if options.json else rendering.render_step(step))
             succeeded = step.done and step.succeeded
     return OK if succeeded else ActionError.exit_code
@@ -106,7 +138,9 @@ async def _fence(options: Namespace, action: admin_pb2.FenceAction) -> int:
         stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         request = admin_pb2.FenceNodeRequest(node=options.target, action=action, requested_by=_me())
         # However long the devices take: each agent has a time limit, and Ctrl-C gives up.
-        response: admin_pb2.FenceNodeResponse = await stub.FenceNode(request)
+        response: admin_pb2.FenceNodeResponse = await stub.FenceNode(
+            request, metadata=about(options)
+        )
     show(to_json(response) if options.json else response.text)
     return OK
 
@@ -121,7 +155,8 @@ async def events(options: Namespace) -> int:
         stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         request = admin_pb2.ListEventsRequest(after=options.after, follow=options.follow)
         event: admin_pb2.ListEventsResponse
-        async for event in stub.ListEvents(request, timeout=None if options.follow else STATUS_S):
+        timeout_s = None if options.follow else STATUS_S
+        async for event in stub.ListEvents(request, timeout=timeout_s, metadata=about(options)):
             show(to_json(event) if options.json else rendering.render_event(event))
     return OK
 

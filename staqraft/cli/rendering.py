@@ -39,6 +39,24 @@ def local_time(wall_ms: int, zone: tzinfo | None = None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
+def render_clusters(response: admin_pb2.ListClustersResponse) -> str:
+    """The clusters of a witness for many, one a line, with what is wrong below each."""
+    width = max((len(cluster.cluster) for cluster in response.clusters), default=0)
+    lines = []
+    for cluster in response.clusters:
+        if not cluster.served:
+            state = "LEFT OUT"
+        elif not cluster.raft.has_quorum:
+            state = "no majority"
+        else:
+            state = f"served, {' and '.join(cluster.reachable)} connected"
+        name = safe(cluster.cluster) or "?"
+        lines.append(f"{name:{width}}  {safe(state)}  ({safe(cluster.source)})")
+        lines += [f"    {safe(problem)}" for problem in cluster.problems]
+    lines += [safe(problem) for problem in response.problems]
+    return "\n".join(lines)
+
+
 def size_text(size: int) -> str:
     """Bytes in binary units, three digits."""
     value = float(size)

@@ -74,7 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     # The common options may stand before or after the command: only here do they have defaults
     # (argparse keeps them in the actions, so these are not shared with the commands').
     parser.set_defaults(
-        config=None, node=None, socket=None, address=None, ca=None, cert=None, key=None, json=False
+        config=None,
+        node=None,
+        socket=None,
+        address=None,
+        ca=None,
+        cert=None,
+        key=None,
+        json=False,
+        of_cluster="",
     )
     common = _common()
     parser.add_argument("--version", action="version", version=f"staqctl {__version__}")
@@ -86,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     command("status", commands.status, "Show the cluster as the daemon sees it.")
+    command("clusters", commands.clusters, "Show the clusters of a witness for many.")
     barrier = command(
         "barrier",
         commands.barrier,
@@ -143,6 +152,12 @@ def _common() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help=f"its configuration (default: {DEFAULT_CONFIG}); names the socket and certificates",
+    )
+    where.add_argument(
+        "--cluster",
+        dest="of_cluster",
+        metavar="NAME",
+        help="of a witness for many clusters: which one ('staqctl clusters' lists them)",
     )
     where.add_argument("--node", metavar="NAME", help="this node, if the configuration leaves it")
     where.add_argument("--socket", type=Path, metavar="PATH", help="its admin socket on this host")

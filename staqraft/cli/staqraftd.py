@@ -9,6 +9,7 @@ from pathlib import Path
 
 from staqraft import __version__
 from staqraft.cli.connection import DEFAULT_CONFIG
+from staqraft.config.clusters import check_clusters
 from staqraft.config.loader import check, load
 from staqraft.config.schema import Config
 from staqraft.errors import StaqraftError
@@ -16,18 +17,22 @@ from staqraft.logs import setup
 from staqraft.model import NodeId
 
 Daemon = Callable[[Config], int]
+Witness = Callable[[Path], int]
 
 
-def main(arguments: Sequence[str] | None = None, *, daemon: Daemon | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    daemon: Daemon | None = None,
+    witness: Witness | None = None,
+) -> int:
     """Checks the configuration, or runs the node until told to stop; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.clusters is not None:
+        return _many(options.clusters, witness or _real_witness, only_check=options.check)
     node = None if options.node is None else NodeId(options.node)
     if options.check:
-        exit_code, lines = check(options.config, node)
-        print("\n".join(lines), file=sys.stderr if exit_code else sys.stdout)
-        if exit_code == 0:
-            print("OK")
-        return exit_code
+        return _checked(*check(options.config, node))
     setup()
     try:
         config = load(options.config, node)
@@ -36,6 +41,26 @@ def main(arguments: Sequence[str] | None = None, *, daemon: Daemon | None = None
     except StaqraftError as error:
         print(f"staqraftd: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _many(directory: Path, witness: Witness, *, only_check: bool) -> int:
+    if only_check:
+        return _checked(*check_clusters(directory))
+    setup()
+    return witness(directory)
+
+
+def _checked(exit_code: int, lines: Sequence[str]) -> int:
+    print("\n".join(lines), file=sys.stderr if exit_code else sys.stdout)
+    if exit_code == 0:
+        print("OK")
+    return exit_code
+
+
+def _real_witness(directory: Path) -> int:
+    from staqraft.daemon.witness import main as run_witness  # noqa: PLC0415 - as below
+
+    return run_witness(directory)
 
 
 def _real_daemon(config: Config) -> int:
@@ -52,7 +77,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 stopped as asked, or the configuration is good; 2 the configuration"
         " is not usable; others as in 'staqctl --help'",
     )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--clusters",
+        type=Path,
+        metavar="DIR",
+        help="be the witness of many clusters: DIR/NAME/staqraft.yaml or DIR/NAME.yaml for each."
+        " One that cannot be used is left out; SIGHUP reads all again",
+    )
+    which.add_argument(
         "--config",
         type=Path,
         default=DEFAULT_CONFIG,

@@ -43,7 +43,7 @@ from staqraft.consensus.ready import (
 )
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import RaftEndpoint, RaftTransport, Sink
+from staqraft.consensus.transport import PLAIN, Manners, RaftEndpoint, RaftTransport, Sink
 from staqraft.errors import ConsensusError, OutcomeUnknown, StoreFull
 from staqraft.model import (
     ClusterRecord,
@@ -100,11 +100,15 @@ class Group(Sink):
         endpoint: RaftEndpoint,
         *,
         directory: Path | None = None,
+        manners: Manners = PLAIN,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """`directory` holds log and snapshot (default: `raft` in the state directory)."""
+        """`directory` holds log and snapshot (default: `raft` in the state directory).
+
+        `manners` are a host's that many clusters share, or of one cluster alone.
+        """
         self._config = config
         self._ticker = ticker
         self._endpoint = endpoint
@@ -123,6 +127,7 @@ class Group(Sink):
             generation=self._generation,
             random_bytes=random_bytes,
             sink=self,
+            manners=manners,
         )
         self._member: RaftMember | None = None
         self._problem = ""

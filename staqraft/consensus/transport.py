@@ -46,6 +46,8 @@ _OPEN_TIMEOUT_S: Final = 1.0
 _RING_LEAD_S: Final = 0.03  # by so much the preferred address is tried before the next
 _REDIAL_S: Final = 0.1
 _AFTER_ERROR_S: Final = 1.0
+_BURST_S: Final = 2.0  # of so much time a peer may send the messages at once
+_LASTING_S: Final = 5.0  # a session that ends sooner is dialled again later than the one before
 _QUEUE_ENVELOPES: Final = 4096
 _QUEUE_BYTES: Final = 96 << 20
 _BATCH_BYTES: Final = 1 << 20
@@ -76,6 +78,41 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How a node meets its peers. `messages_per_s`: more of one peer wait; None: no limit."""
+
+    options: tuple[tuple[str, int], ...] = _CHANNEL_OPTIONS
+    longest_redial_s: float = _REDIAL_S
+    messages_per_s: float | None = None
+
+
+PLAIN: Final = Manners()
+
+# Among many clusters none may take more than its share: who sends too much waits, who breaks its
+# sessions again and again is dialled ever more seldom, and who is away is not asked for all the
+# time. The bounds on bytes are far above what a witness of one pair needs.
+_SHARED_MESSAGE_BYTES: Final = 4 << 20
+_SHARED: Final = (
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.http2.ping_timeout_ms", 2000),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_receive_message_length", _SHARED_MESSAGE_BYTES),
+)
+SHARED_SERVER_OPTIONS: Final = (*SERVER_OPTIONS, *_SHARED)
+SHARED: Final = Manners(
+    options=(
+        *_CHANNEL_OPTIONS,
+        *_SHARED,
+        ("grpc.min_reconnect_backoff_ms", 2000),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+    ),
+    longest_redial_s=2.0,
+    messages_per_s=200.0,
+)
+
 Write = Callable[[list[pb.Envelope]], Awaitable[None]]
 Read = Callable[[], Awaitable[Any]]  # a message with envelopes, or EOF
 
@@ -102,8 +139,9 @@ class Sink:
 class _Session:
     """A stream that both sides opened, from whichever side."""
 
-    def __init__(self, peer: NodeId) -> None:
+    def __init__(self, peer: NodeId, messages_per_s: float | None) -> None:
         self.peer = peer
+        self._messages_per_s = messages_per_s
         self.reason = ""
         self._closed = asyncio.Event()
         self._queue: deque[pb.Envelope] = deque()
@@ -149,8 +187,15 @@ class _Session:
         return self.reason
 
     async def _read(self, read: Read, sink: Sink) -> None:
+        """A peer that sends more than it may is read later: it finds its connection full."""
+        clock = asyncio.get_running_loop().time
+        every_s = 1 / self._messages_per_s if self._messages_per_s else 0.0
+        due = clock()
         while (message := await read()) is not EOF:
             self._heard = True
+            due = max(due + every_s * len(message.envelopes), clock() - _BURST_S)
+            if (ahead_s := due - clock()) > 0:
+                await asyncio.sleep(ahead_s)
             if self._closed.is_set():
                 return
             envelopes = [e for e in message.envelopes if not e.HasField("session_heartbeat")]
@@ -208,6 +253,7 @@ class RaftTransport:
         generation: Callable[[], Generation],
         random_bytes: Callable[[int], bytes],
         sink: Sink,
+        manners: Manners = PLAIN,
     ) -> None:
         """`port`: where the peers listen. `files`: this node's certificate.
 
@@ -222,6 +268,7 @@ class RaftTransport:
         self._generation = generation
         self._random_bytes = random_bytes
         self._sink = sink
+        self._manners = manners
         self._sessions: dict[NodeId, _Session] = {}
         self._dialers: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -276,7 +323,7 @@ class RaftTransport:
         if older is not None:
             older.close("a new session replaced it")
             self._sink.disconnected(peer)
-        session = self._sessions[peer] = _Session(peer)
+        session = self._sessions[peer] = _Session(peer, self._manners.messages_per_s)
         members = (self.me, *self.peers)
         self._sink.connected(peer, named(told, members), named(heard, members))
         logger.info("connected with %s for Raft", peer)
@@ -304,10 +351,15 @@ class RaftTransport:
 
     async def _dial(self, peer: Node) -> None:
         """Keeps a session with `peer`, for ever, whatever goes wrong with one of them."""
+        longest_s = self._manners.longest_redial_s
+        pause_s = _REDIAL_S
+        loop = asyncio.get_running_loop()
         while True:
-            pause_s = _REDIAL_S
+            started = loop.time()
             try:
                 await self._dial_once(peer)
+                lasted = loop.time() - started > _LASTING_S
+                pause_s = _REDIAL_S if lasted else min(2 * pause_s, longest_s)
             except CertificateError as error:
                 pause_s = _AFTER_ERROR_S
                 log_once(self._findings, str(error), logger, logging.ERROR, str(error))
@@ -320,7 +372,7 @@ class RaftTransport:
         """One session, on new channels: a renewed certificate is used from the next one on."""
         channels = [
             tls.channel(
-                ring.address, self._port, peer.id, self.cluster, self._files, _CHANNEL_OPTIONS
+                ring.address, self._port, peer.id, self.cluster, self._files, self._manners.options
             )
             for ring in peer.rings
         ]

@@ -10,7 +10,7 @@ from staqraft.actions.fence_agent import FenceDevices
 from staqraft.api.node import BarrierReached, FenceWish, SwitchOverStep, SwitchOverWish
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
-from staqraft.daemon import status
+from staqraft.daemon import raft_status, status
 from staqraft.daemon.barriers import barrier
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.fencing import fence
@@ -67,7 +67,7 @@ class NodeAdmin:
         for group in sorted(self._config.groups):
             loop = self._loops.get(group)
             if loop is None:
-                groups.append(status.witness_group_status(group, self.group(group)))
+                groups.append(raft_status.witness_group_status(group, self.group(group)))
                 continue
             try:
                 held = await loop.hands.vips.held()
@@ -79,8 +79,10 @@ class NodeAdmin:
             cluster=self._config.cluster,
             node=self._config.node,
             version=__version__,
-            nodes=status.node_statuses(self._config, self._raft.state, view, self._fingerprint),
-            raft=status.raft_status(view),
+            nodes=raft_status.node_statuses(
+                self._config, self._raft.state, view, self._fingerprint
+            ),
+            raft=raft_status.raft_status(view),
             groups=groups,
             problems=[
                 data_worker_pb2.WorkerProblem(code="listen", text=text)

@@ -24,10 +24,11 @@ from staqraft.consensus.group import Group as RaftGroup
 from staqraft.consensus.ticker import RaftTicker
 from staqraft.consensus.transport import SERVER_OPTIONS, RaftEndpoint
 from staqraft.daemon.admin import NodeAdmin
+from staqraft.daemon.announcing import announce
 from staqraft.daemon.clock import boottime_ms
 from staqraft.daemon.executor import Hands
 from staqraft.daemon.feed import Feed
-from staqraft.daemon.history import announce, report_quarantine
+from staqraft.daemon.history import report_quarantine
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.workers import DataWorker
 from staqraft.errors import StaqraftError

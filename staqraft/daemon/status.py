@@ -5,56 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from staqraft.actions.services import ServiceHealth
-from staqraft.config.schema import Config, Vip
-from staqraft.consensus.group import RaftView
+from staqraft.config.schema import Vip
 from staqraft.daemon.loop import GroupLoop
+from staqraft.daemon.raft_status import from_record
 from staqraft.daemon.workers import WorkerStatus
 from staqraft.decision import fencing
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
-from staqraft.model import ClusterRecord, GroupId, GroupRecord
 from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import data_worker_pb2 as pb
-
-
-def node_statuses(
-    config: Config, cluster: ClusterRecord, raft: RaftView, fingerprint: str
-) -> list[admin_pb2.NodeStatus]:
-    """The members as this node sees them."""
-    found = []
-    for name, node in sorted(config.nodes.items()):
-        announced = cluster.members.get(name)
-        found.append(
-            admin_pb2.NodeStatus(
-                node=name,
-                role=node.role.value,
-                reachable=name == config.node or name in raft.reachable,
-                version=announced.version if announced else "",
-                config_differs=announced is not None
-                and announced.config_fingerprint != fingerprint,
-            )
-        )
-    return found
-
-
-def raft_status(raft: RaftView) -> admin_pb2.RaftStatus:
-    """Raft as this node sees it."""
-    return admin_pb2.RaftStatus(
-        leader=raft.leader or "",
-        term=raft.term,
-        commit_index=raft.commit_index,
-        applied_index=raft.applied_index,
-        has_quorum=raft.has_quorum,
-        late_ticks=raft.late_ticks,
-        problem=raft.problem,
-    )
 
 
 def group_status(loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool]) -> admin_pb2.GroupStatus:
     """A group on a replica."""
     state, worker = loop.state, loop.watch.latest
-    status = _from_record(loop.group, state.record)
+    status = from_record(loop.group, state.record)
     status.phase = state.phase.value
     deadline = state.lease.deadline_ms
     status.lease_left_ms = max(0, deadline - now_ms) if deadline is not None else 0
@@ -72,30 +38,6 @@ def group_status(loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool]) -> admi
         status.stream.CopyFrom(worker.stream)
     status.problems.extend(_problems(loop, worker))
     return status
-
-
-def witness_group_status(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
-    """A group as a witness knows it: from Raft alone."""
-    status = _from_record(group, record)
-    status.phase = "witness"
-    status.summary = (
-        f"{record.active} is active in epoch {record.epoch}"
-        if record.active and not record.released
-        else "nobody is active"
-    )
-    return status
-
-
-def _from_record(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
-    return admin_pb2.GroupStatus(
-        group=group,
-        epoch=record.epoch,
-        active=record.active if record.active and not record.released else "",
-        in_sync=sorted(record.in_sync),
-        switchover_target=record.switchover.target if record.switchover else "",
-        maintenance=record.maintenance,
-        last_fence=record.fence.rung.value if record.fence else "",
-    )
 
 
 def summary(state: GroupState, worker: WorkerStatus, now_ms: int) -> str:

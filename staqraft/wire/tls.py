@@ -16,13 +16,14 @@ that has no business here, a certificate without our URI) by `require_peer`, tho
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import grpc
@@ -50,6 +51,8 @@ CHANNEL_DEFAULTS: dict[str, str | int] = {
     # An http_proxy in the environment has no business between the nodes.
     "grpc.enable_http_proxy": 0,
 }
+
+_RELAYED: Final = "staqraft-relay/"
 
 _strangers = Once()
 
@@ -189,11 +192,24 @@ async def require_peer(
 
 
 def peer_address(peer: str) -> str:
-    """The address in gRPC's `ipv4:192.0.2.1:4711` or `ipv6:%5B::1%5D:4711`, without the port."""
+    """The address in gRPC's `ipv4:192.0.2.1:4711` or `ipv6:%5B::1%5D:4711`, without the port.
+
+    Of a connection that was passed on (`relay_name`), the address that it came from.
+    """
     kind, _, rest = unquote(peer).partition(":")
+    if kind == "unix-abstract" and rest.startswith(_RELAYED):
+        return rest.removeprefix(_RELAYED).partition("/")[0]
     if kind not in {"ipv4", "ipv6"}:
         return kind
     return urlsplit(f"//{rest}").hostname or rest
+
+
+def relay_name(address: str, number: int) -> str:
+    """The name of the unix socket through which a connection of `address` is passed on.
+
+    It is how the server behind knows the address: see `peer_address`. `number` makes it unique.
+    """
+    return f"\0{_RELAYED}{address}/{os.getpid()}/{number}"
 
 
 def _is_v6(address: str) -> bool:

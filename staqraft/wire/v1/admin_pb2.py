@@ -26,51 +26,59 @@ from staqraft.wire.v1 import data_worker_pb2 as staqraft_dot_wire_dot_v1_dot_dat
 from staqraft.wire.v1 import types_pb2 as staqraft_dot_wire_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"<\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\xe2\x03\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\"\xfe\x01\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\"I\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"l\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\xc0\x03\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x15\n\x13ListClustersRequest\"\x91\x01\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x11\n\treachable\x18\x04 \x03(\t\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12\x10\n\x08problems\x18\x06 \x03(\t\"[\n\x14ListClustersResponse\x12\x31\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1f.staqraft.wire.v1.ClusterStatus\x12\x10\n\x08problems\x18\x02 \x03(\t\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"<\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\xe2\x03\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\"\xfe\x01\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\"I\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"l\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\xc0\x03\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponse2o\n\x0eWitnessService\x12]\n\x0cListClusters\x12%.staqraft.wire.v1.ListClustersRequest\x1a&.staqraft.wire.v1.ListClustersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'staqraft.wire.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FENCEACTION']._serialized_start=2169
-  _globals['_FENCEACTION']._serialized_end=2285
-  _globals['_GETSTATUSREQUEST']._serialized_start=116
-  _globals['_GETSTATUSREQUEST']._serialized_end=134
-  _globals['_NODESTATUS']._serialized_start=136
-  _globals['_NODESTATUS']._serialized_end=236
-  _globals['_RAFTSTATUS']._serialized_start=239
-  _globals['_RAFTSTATUS']._serialized_end=383
-  _globals['_SERVICESTATUS']._serialized_start=385
-  _globals['_SERVICESTATUS']._serialized_end=445
-  _globals['_VIPSTATUS']._serialized_start=447
-  _globals['_VIPSTATUS']._serialized_end=508
-  _globals['_GROUPSTATUS']._serialized_start=511
-  _globals['_GROUPSTATUS']._serialized_end=993
-  _globals['_GETSTATUSRESPONSE']._serialized_start=996
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1250
-  _globals['_BARRIERREQUEST']._serialized_start=1252
-  _globals['_BARRIERREQUEST']._serialized_end=1325
-  _globals['_BARRIERRESPONSE']._serialized_start=1327
-  _globals['_BARRIERRESPONSE']._serialized_end=1446
-  _globals['_SWITCHOVERREQUEST']._serialized_start=1448
-  _globals['_SWITCHOVERREQUEST']._serialized_end=1556
-  _globals['_SWITCHOVERRESPONSE']._serialized_start=1558
-  _globals['_SWITCHOVERRESPONSE']._serialized_end=1660
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1662
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1712
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1715
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1885
-  _globals['_FENCENODEREQUEST']._serialized_start=1887
-  _globals['_FENCENODEREQUEST']._serialized_end=1988
-  _globals['_FENCENODERESPONSE']._serialized_start=1990
-  _globals['_FENCENODERESPONSE']._serialized_end=2023
-  _globals['_FENCEREQUEST']._serialized_start=2025
-  _globals['_FENCEREQUEST']._serialized_end=2118
-  _globals['_FENCERESPONSE']._serialized_start=2120
-  _globals['_FENCERESPONSE']._serialized_end=2167
-  _globals['_ADMINSERVICE']._serialized_start=2288
-  _globals['_ADMINSERVICE']._serialized_end=2736
-  _globals['_FENCESERVICE']._serialized_start=2738
-  _globals['_FENCESERVICE']._serialized_end=2826
+  _globals['_FENCEACTION']._serialized_start=2433
+  _globals['_FENCEACTION']._serialized_end=2549
+  _globals['_LISTCLUSTERSREQUEST']._serialized_start=116
+  _globals['_LISTCLUSTERSREQUEST']._serialized_end=137
+  _globals['_CLUSTERSTATUS']._serialized_start=140
+  _globals['_CLUSTERSTATUS']._serialized_end=285
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=287
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=378
+  _globals['_GETSTATUSREQUEST']._serialized_start=380
+  _globals['_GETSTATUSREQUEST']._serialized_end=398
+  _globals['_NODESTATUS']._serialized_start=400
+  _globals['_NODESTATUS']._serialized_end=500
+  _globals['_RAFTSTATUS']._serialized_start=503
+  _globals['_RAFTSTATUS']._serialized_end=647
+  _globals['_SERVICESTATUS']._serialized_start=649
+  _globals['_SERVICESTATUS']._serialized_end=709
+  _globals['_VIPSTATUS']._serialized_start=711
+  _globals['_VIPSTATUS']._serialized_end=772
+  _globals['_GROUPSTATUS']._serialized_start=775
+  _globals['_GROUPSTATUS']._serialized_end=1257
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1260
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1514
+  _globals['_BARRIERREQUEST']._serialized_start=1516
+  _globals['_BARRIERREQUEST']._serialized_end=1589
+  _globals['_BARRIERRESPONSE']._serialized_start=1591
+  _globals['_BARRIERRESPONSE']._serialized_end=1710
+  _globals['_SWITCHOVERREQUEST']._serialized_start=1712
+  _globals['_SWITCHOVERREQUEST']._serialized_end=1820
+  _globals['_SWITCHOVERRESPONSE']._serialized_start=1822
+  _globals['_SWITCHOVERRESPONSE']._serialized_end=1924
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1926
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1976
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1979
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=2149
+  _globals['_FENCENODEREQUEST']._serialized_start=2151
+  _globals['_FENCENODEREQUEST']._serialized_end=2252
+  _globals['_FENCENODERESPONSE']._serialized_start=2254
+  _globals['_FENCENODERESPONSE']._serialized_end=2287
+  _globals['_FENCEREQUEST']._serialized_start=2289
+  _globals['_FENCEREQUEST']._serialized_end=2382
+  _globals['_FENCERESPONSE']._serialized_start=2384
+  _globals['_FENCERESPONSE']._serialized_end=2431
+  _globals['_ADMINSERVICE']._serialized_start=2552
+  _globals['_ADMINSERVICE']._serialized_end=3000
+  _globals['_FENCESERVICE']._serialized_start=3002
+  _globals['_FENCESERVICE']._serialized_end=3090
+  _globals['_WITNESSSERVICE']._serialized_start=3092
+  _globals['_WITNESSSERVICE']._serialized_end=3203
 # @@protoc_insertion_point(module_scope)

@@ -351,3 +351,82 @@ class FenceService:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class WitnessServiceStub:
+    """For root on the host of a witness for many clusters, on its unix socket only. Which cluster an AdminService call on that
+    socket is about stands in the metadata "staqraft-cluster".
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListClusters = channel.unary_unary(
+                '/staqraft.wire.v1.WitnessService/ListClusters',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListClustersRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListClustersResponse.FromString,
+                _registered_method=True)
+
+
+class WitnessServiceServicer:
+    """For root on the host of a witness for many clusters, on its unix socket only. Which cluster an AdminService call on that
+    socket is about stands in the metadata "staqraft-cluster".
+    """
+
+    def ListClusters(self, request, context):
+        """The clusters that this process serves, and those that it leaves out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_WitnessServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListClusters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClusters,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListClustersRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ListClustersResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'staqraft.wire.v1.WitnessService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('staqraft.wire.v1.WitnessService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class WitnessService:
+    """For root on the host of a witness for many clusters, on its unix socket only. Which cluster an AdminService call on that
+    socket is about stands in the metadata "staqraft-cluster".
+    """
+
+    @staticmethod
+    def ListClusters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.WitnessService/ListClusters',
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.ListClustersRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.ListClustersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

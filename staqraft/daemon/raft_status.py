@@ -1,0 +1,66 @@
+"""What `staqctl status` is told of Raft: all that a witness knows."""
+
+from __future__ import annotations
+
+from staqraft.config.schema import Config
+from staqraft.consensus.group import RaftView
+from staqraft.model import ClusterRecord, GroupId, GroupRecord
+from staqraft.wire.v1 import admin_pb2
+
+
+def node_statuses(
+    config: Config, cluster: ClusterRecord, raft: RaftView, fingerprint: str
+) -> list[admin_pb2.NodeStatus]:
+    """The members as this node sees them."""
+    found = []
+    for name, node in sorted(config.nodes.items()):
+        announced = cluster.members.get(name)
+        found.append(
+            admin_pb2.NodeStatus(
+                node=name,
+                role=node.role.value,
+                reachable=name == config.node or name in raft.reachable,
+                version=announced.version if announced else "",
+                config_differs=announced is not None
+                and announced.config_fingerprint != fingerprint,
+            )
+        )
+    return found
+
+
+def raft_status(raft: RaftView) -> admin_pb2.RaftStatus:
+    """Raft as this node sees it."""
+    return admin_pb2.RaftStatus(
+        leader=raft.leader or "",
+        term=raft.term,
+        commit_index=raft.commit_index,
+        applied_index=raft.applied_index,
+        has_quorum=raft.has_quorum,
+        late_ticks=raft.late_ticks,
+        problem=raft.problem,
+    )
+
+
+def witness_group_status(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
+    """A group as a witness knows it: from Raft alone."""
+    status = from_record(group, record)
+    status.phase = "witness"
+    status.summary = (
+        f"{record.active} is active in epoch {record.epoch}"
+        if record.active and not record.released
+        else "nobody is active"
+    )
+    return status
+
+
+def from_record(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
+    """What Raft keeps of a group."""
+    return admin_pb2.GroupStatus(
+        group=group,
+        epoch=record.epoch,
+        active=record.active if record.active and not record.released else "",
+        in_sync=sorted(record.in_sync),
+        switchover_target=record.switchover.target if record.switchover else "",
+        maintenance=record.maintenance,
+        last_fence=record.fence.rung.value if record.fence else "",
+    )

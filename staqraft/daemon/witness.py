@@ -1,0 +1,261 @@
+"""The control process of a witness for many clusters.
+
+    directory -> Clusters -> Membership, one a cluster   (config.clusters, membership)
+    one port  -> Front    -> ClusterServer               (api.front, api.cluster_server)
+    one Raft thread, one admin socket, one metrics port
+
+The clusters know nothing of each other. What is wrong with one of them is said in the log, by
+'staqctl clusters' and in the metrics, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from staqraft import __version__
+from staqraft.api.admin import AdminServicer, BadRequest
+from staqraft.api.cluster_server import ClusterServer
+from staqraft.api.front import Front
+from staqraft.api.many import ClusterList, ManyAdmin, ManySocket
+from staqraft.api.server import private_directory
+from staqraft.config.clusters import Clusters, nothing_in, read_clusters
+from staqraft.config.schema import Config
+from staqraft.consensus.ticker import RaftTicker
+from staqraft.daemon.membership import Membership
+from staqraft.daemon.witness_metrics import ClusterSample, WitnessMetrics
+from staqraft.errors import ConfigError, StaqraftError
+from staqraft.logs import Once, log_once
+from staqraft.metrics import MetricsServer
+from staqraft.names import tls_name
+from staqraft.sdnotify import Notifier
+from staqraft.wire import tls
+from staqraft.wire.v1 import admin_pb2
+
+logger = logging.getLogger(__name__)
+
+RETRY_S: Final = 30.0
+ALIVE_S: Final = 1.0
+
+
+class _Seat:
+    """A membership with what runs for it."""
+
+    def __init__(self, membership: Membership) -> None:
+        self.membership = membership
+        self.server: ClusterServer | None = None
+        name = f"cluster {membership.config.cluster}"
+        self.task = asyncio.create_task(membership.run(), name=name)
+
+    async def socket(self) -> Path:
+        if self.server is None:
+            self.server = self.membership.server()
+        return await self.server.socket()
+
+    async def leave(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        if self.server is not None:
+            await self.server.stop()
+
+
+class SharedWitness:
+    """Everything of one process, wired."""
+
+    def __init__(self, directory: Path, clusters: Clusters) -> None:
+        """`clusters`: what `directory` holds now, at least one of them usable."""
+        assert clusters.shared is not None, "there is a usable cluster"
+        self._directory = directory
+        self._shared = clusters.shared
+        self._sockets = self._shared.run_dir / "clusters"
+        self._ticker = RaftTicker()
+        self._seats: dict[str, _Seat] = {}
+        self._names: dict[str, str] = {}  # host name -> cluster
+        self._left_out: Mapping[Path, tuple[str, ...]] = {}
+        self._said = Once(capacity=4096)
+        self._first = clusters
+        self._front = Front(self._shared.control_port, self._route)
+        self._notifier = Notifier()
+        self.rescan = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set."""
+        private_directory(self._sockets.parent)
+        private_directory(self._sockets)
+        tls.plain_ports.add(self._shared.metrics_port)
+        admin = ManySocket(self._shared, ManyAdmin(self._pick), ClusterList(self.list))
+        metrics = WitnessMetrics(__version__, self._samples)
+        await admin.start()
+        try:
+            await self._take_up(self._first)
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(work)
+                    for work in (
+                        self._front.run(),
+                        MetricsServer(metrics, self._addresses, self._shared.metrics_port).run(),
+                        self._rescan_when_asked(),
+                        self._report_alive(),
+                    )
+                ]
+                who = f"the witness of {len(self._seats)} clusters"
+                logger.info("staqraftd %s runs: %s", __version__, who)
+                self._notifier.ready(who)
+                await stop.wait()
+                self._notifier.stopping()
+                for task in running:
+                    task.cancel()
+        finally:
+            await asyncio.gather(*(seat.leave() for seat in self._seats.values()))
+            await admin.stop()
+
+    # --- what the directory says ----------------------------------------------------------------
+
+    async def _rescan_when_asked(self) -> None:
+        """On SIGHUP; and what was left out is tried again by and by, its cause may have passed."""
+        while True:
+            try:
+                async with asyncio.timeout(RETRY_S if self._left_out else None):
+                    await self.rescan.wait()
+            except TimeoutError:
+                pass
+            asked = self.rescan.is_set()
+            self.rescan.clear()
+            try:
+                clusters = await asyncio.to_thread(
+                    read_clusters, self._directory, shared=self._shared
+                )
+            except ConfigError as error:
+                logger.error("the clusters stay as they are: %s", error)  # noqa: TRY400
+                continue
+            await self._take_up(clusters, asked=asked)
+
+    async def _take_up(self, clusters: Clusters, *, asked: bool = True) -> None:
+        """Makes the process serve `clusters`; those that did not change are not touched."""
+        self._left_out = clusters.left_out
+        running = {seat.membership.config.source: seat for seat in self._seats.values()}
+        for source, problems in clusters.left_out.items():
+            self._say_left_out(source, problems, running.get(source))
+        kept = {n for n, s in self._seats.items() if s.membership.config.source in self._left_out}
+        gone = set(self._seats) - set(clusters.usable) - kept
+        changed = {
+            name
+            for name, config in clusters.usable.items()
+            if name in self._seats and self._seats[name].membership.config != config
+        }
+        await asyncio.gather(*(self._seats.pop(name).leave() for name in gone | changed))
+        for name in gone:
+            logger.warning("cluster %s is served no more: its configuration is gone", name)
+        for name, config in clusters.usable.items():
+            if name not in self._seats:
+                self._seats[name] = _Seat(Membership(config, self._ticker, self._sockets))
+                logger.info("cluster %s is served", name, extra={"file": config.source})
+            self._seats[name].membership.problems = ()
+        if asked:
+            for warning in clusters.warnings:
+                log_once(self._said, warning, logger, logging.WARNING, warning)
+        self._names = {
+            tls_name(name, seat.membership.config.node): name for name, seat in self._seats.items()
+        }
+        configs = self._configs
+        tls.expect_members(address for config in configs for address in config.addresses)
+        self._front.listen_on(self._ring_addresses())
+
+    def _say_left_out(self, source: Path, problems: tuple[str, ...], running: _Seat | None) -> None:
+        what = f"{source} is not used"
+        if running is not None:
+            running.membership.problems = problems
+            what = f"cluster {running.membership.config.cluster} stays as it was: {what}"
+        text = f"{what}: {'; '.join(problems)}"
+        log_once(self._said, text, logger, logging.ERROR, text)
+
+    @property
+    def _configs(self) -> list[Config]:
+        return [seat.membership.config for seat in self._seats.values()]
+
+    def _ring_addresses(self) -> set[str]:
+        return {ring.address for config in self._configs for ring in config.me.rings}
+
+    @property
+    def _addresses(self) -> list[str]:
+        return ["127.0.0.1", *sorted(self._ring_addresses())]
+
+    # --- what is asked of it --------------------------------------------------------------------
+
+    async def _route(self, host_name: str) -> Path | None:
+        name = self._names.get(host_name)
+        seat = self._seats.get(name) if name is not None else None
+        return await seat.socket() if seat is not None else None
+
+    def _pick(self, name: str) -> AdminServicer:
+        if not name and len(self._seats) == 1:
+            name = next(iter(self._seats))
+        seat = self._seats.get(name)
+        if seat is not None:
+            return seat.membership.admin
+        raise BadRequest(
+            f"this witness does not serve a cluster {name!r}: 'staqctl clusters' lists them"
+            if name
+            else f"this is the witness of {len(self._seats)} clusters: name one with --cluster"
+            " ('staqctl clusters' lists them)"
+        )
+
+    def list(self) -> admin_pb2.ListClustersResponse:
+        """All clusters, also those that are left out."""
+        sources = {config.source for config in self._configs}
+        left_out = [
+            admin_pb2.ClusterStatus(source=str(source), problems=problems)
+            for source, problems in sorted(self._left_out.items())
+            if source not in sources
+        ]
+        served = [seat.membership.status() for _, seat in sorted(self._seats.items())]
+        return admin_pb2.ListClustersResponse(
+            clusters=[*served, *left_out], problems=self._front.problems
+        )
+
+    def _samples(self) -> Iterator[ClusterSample]:
+        for status in self.list().clusters:
+            yield ClusterSample(
+                cluster=status.cluster,
+                source=status.source,
+                served=status.served and not status.raft.problem,
+                quorum=status.raft.has_quorum,
+                term=status.raft.term,
+                commit_index=status.raft.commit_index,
+                leads=bool(status.raft.leader) and status.raft.leader not in status.reachable,
+                late_ticks=status.raft.late_ticks,
+            )
+
+    async def _report_alive(self) -> None:
+        period_s = min(ALIVE_S, self._notifier.watchdog_interval_s or ALIVE_S)
+        while True:
+            self._notifier.alive()
+            await asyncio.sleep(period_s)
+
+
+async def _serve(directory: Path, clusters: Clusters) -> None:
+    stop = asyncio.Event()
+    witness = SharedWitness(directory, clusters)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, witness.rescan.set)
+    await witness.run(stop)
+
+
+def main(directory: Path) -> int:
+    """Runs the witness of all clusters in `directory` until it is told to stop; the exit code."""
+    try:
+        clusters = read_clusters(directory)
+        if not clusters.usable:
+            problems = [line for lines in clusters.left_out.values() for line in lines]
+            raise ConfigError(problems or [nothing_in(directory)])
+        asyncio.run(_serve(directory, clusters))
+    except StaqraftError as error:
+        logger.critical("%s", error)
+        return error.exit_code
+    return 0

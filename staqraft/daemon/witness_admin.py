@@ -1,0 +1,83 @@
+"""What administrators ask of a witness (`api.node.Node`): all it knows is from Raft."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from staqraft import __version__
+from staqraft.api.node import BarrierReached, FenceWish, SwitchOverStep, SwitchOverWish
+from staqraft.config.schema import Config
+from staqraft.consensus.group import Group as RaftGroup
+from staqraft.daemon import raft_status
+from staqraft.errors import NotActive
+from staqraft.model import ClusterEvent, ClusterRecord, GroupId, GroupRecord
+from staqraft.wire.v1 import admin_pb2
+
+
+class WitnessAdmin:
+    """Answers the admin service for one cluster of a witness."""
+
+    def __init__(self, config: Config, raft: RaftGroup, fingerprint: str) -> None:
+        self._config = config
+        self._raft = raft
+        self._fingerprint = fingerprint
+        self._changed = asyncio.Event()
+        raft.subscribe(self._on_raft)
+
+    def _on_raft(self, _: ClusterRecord) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def status(self) -> admin_pb2.GetStatusResponse:
+        """The cluster as this witness sees it."""
+        view = self._raft.status()
+        return admin_pb2.GetStatusResponse(
+            cluster=self._config.cluster,
+            node=self._config.node,
+            version=__version__,
+            nodes=raft_status.node_statuses(
+                self._config, self._raft.state, view, self._fingerprint
+            ),
+            raft=raft_status.raft_status(view),
+            groups=[
+                raft_status.witness_group_status(group, self.group(group))
+                for group in sorted(self._config.groups)
+            ],
+        )
+
+    def group(self, group: GroupId) -> GroupRecord:
+        """The group's record as applied on this node."""
+        return self._raft.state.groups.get(group, GroupRecord())
+
+    async def barrier(
+        self, group: GroupId, *, timeout_ms: int, min_replicas: int
+    ) -> BarrierReached:
+        """Never asked of a witness: it is passed on to the active."""
+        del group, timeout_ms, min_replicas
+        raise self._no_replica()
+
+    def switch_over(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        """Never asked of a witness: it is passed on to the active."""
+        del wish
+        raise self._no_replica()
+
+    async def fence(self, wish: FenceWish) -> str:
+        """Never asked of a witness: it is passed on to the other replica."""
+        del wish
+        raise self._no_replica()
+
+    async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
+        """The history behind `after`; with `follow` for ever."""
+        while True:
+            changed = self._changed
+            for event in self._raft.state.events:
+                if event.index > after:
+                    after = event.index
+                    yield event
+            if not follow:
+                return
+            await changed.wait()
+
+    def _no_replica(self) -> NotActive:
+        return NotActive(f"{self._config.node} is a witness: ask a replica")
