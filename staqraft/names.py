@@ -43,3 +43,12 @@ def admin_uri(cluster: str, name: str) -> str:
 def tls_name(cluster: str, node: str) -> str:
     """The host name that a client expects in `node`'s certificate, whatever address it dials."""
     return f"{node}.{cluster}.staqraft"
+
+
+def cluster_of(host_name: str) -> str:
+    """The cluster in a `tls_name`; "" when it is none."""
+    match host_name.split("."):
+        case [_, cluster, "staqraft"]:
+            return cluster
+        case _:
+            return ""

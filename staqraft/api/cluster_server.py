@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from staqraft.api.server import GRACE_S, OPTIONS, AddToServer, CannotListen
 from staqraft.config.schema import Config
 from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2_grpc
+from staqraft.wire.visitors import Visitors
+
+# Who connects is seen by the front, which also names the strangers.
+_NOBODY = Visitors(time.monotonic, lambda _delay, _action: None, list)
 
 
 class ClusterServer:
@@ -65,7 +70,8 @@ class ClusterServer:
         for add in self._peers:
             add(server)
         try:
-            server.add_secure_port(f"unix:{self._path}", tls.server_credentials(self._config.tls))
+            credentials = tls.server_credentials(self._config.tls, visitors=_NOBODY)
+            server.add_secure_port(f"unix:{self._path}", credentials)
         except RuntimeError as error:
             raise CannotListen(f"cannot make the socket {self._path}") from error
         await server.start()

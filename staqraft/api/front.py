@@ -38,6 +38,7 @@ MAX_OF_A_CLUSTER: Final = 64
 BURST: Final = 30  # connections of one address to one cluster at once, ...
 PER_S: Final = 5.0  # ... and in the long run
 RETRY_S: Final = 2.0
+SUSPECT_S: Final = 3.0
 _REMEMBERED: Final = 4096
 _BUFFER_BYTES: Final = 64 << 10
 
@@ -88,12 +89,18 @@ class Front:
         self._of_cluster: Counter[str] = Counter()
         self._open: set[asyncio.StreamWriter] = set()
         self._said = Once()
+        self._known = Once(capacity=1024)
         self._number = itertools.count()
 
     @property
     def problems(self) -> tuple[str, ...]:
         """The addresses on which it does not listen yet, a sentence each."""
         return tuple(self._problems.values())
+
+    @property
+    def listening(self) -> bool:
+        """Whether it listens wherever it is to."""
+        return bool(self._wanted) and self._wanted == self._listening.keys()
 
     def listen_on(self, addresses: Iterable[str]) -> None:
         """Listens on these from now on, and no more on others; open connections stay."""
@@ -154,7 +161,7 @@ class Front:
         except StaqraftError as error:
             self._refuse(address, "", str(error))
         except (OSError, TimeoutError):
-            pass  # it went away, or said nothing: `visitors` names who does that
+            pass  # it went away, or said nothing
         finally:
             self._open.discard(writer)
             writer.transport.abort()
@@ -180,7 +187,7 @@ class Front:
             return
         self._of_cluster[name] += 1
         try:
-            await self._relay(reader, writer, path, address, greeting)
+            await self._relay(reader, writer, path, (address, name), greeting)
         finally:
             self._of_cluster[name] -= 1
             if not self._of_cluster[name]:
@@ -191,10 +198,13 @@ class Front:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         path: Path,
-        address: str,
+        whose: tuple[str, str],
         greeting: bytes,
     ) -> None:
-        inner_reader, inner = await self._dial(path, address)
+        address, name = whose
+        relay = tls.relay_name(address, next(self._number))
+        tls.relays[relay] = lambda: self._know(address, name)
+        inner_reader, inner = await _dial(path, relay)
         self._open.add(inner)
         try:
             inner.write(greeting)
@@ -202,20 +212,17 @@ class Front:
         finally:
             self._open.discard(inner)
             inner.transport.abort()
+            if tls.relays.pop(relay, None) is not None:
+                # It may have looked who answers, and will be back at once to ask.
+                loop = asyncio.get_running_loop()
+                loop.call_later(SUSPECT_S, self._suspect, address, name)
 
-    async def _dial(
-        self, path: Path, address: str
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connects to the cluster's server, from a socket whose name says who it is for."""
-        ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            ours.setblocking(False)
-            ours.bind(tls.relay_name(address, next(self._number)))
-            await asyncio.get_running_loop().sock_connect(ours, str(path))
-            return await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
-        except BaseException:
-            ours.close()
-            raise
+    def _know(self, address: str, name: str) -> None:
+        self._known.first(f"{address}|{name}")
+
+    def _suspect(self, address: str, name: str) -> None:
+        if f"{address}|{name}" not in self._known:
+            self._refuse(address, name, "it showed no certificate of this cluster")
 
     def _refuse(self, address: str, name: str, why: str) -> None:
         log_once(
@@ -227,6 +234,19 @@ class Front:
             address=address,
             asked_for=name[:100] or "nobody",
         )
+
+
+async def _dial(path: Path, relay: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connects to a cluster's server, from a socket whose name says on whose behalf."""
+    ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        ours.setblocking(False)
+        ours.bind(f"\0{relay}")
+        await asyncio.get_running_loop().sock_connect(ours, str(path))
+        return await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
+    except BaseException:
+        ours.close()
+        raise
 
 
 async def _greeting(reader: asyncio.StreamReader) -> tuple[str, bytes]:

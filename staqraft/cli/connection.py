@@ -11,12 +11,14 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+from cryptography import x509
 
 from staqraft.api.failures import exit_code_of
 from staqraft.config.loader import read
 from staqraft.config.schema import Config, Tls
 from staqraft.errors import ConfigError, StaqraftError, Unreachable
 from staqraft.model import NodeId
+from staqraft.names import tls_name
 from staqraft.wire import tls
 
 DEFAULT_CONFIG = Path("/etc/staqraft/staqraft.yaml")
@@ -140,7 +142,8 @@ def _probe_tcp(host: str, port: int, files: Tls) -> tuple[str, tuple[str, NodeId
         context.load_cert_chain(files.certificate, files.key)
         with (
             socket.create_connection((host, port), timeout=CONNECT_S) as plain,
-            context.wrap_socket(plain) as secured,
+            # A witness for many clusters asks whom we want; any node of ours will do.
+            context.wrap_socket(plain, server_hostname=_any_node(files)) as secured,
         ):
             address = str(secured.getpeername()[0])
             certificate = secured.getpeercert() or {}
@@ -165,6 +168,18 @@ def _probe_tcp(host: str, port: int, files: Tls) -> tuple[str, tuple[str, NodeId
     if identity is None or identity.node is None:
         raise Unreachable(f"who answers on {where} has no certificate of a StaqRaft node")
     return address, (identity.cluster, identity.node)
+
+
+def _any_node(files: Tls) -> str | None:
+    """A host name of the cluster that our certificate is of; None when it does not say."""
+    try:
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return None  # the handshake will say what is wrong with it
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    identity = tls.parse_identity(uris[0].encode()) if len(uris) == 1 else None
+    return tls_name(identity.cluster, "any") if identity is not None else None
 
 
 def _in_words(error: grpc.aio.AioRpcError) -> StaqraftError:

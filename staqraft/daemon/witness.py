@@ -31,9 +31,8 @@ from staqraft.daemon.witness_metrics import ClusterSample, WitnessMetrics
 from staqraft.errors import ConfigError, StaqraftError
 from staqraft.logs import Once, log_once
 from staqraft.metrics import MetricsServer
-from staqraft.names import tls_name
+from staqraft.names import cluster_of
 from staqraft.sdnotify import Notifier
-from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2
 
 logger = logging.getLogger(__name__)
@@ -74,21 +73,19 @@ class SharedWitness:
         self._sockets = self._shared.run_dir / "clusters"
         self._ticker = RaftTicker()
         self._seats: dict[str, _Seat] = {}
-        self._names: dict[str, str] = {}  # host name -> cluster
         self._left_out: Mapping[Path, tuple[str, ...]] = {}
         self._said = Once(capacity=4096)
         self._first = clusters
         self._front = Front(self._shared.control_port, self._route)
         self._notifier = Notifier()
         self.rescan = asyncio.Event()
+        self.metrics = WitnessMetrics(__version__, self._samples)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set."""
         private_directory(self._sockets.parent)
         private_directory(self._sockets)
-        tls.plain_ports.add(self._shared.metrics_port)
         admin = ManySocket(self._shared, ManyAdmin(self._pick), ClusterList(self.list))
-        metrics = WitnessMetrics(__version__, self._samples)
         await admin.start()
         try:
             await self._take_up(self._first)
@@ -97,7 +94,9 @@ class SharedWitness:
                     tasks.create_task(work)
                     for work in (
                         self._front.run(),
-                        MetricsServer(metrics, self._addresses, self._shared.metrics_port).run(),
+                        MetricsServer(
+                            self.metrics, self._addresses, self._shared.metrics_port
+                        ).run(),
                         self._rescan_when_asked(),
                         self._report_alive(),
                     )
@@ -158,11 +157,6 @@ class SharedWitness:
         if asked:
             for warning in clusters.warnings:
                 log_once(self._said, warning, logger, logging.WARNING, warning)
-        self._names = {
-            tls_name(name, seat.membership.config.node): name for name, seat in self._seats.items()
-        }
-        configs = self._configs
-        tls.expect_members(address for config in configs for address in config.addresses)
         self._front.listen_on(self._ring_addresses())
 
     def _say_left_out(self, source: Path, problems: tuple[str, ...], running: _Seat | None) -> None:
@@ -184,11 +178,16 @@ class SharedWitness:
     def _addresses(self) -> list[str]:
         return ["127.0.0.1", *sorted(self._ring_addresses())]
 
+    @property
+    def listening(self) -> bool:
+        """Whether it answers wherever it is to."""
+        return self._front.listening
+
     # --- what is asked of it --------------------------------------------------------------------
 
     async def _route(self, host_name: str) -> Path | None:
-        name = self._names.get(host_name)
-        seat = self._seats.get(name) if name is not None else None
+        """Whoever asks for any node of a cluster of ours meets ours, and its certificate."""
+        seat = self._seats.get(cluster_of(host_name))
         return await seat.socket() if seat is not None else None
 
     def _pick(self, name: str) -> AdminServicer:

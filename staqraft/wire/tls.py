@@ -59,6 +59,9 @@ _strangers = Once()
 # Ports of this process that do not speak TLS; whoever connects there is nobody to warn of.
 plain_ports: set[int] = set()
 
+# Who wants to know when a connection that was passed on (`relay_name`) turns out to be somebody's.
+relays: dict[str, Callable[[], None]] = {}
+
 
 def _later(delay_s: float, action: Callable[[], None]) -> None:
     timer = threading.Timer(delay_s, action)
@@ -165,6 +168,8 @@ async def require_peer(
     """
     identity = peer_identity(context)
     address = peer_address(context.peer())
+    if (tell := relays.pop(_relay_of(context.peer()), None)) is not None:
+        tell()
     visitors.identified(address)  # it is through the handshake; what follows is logged here
     if identity is None:
         reason = (
@@ -197,19 +202,24 @@ def peer_address(peer: str) -> str:
     Of a connection that was passed on (`relay_name`), the address that it came from.
     """
     kind, _, rest = unquote(peer).partition(":")
-    if kind == "unix-abstract" and rest.startswith(_RELAYED):
-        return rest.removeprefix(_RELAYED).partition("/")[0]
+    if relay := _relay_of(peer):
+        return relay.removeprefix(_RELAYED).partition("/")[0]
     if kind not in {"ipv4", "ipv6"}:
         return kind
     return urlsplit(f"//{rest}").hostname or rest
 
 
 def relay_name(address: str, number: int) -> str:
-    """The name of the unix socket through which a connection of `address` is passed on.
+    """The abstract name of the unix socket through which a connection of `address` is passed on.
 
     It is how the server behind knows the address: see `peer_address`. `number` makes it unique.
     """
-    return f"\0{_RELAYED}{address}/{os.getpid()}/{number}"
+    return f"{_RELAYED}{address}/{os.getpid()}/{number}"
+
+
+def _relay_of(peer: str) -> str:
+    kind, _, name = unquote(peer).partition(":")
+    return name if kind == "unix-abstract" and name.startswith(_RELAYED) else ""
 
 
 def _is_v6(address: str) -> bool:

@@ -108,3 +108,12 @@ def test_the_change_log_knows_this_version() -> None:
 def plain(name: str) -> str:
     """A distribution's name as the index compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_shared_witness_is_restarted_reloaded_and_confined() -> None:
+    service = unit("staqraft-witness.service")
+    assert service["ExecStart"] == ["/opt/staqraft/bin/staqraftd --clusters /etc/staqraft/clusters"]
+    assert service["ExecReload"] == ["kill -HUP $MAINPID"]
+    assert service["RestartPreventExitStatus"] == ["2"]
+    assert service["CapabilityBoundingSet"] == [""]
+    assert service["ProtectSystem"] == ["strict"]
