@@ -20,7 +20,7 @@ from fakes.pair import Member, member
 from fakes.pki import Pki
 from fakes.trio import free_port
 from staqraft import certs
-from staqraft.api.many import CLUSTER_KEY
+from staqraft.api.many import CLUSTER_KEY, ManyAdmin
 from staqraft.config.clusters import read_clusters
 from staqraft.config.schema import Tls
 from staqraft.consensus import RaftTicker
@@ -153,6 +153,11 @@ async def test_root_names_the_cluster_on_the_one_socket(town: Town) -> None:
             )
             assert response.cluster == name
         assert await refusal(ask_status(channel)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_root_may_ask_whatever_a_single_node_is_asked() -> None:
+    methods = admin_pb2.DESCRIPTOR.services_by_name["AdminService"].methods
+    assert {m.name for m in methods} <= vars(ManyAdmin).keys()
 
 
 # --- nobody of one cluster has a say in another -------------------------------------------------
