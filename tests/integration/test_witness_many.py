@@ -24,7 +24,7 @@ from staqraft.api.many import CLUSTER_KEY, ManyAdmin
 from staqraft.config.clusters import read_clusters
 from staqraft.config.schema import Tls
 from staqraft.consensus import RaftTicker
-from staqraft.consensus.codec import FORMAT
+from staqraft.consensus.openings import FORMAT
 from staqraft.daemon.witness import SharedWitness
 from staqraft.model import NodeId
 from staqraft.names import tls_name
