@@ -14,18 +14,17 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from staqraft.config import tls
+from staqraft.config import fence_checks, tls
 from staqraft.config.document import NAMES, Finding, Key
-from staqraft.config.schema import Config, Group
-from staqraft.model import FenceRung, NodeId, NodeRole
+from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE
+from staqraft.config.schema import Config
+from staqraft.model import NodeId, NodeRole
 from staqraft.names import is_name
 
 REPLICAS = 2
 MAX_WITNESSES = 1
 MAX_PORT = 65_535
 MAX_UNIX_PATH = 107  # sun_path with its closing NUL
-ELECTIONS_IN_LEASE = 2  # a leader change may need a second election
-RENEWALS_IN_LEASE = 2
 MILLION = 1_000_000
 
 
@@ -200,54 +199,6 @@ def lease_timing(config: Config) -> Iterator[Finding]:
             key=("lease", "margin"),
             text=f"margin and clock drift together ({slack} ms) are half of the ttl or more",
             reads=(("lease", "ttl"), ("lease", "drift_ppm")),
-        )
-
-
-def fencing(config: Config) -> Iterator[Finding]:
-    """Devices turn replicas off, and a way of fencing that a group relies on exists."""
-    roles = tuple(("nodes", node, "role") for node in config.nodes)
-    for node, how in config.fencing.items():
-        key = ("fencing", node)
-        if node not in config.replicas:
-            known = f"replicas are {_list(config.replicas)}"
-            what = "a witness is never active" if node in config.nodes else "it is no node"
-            yield Finding(
-                key=key,
-                text=f"there is no need to turn {node} off, {what}: {known}",
-                reads=(_names("nodes"), *roles),
-            )
-        for device in how.devices:
-            if ("method", "cycle") in device.options:
-                yield Finding(
-                    key=(*key, "devices", device.name, "options", "method"),
-                    text="with 'cycle' the node is on again at once, and nothing proves that it was"
-                    " off: leave 'method' out",
-                )
-    for group in config.groups.values():
-        yield from _fenced_by(config, group, roles)
-
-
-def _fenced_by(config: Config, group: Group, roles: tuple[Key, ...]) -> Iterator[Finding]:
-    key = ("groups", group.id, "fenced_by")
-    if not group.fenced_by:
-        yield Finding(key=key, text="names nothing: leave it out, or name confirmed and device")
-    if FenceRung.LEASE in group.fenced_by:
-        return
-    bare = [node for node in config.replicas if node not in config.fencing]
-    reads = (_names("fencing"), _names("nodes"), *roles)
-    if FenceRung.DEVICE in group.fenced_by and bare:
-        yield Finding(
-            key=key,
-            text=f"without 'lease' a takeover needs a fence device, and there is none for"
-            f" {_list(bare)}: add it under 'fencing', or add 'lease' here",
-            reads=reads,
-        )
-    elif group.fenced_by and FenceRung.DEVICE not in group.fenced_by:
-        yield Finding(
-            key=key,
-            text="without 'lease' and 'device' a replica that is dead is never replaced by itself:"
-            " an operator has to say that it is off ('staqctl fence NODE --confirm-off')",
-            fatal=False,
         )
 
 
@@ -451,7 +402,8 @@ CHECKS: tuple[Check, ...] = (
     initial_active,
     raft_timing,
     lease_timing,
-    fencing,
+    fence_checks.watchdog,
+    fence_checks.fencing,
     stream_timing,
     journal_bounds,
     ports,

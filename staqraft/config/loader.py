@@ -33,6 +33,7 @@ from staqraft.config.schema import (
     Tls,
     Tree,
     Vip,
+    Watchdog,
 )
 from staqraft.config.tls import Clock, utc_now
 from staqraft.errors import ConfigError
@@ -61,6 +62,7 @@ OWN_TO_EACH_NODE = (
     "state_dir",
     "run_dir",
     "admin_socket",
+    "watchdog",
     "log_level",
     "source",
 )
@@ -154,6 +156,8 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
         }
         if not groups:
             root.missing("groups", "name at least one group, for instance 'default'")
+        lease = _lease(root.section("lease"))
+        dog = root.section("watchdog")
         return Config(
             cluster=cluster,
             node=NodeId(own) if node is None else node,
@@ -166,7 +170,8 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
             },
             ports=_ports(root.section("ports")),
             consensus=_consensus(root.section("consensus")),
-            lease=_lease(root.section("lease")),
+            lease=lease,
+            watchdog=_watchdog(dog, lease) if "watchdog" in root else None,
             state_dir=root.read("state_dir", values.own_directory, Path("/var/lib/staqraft")),
             run_dir=root.read("run_dir", values.own_directory, Path("/run/staqraft")),
             admin_socket=root.read(
@@ -244,6 +249,15 @@ def _lease(section: Section) -> Lease:
             drift_ppm=section.read(
                 "drift_ppm", values.integer(0, MAX_DRIFT_PPM), default.drift_ppm
             ),
+        )
+
+
+def _watchdog(section: Section, lease: Lease) -> Watchdog:
+    longest_ms = max(1, lease.ttl_ms // 2 // 1000) * 1000
+    with section:
+        return Watchdog(
+            device=section.read("device", values.absolute_path, Path("/dev/watchdog")),
+            timeout_ms=section.read("timeout", patience_ms, longest_ms),
         )
 
 

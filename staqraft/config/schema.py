@@ -122,6 +122,14 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watchdog:
+    """The device that resets this machine when its lease is not renewed."""
+
+    device: Path = Path("/dev/watchdog")
+    timeout_ms: int  # whole seconds, which is what devices take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FenceDevice:
     """One way to turn a node off: a ClusterLabs fence agent and what it is to be told.
 
@@ -174,6 +182,7 @@ class Config:
     ports: Ports = field(default_factory=Ports)
     consensus: Consensus = field(default_factory=Consensus)
     lease: Lease = field(default_factory=Lease)
+    watchdog: Watchdog | None = None
     state_dir: Path = Path("/var/lib/staqraft")
     run_dir: Path = Path("/run/staqraft")
     admin_socket: Path = Path("/run/staqraft/admin.sock")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -18,6 +19,7 @@ from staqraft.actions.fence import FenceClient
 from staqraft.actions.fence_agent import FenceDevices
 from staqraft.actions.services import ServiceHealth, ServiceManager, State
 from staqraft.actions.vip import VipHolder
+from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.workers import DataWorker
@@ -31,8 +33,10 @@ logger = logging.getLogger(__name__)
 _FENCE_MS = 2_000
 _FLUSH_S = 10.0
 _BARRIER_S = 10.0
+_LEAVING_MS = 5_000  # on top of what the services may take to stop, before the machine is reset
 
 
+_LANES = ("data", "barriers", "vips", "services", "watchdog")
 _Action = (
     do.FinishData
     | do.Flush
@@ -41,6 +45,7 @@ _Action = (
     | do.StopServices
     | do.TakeVips
     | do.DropVips
+    | do.ArmWatchdog
 )
 
 
@@ -55,6 +60,16 @@ class Hands:
     services: ServiceManager
     fence: FenceClient
     devices: FenceDevices
+    watchdog: Watchdog | None = None
+    stop_ms: int = 0  # what the services may take to stop, all together
+
+
+# One at a time for all groups, and a driver that hangs hangs nothing else.
+_watchdog_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchdog")
+
+
+async def _in_its_thread(call: Callable[..., None], *arguments: object) -> None:
+    await asyncio.get_running_loop().run_in_executor(_watchdog_thread, call, *arguments)
 
 
 class Executor:
@@ -77,13 +92,14 @@ class Executor:
         self._post = post
         self._service_changed = service_changed
         self._lanes: dict[str, asyncio.Queue[Coroutine[Any, Any, None]]] = {
-            lane: asyncio.Queue() for lane in ("data", "barriers", "vips", "services")
+            lane: asyncio.Queue() for lane in _LANES
         }
         self._loose: asyncio.TaskGroup | None = None
         self._watch: asyncio.Task[None] | None = None
         self._fence_answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._turning_off: dict[int, asyncio.Task[None]] = {}
         self.vip_problem = ""
+        self.watchdog_problem = ""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -114,6 +130,8 @@ class Executor:
                 self._lane("data", self._start_capture(command))
             case do.FollowActive():
                 self._lane("data", self._follow(command))
+            case do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
+                self._lane("watchdog", self._tell_watchdog(command))
             case do.HoldVips():
                 self._lane("vips", self._hold(command))
             case _:
@@ -138,6 +156,8 @@ class Executor:
                 return "vips", self._take(command.deadline_ms)
             case do.DropVips():
                 return "vips", self._drop()
+            case do.ArmWatchdog():
+                return "watchdog", self._arm(command.deadline_ms)
             case _:
                 assert_never(command)
 
@@ -307,3 +327,35 @@ class Executor:
         await self._hands.announcer.stop()
         await self._hands.vips.drop()
         self.vip_problem = ""
+
+    # --- the watchdog -----------------------------------------------------------------------------
+
+    async def _arm(self, deadline_ms: int) -> None:
+        watchdog = self._hands.watchdog
+        assert watchdog is not None, "a watchdog that is not configured"
+        await _in_its_thread(watchdog.arm, self._group, deadline_ms)
+        self.watchdog_problem = ""
+
+    async def _tell_watchdog(
+        self, command: do.KickWatchdog | do.LeaveWatchdog | do.DisarmWatchdog
+    ) -> None:
+        """What fails is tried again with the next renewal, or the machine is reset."""
+        watchdog = self._hands.watchdog
+        assert watchdog is not None, "a watchdog that is not configured"
+        try:
+            match command:
+                case do.KickWatchdog(deadline_ms=deadline_ms):
+                    await _in_its_thread(watchdog.kick, self._group, deadline_ms)
+                case do.LeaveWatchdog():
+                    grace_ms = self._hands.stop_ms + _LEAVING_MS
+                    await _in_its_thread(watchdog.leave, self._group, grace_ms)
+                case do.DisarmWatchdog():
+                    await _in_its_thread(watchdog.disarm, self._group)
+                case _:
+                    assert_never(command)
+        except StaqraftError as error:
+            if str(error) != self.watchdog_problem:
+                logger.error("group %s: %s", self._group, error)  # noqa: TRY400 - a sentence
+            self.watchdog_problem = str(error)
+        else:
+            self.watchdog_problem = ""

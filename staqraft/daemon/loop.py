@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from staqraft.actions.services import ServiceHealth, State
+from staqraft.config.fence_checks import LET_GO_MS
 from staqraft.config.schema import Config
 from staqraft.daemon.executor import Executor, Hands
 from staqraft.daemon.watch import DataWatch
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _TICK_MS = 50
 _TICK_STANDBY_MS = 250
-_LET_GO_MS = 250
 _RETRY_MS = 200
 _COOLDOWN_MS = 10_000
 _BEGIN_BARRIER_MS = 1_000
@@ -36,6 +36,7 @@ def settings_of(config: Config, group: GroupId) -> Settings:
     """What the configuration says to the decision core."""
     return Settings(
         fenced_by=frozenset(config.groups[group].fenced_by),
+        watchdog_ms=config.watchdog.timeout_ms if config.watchdog else 0,
         devices={node: how.delay_ms for node, how in config.fencing.items()},
         node=config.node,
         group=group,
@@ -46,7 +47,7 @@ def settings_of(config: Config, group: GroupId) -> Settings:
             renew_ms=config.lease.renew_ms,
             margin_ms=config.lease.margin_ms,
             drift_ppm=config.lease.drift_ppm,
-            let_go_ms=min(_LET_GO_MS, config.lease.ttl_ms // 4),
+            let_go_ms=min(LET_GO_MS, config.lease.ttl_ms // 4),
             in_sync_timeout_ms=config.groups[group].replication.in_sync_timeout_ms,
             retry_ms=_RETRY_MS,
             cooldown_ms=_COOLDOWN_MS,

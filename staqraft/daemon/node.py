@@ -15,6 +15,7 @@ from staqraft.actions.fence import FenceClient, FenceServicer
 from staqraft.actions.fence_agent import FenceDevices
 from staqraft.actions.services import ServiceManager
 from staqraft.actions.vip import VipHolder
+from staqraft.actions.watchdog import KernelDevice, Watchdog
 from staqraft.api.admin import AdminServicer
 from staqraft.api.forward import over_any_ring
 from staqraft.api.server import ApiServers
@@ -52,6 +53,7 @@ class ControlNode:
         self.raft = RaftGroup(config, RaftTicker(), self._endpoint)
         self._fence = FenceClient(config)
         self._devices = FenceDevices(config.fencing)
+        self._watchdog = _watchdog(config)
         is_replica = config.me.role is NodeRole.REPLICA
         self.loops = {g: self._loop(g) for g in sorted(config.groups)} if is_replica else {}
         self._admin = NodeAdmin(
@@ -93,6 +95,8 @@ class ControlNode:
                 services=ServiceManager(group, settings.services),
                 fence=self._fence,
                 devices=self._devices,
+                watchdog=self._watchdog,
+                stop_ms=sum(service.stop_timeout_ms for service in settings.services),
             ),
             now_ms=boottime_ms,
         )
@@ -139,6 +143,13 @@ class ControlNode:
             await self._servers.stop()
             for loop in self.loops.values():
                 await loop.hands.vips.aclose()
+
+
+def _watchdog(config: Config) -> Watchdog | None:
+    dog = config.watchdog
+    if dog is None:
+        return None
+    return Watchdog(KernelDevice(dog.device), dog.timeout_ms // 1000, config.groups)
 
 
 async def _serve(config: Config) -> None:

@@ -98,6 +98,8 @@ def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
         found.append(pb.WorkerProblem(code="not-captured", text=text))
     if loop.executor.vip_problem:
         found.append(pb.WorkerProblem(code="vip", text=loop.executor.vip_problem))
+    if loop.executor.watchdog_problem:
+        found.append(pb.WorkerProblem(code="watchdog", text=loop.executor.watchdog_problem))
     if loop.state.service_problem:
         found.append(pb.WorkerProblem(code="service", text=loop.state.service_problem))
     return found

@@ -120,6 +120,34 @@ class DropVips:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArmWatchdog:
+    """From now on the machine is reset unless it is kicked; it may be relied upon until then."""
+
+    token: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KickWatchdog:
+    """A renewal was committed: the lease lasts until `deadline_ms`.
+
+    Not to be carried out when the device would then fire later than that.
+    """
+
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveWatchdog:
+    """The addresses are verified to be gone: the services have their time to stop, once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisarmWatchdog:
+    """Addresses and services are verified to be gone: there is nothing to reset for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flush:
     """Everything written before now is to be durable at `target`. Answered with its position."""
 
@@ -157,6 +185,10 @@ Command = (
     | TakeVips
     | HoldVips
     | DropVips
+    | ArmWatchdog
+    | KickWatchdog
+    | LeaveWatchdog
+    | DisarmWatchdog
     | Flush
     | JoinBarrier
     | AnswerFence

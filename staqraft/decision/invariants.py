@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staqraft.decision.phases import ADDRESSED, HOLDING
+from staqraft.decision.phases import ADDRESSED, CAPTURED, HOLDING, Phase
 from staqraft.decision.state import Joining
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def violations(state: GroupState, now_ms: int) -> tuple[str, ...]:
         found.append(f"{state.phase.value} before epoch {record.epoch} was opened")
     if state.phase in ADDRESSED and state.settings.node not in record.in_sync:
         found.append(f"{state.phase.value} and not in the in-sync set")
+    served = state.phase in CAPTURED or state.phase is Phase.UNADDRESSING
+    if served and state.settings.watchdog_ms and state.kicked_ms is None:
+        found.append(f"{state.phase.value} with a watchdog that is not armed")
     joining = [peer for peer, sync in state.peers.items() if sync.joining is not Joining.OUT]
     if joining and state.phase not in HOLDING:
         found.append(f"{', '.join(joining)} joins, but this node is {state.phase.value}")

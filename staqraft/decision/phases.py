@@ -15,6 +15,7 @@ class Phase(Enum):
     FENCING = "fencing"
     FINISHING = "finishing"
     OPENING = "opening"
+    ARMING = "arming"
     CAPTURING = "capturing"
     STARTING = "starting"
     ADDRESSING = "addressing"
@@ -36,6 +37,7 @@ SENTENCES: dict[Phase, str] = {
     Phase.FENCING: "makes sure that the former active no longer serves",
     Phase.FINISHING: "applies what it received before the takeover",
     Phase.OPENING: "opens the new epoch in the replicated record",
+    Phase.ARMING: "arms the watchdog",
     Phase.CAPTURING: "starts to capture changes",
     Phase.STARTING: "starts the services",
     Phase.ADDRESSING: "takes the virtual addresses",
@@ -55,6 +57,7 @@ HOLDING = frozenset(
         Phase.FENCING,
         Phase.FINISHING,
         Phase.OPENING,
+        Phase.ARMING,
         Phase.CAPTURING,
         Phase.STARTING,
         Phase.ADDRESSING,
@@ -76,7 +79,7 @@ ADDRESSED = frozenset(
 )
 
 # After a restart of the daemon the addresses may still be here: a renewal keeps them.
-RETURNING = frozenset({Phase.RESUMING, Phase.CAPTURING, Phase.STARTING})
+RETURNING = frozenset({Phase.RESUMING, Phase.ARMING, Phase.CAPTURING, Phase.STARTING})
 
 # The journal is written by this node in these: barriers have a meaning, standbys may join.
 CAPTURED = frozenset(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staqraft.decision import insync, takeover
+from staqraft.decision import insync, takeover, watchdog
 from staqraft.decision.commands import (
     AnswerFence,
     DropVips,
@@ -41,6 +41,7 @@ def stand_down(turn: Turn, reason: str, *, release: bool = False) -> None:
 def addresses_dropped(turn: Turn) -> None:
     """The kernel confirmed that the addresses are gone."""
     turn.enter(Phase.HALTING)
+    watchdog.addresses_gone(turn)
     turn.emit(StopServices(token=turn.await_token()))
 
 
@@ -48,6 +49,7 @@ def halted(turn: Turn) -> None:
     """The services are down: the role follows."""
     state = turn.state
     turn.set(service_problem="")
+    watchdog.disarm(turn)
     if state.release_after and state.mine:
         _release(turn, state.journal_last)
     else:
@@ -185,6 +187,7 @@ def flushed(turn: Turn, position: Position) -> None:
 
 def unaddressed(turn: Turn) -> None:
     """Nothing of the group is on this node any more."""
+    watchdog.disarm(turn)
     _release(turn, turn.state.journal_last)
 
 

@@ -37,6 +37,7 @@ class Settings:
     timing: Timing
     fenced_by: frozenset[FenceRung] = EVERY_RUNG
     devices: dict[NodeId, int] = field(default_factory=dict)
+    watchdog_ms: int = 0  # its time-out; 0: there is none
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -127,6 +128,7 @@ class GroupState:
     next_token: int = 1
     blockers: tuple[str, ...] = ()
     journal_last: Position = ORIGIN  # newest record of this node's journal, as last reported
+    kicked_ms: int | None = None  # when the watchdog was last kicked; None: it is not armed
     opening_seq: int = 0  # where the epoch that is being opened begins
     peers: dict[NodeId, PeerSync] = field(default_factory=dict)
     fence_waiters: tuple[FenceWaiter, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from staqraft.decision import fencing, insync, standdown, takeover
+from staqraft.decision import fencing, insync, standdown, takeover, watchdog
 from staqraft.decision.commands import Command, HoldVips
 from staqraft.decision.events import (
     ActionDone,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # and what the phase does by itself as time passes and the record changes.
 _DONE: dict[Phase, Callable[[Turn, Position], None]] = {
     Phase.FINISHING: takeover.finished,
+    Phase.ARMING: lambda turn, _: takeover.start_capture(turn),
     Phase.CAPTURING: lambda turn, _: takeover.start_services(turn),
     Phase.STARTING: lambda turn, _: takeover.services_started(turn, problem=""),
     Phase.ADDRESSING: lambda turn, _: takeover.addressed(turn),
@@ -49,6 +50,7 @@ _DONE: dict[Phase, Callable[[Turn, Position], None]] = {
 }
 _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
     Phase.FINISHING: takeover.step_failed,
+    Phase.ARMING: takeover.step_failed,
     Phase.CAPTURING: takeover.step_failed,
     Phase.STARTING: takeover.services_started,
     Phase.PREPARING: standdown.not_prepared,
@@ -143,6 +145,7 @@ def _observe(turn: Turn, event: RecordObserved) -> None:
     if state.mine and new.epoch == state.lease.epoch and new.renewal != old.renewal:
         turn.set(lease=renewed(state.settings.timing, state.lease, new.renewal))
         _hold(turn)
+        watchdog.kick(turn)  # renewed first, then kicked
     followed = (old.epoch, old.active, old.epoch_starts) == (
         new.epoch,
         new.active,
@@ -215,6 +218,8 @@ def _lost(state: GroupState, now_ms: int) -> str | None:
         return "the record no longer names this node as active"
     if not state.lease.held(now_ms + state.settings.timing.let_go_ms):
         return "the lease could not be renewed: no Raft majority was reached in time"
+    if watchdog.about_to_fire(state, now_ms):
+        return "no Raft majority was reached in time, and the watchdog would reset this machine"
     return None
 
 

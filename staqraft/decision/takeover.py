@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staqraft.decision import fencing, insync, standdown
+from staqraft.decision import fencing, insync, standdown, watchdog
 from staqraft.decision.commands import (
     FinishData,
     StartCapture,
@@ -145,6 +145,7 @@ def settle_acquired(turn: Turn) -> None:
         turn.enter(Phase.STANDBY, "the epoch was granted only after its lease had run out")
         return
     turn.set(lease=lease)
+    watchdog.kick(turn)  # armed already when this is a new epoch of the active itself
     _fence(turn)
 
 
@@ -164,7 +165,7 @@ def settle_resuming(turn: Turn) -> None:
     if not state.lease.held(turn.now_ms):
         return
     if state.epoch_is_open:
-        start_capture(turn)
+        arm(turn)
         return
     # The restart fell into a takeover. Who the loser was is not in the record any more, but of a
     # pair it can only be the other; its lease counts from now at the worst.
@@ -261,9 +262,15 @@ def _open(turn: Turn) -> None:
 def settle_opening(turn: Turn) -> None:
     """The record shows our epoch as open, or the proposal's fate is unknown: ask again."""
     if turn.state.epoch_is_open:
-        start_capture(turn)
+        arm(turn)
     elif turn.state.awaiting == 0 and turn.now_ms >= turn.state.retry_ms:
         _open(turn)
+
+
+def arm(turn: Turn) -> None:
+    """The watchdog, if there is one, before anything is served."""
+    if not watchdog.arm(turn):
+        start_capture(turn)
 
 
 def start_capture(turn: Turn) -> None:

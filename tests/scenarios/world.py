@@ -45,7 +45,9 @@ TOOK_MS = {
     "DropVips": 2,
     "Flush": 8,
     "JoinBarrier": 3,
+    "ArmWatchdog": 1,
 }
+GRACE_MS = 5000  # for services to stop when the addresses are gone
 PROPOSE_MS, OBSERVE_MS, UNKNOWN_MS, FENCE_TIMEOUT_MS = 3, 1, 2000, 2000
 
 
@@ -56,11 +58,13 @@ class Host:
     name: NodeId
     core: GroupState | None = None
     vip_until_ms: int = 0
+    dog_fires_ms: int | None = None  # the watchdog; None: it does not tick
     powered: bool = True
     stopped: bool = False
     raft: bool = True  # reaches the Raft majority
     stream: bool = True  # reaches the other replica's data worker
     fail: dict[str, str] = field(default_factory=dict)
+    slow: dict[str, int] = field(default_factory=dict)
     inbox: list[on.Event] = field(default_factory=list)
     epoch_broken: bool = False
     seq: int = 100
@@ -78,6 +82,7 @@ class World:
         self._order = 0
         self.fenced_by: frozenset[FenceRung] | None = None
         self.devices: dict[NodeId, tuple[FakeDevice, int]] = {}
+        self.watchdog_ms = 0
         self._asked: dict[int, Callable[[], None]] = {}
         self._turning_off: set[tuple[NodeId, int]] = set()
         self._holder: NodeId | None = None
@@ -123,7 +128,12 @@ class World:
     def _settings(self, name: NodeId) -> Settings:
         plain = settings(name)
         delays = {node: delay_ms for node, (_, delay_ms) in self.devices.items()}
-        return replace(plain, fenced_by=self.fenced_by or plain.fenced_by, devices=delays)
+        return replace(
+            plain,
+            fenced_by=self.fenced_by or plain.fenced_by,
+            devices=delays,
+            watchdog_ms=self.watchdog_ms,
+        )
 
     def crash(self, name: NodeId) -> None:
         """The daemon is gone, and what it runs; the kernel goes on."""
@@ -134,6 +144,7 @@ class World:
     def power_off(self, name: NodeId) -> None:
         self.crash(name)
         self.hosts[name].powered = False
+        self.hosts[name].dog_fires_ms = None
         self.hosts[name].vip_until_ms = 0
 
     def resume(self, name: NodeId) -> None:
@@ -228,6 +239,14 @@ class World:
         match command:
             case do.Propose():
                 self._propose_later(host, command)
+            case do.KickWatchdog():
+                if self.now + self.watchdog_ms <= command.deadline_ms:
+                    self._dog(host, self.watchdog_ms)
+            case do.LeaveWatchdog():
+                if host.dog_fires_ms is not None:
+                    self._dog(host, GRACE_MS)
+            case do.DisarmWatchdog():
+                host.dog_fires_ms = None
             case do.HoldVips():
                 if not command.only_if_held or host.vip_until_ms > self.now:
                     self._kernel_keeps(host, command.deadline_ms)
@@ -290,6 +309,8 @@ class World:
                 return
             if isinstance(command, do.TakeVips):
                 self._kernel_keeps(host, command.deadline_ms)
+            elif isinstance(command, do.ArmWatchdog):
+                self._dog(host, self.watchdog_ms)
             elif isinstance(command, do.DropVips):
                 host.vip_until_ms = 0
             elif isinstance(command, do.StartCapture) and host.epoch_broken:
@@ -300,7 +321,7 @@ class World:
             self.tell(host, on.ActionDone(now_ms=self.now, token=token, position=position))
 
         self.say(f"{host.name}: {name}")
-        self.after(TOOK_MS[name], finish)
+        self.after(host.slow.get(name, TOOK_MS[name]), finish)
 
     def _ask_loser(self, host: Host, command: do.FenceLoser) -> None:
         loser = self.hosts[command.loser]
@@ -352,6 +373,16 @@ class World:
 
         self.after(switch.took_ms(call), ended)
 
+    def _dog(self, host: Host, in_ms: int) -> None:
+        host.dog_fires_ms = fires_ms = self.now + in_ms
+
+        def fire() -> None:
+            if host.dog_fires_ms == fires_ms:
+                self.say(f"{host.name}: the watchdog resets it")
+                self.power_off(host.name)
+
+        self.after(in_ms, fire)
+
     def _kernel_keeps(self, host: Host, deadline_ms: int) -> None:
         """Whole seconds, rounded down, up to an eighth and a quarter of a second late."""
         remaining = deadline_ms - self.now
@@ -360,7 +391,7 @@ class World:
 
     # --- what scripts say -------------------------------------------------------------------------
 
-    def obey(self, line: str) -> None:  # noqa: C901, PLR0912 - a table of verbs
+    def obey(self, line: str) -> None:  # noqa: C901, PLR0912, PLR0915 - a table of verbs
         """One line of a scenario's script."""
         verb, *words = line.split()
         self.say(f"--- {line}") if verb not in {"run", "expect"} else None
@@ -390,6 +421,8 @@ class World:
                 self.tell(self.hosts[NodeId(name)], on.ShutdownRequested(now_ms=self.now))
             case "fail", [name, action]:
                 self.hosts[NodeId(name)].fail[action] = "broken in this scenario"
+            case "watchdog", [timeout]:
+                self.watchdog_ms = int(timeout)
             case "fenced-by", rungs:
                 self.fenced_by = frozenset(map(FenceRung, rungs))
             case "device", [name, behaviour, *delay]:
@@ -401,6 +434,8 @@ class World:
                 core = self.hosts[NodeId(name)].core
                 assert core is not None
                 self.say(f"{name} waits: {fencing.story(core, self.now)}")
+            case "slow", [name, action, took]:
+                self.hosts[NodeId(name)].slow[action] = int(took)
             case "break-epoch", [name]:
                 self.hosts[NodeId(name)].epoch_broken = True
             case "switchover", [name]:

@@ -275,6 +275,8 @@ class Daemon:
                 self._fence(command)
             case do.TurnOff() | do.StopTurnOff():
                 raise AssertionError("there are no fence devices here")
+            case do.ArmWatchdog() | do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
+                raise AssertionError("there are no watchdogs here")
             case do.AnswerFence(token=token, let_go=let_go):
                 self._checks.answered_fence(self, let_go=let_go)
                 if (answer := self._fence_answers.pop(token, None)) is not None:

@@ -498,3 +498,42 @@ class TestFencing:
         group = "    initial_active: a\n"
         path = write_config(tmp_path, {group: group + "    fenced_by: []\n"})
         assert "names nothing" in the_problem(path)
+
+
+class TestWatchdog:
+    LEASE = "lease: {ttl: 3s, renew: 300ms}\n"
+
+    def test_its_time_out_is_half_of_the_lease_in_whole_seconds(self, tmp_path: Path) -> None:
+        path = write_config(tmp_path, {self.LEASE: "lease: {ttl: 7.9s}\nwatchdog: {}\n"})
+        dog = read(path).config.watchdog
+        assert dog is not None
+        assert (dog.device, dog.timeout_ms) == (Path("/dev/watchdog"), 3000)
+
+    def test_none_is_used_that_is_not_named(self, tmp_path: Path) -> None:
+        assert read(write_config(tmp_path)).config.watchdog is None
+
+    def test_a_short_lease_leaves_no_room_for_elections(self, tmp_path: Path) -> None:
+        path = write_config(tmp_path, {self.LEASE: self.LEASE + "watchdog: {}\n"})
+        assert the_problem(path).endswith(
+            "watchdog.timeout: 1000 ms is too short: two renewals, two elections and letting go"
+            " take up to 2050 ms, and the watchdog would reset a machine that is well. Devices take"
+            " whole seconds, and at most half of lease.ttl: set lease.ttl to 6s or more, or shorten"
+            " lease.renew or consensus.election_max"
+        )
+
+    @pytest.mark.parametrize(
+        ("timeout", "words"),
+        [
+            ("4s", "4000 ms is to be at most half of lease.ttl (7000 ms), so that the reset comes"),
+            ("2.5s", "2500 ms is to be whole seconds, as devices count"),
+        ],
+    )
+    def test_other_time_outs(self, tmp_path: Path, timeout: str, words: str) -> None:
+        dog = f"lease: {{ttl: 7s}}\nwatchdog: {{timeout: {timeout}}}\n"
+        assert words in the_problem(write_config(tmp_path, {self.LEASE: dog}))
+
+    def test_the_nodes_may_differ_in_it(self, tmp_path: Path) -> None:
+        one = read(write_config(tmp_path, {self.LEASE: "lease: {ttl: 7s}\n"})).config
+        dog = "lease: {ttl: 7s}\nwatchdog: {}\n"
+        other = read(write_config(tmp_path, {self.LEASE: dog})).config
+        assert fingerprint(one) == fingerprint(other)
