@@ -70,7 +70,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     async def Barrier(  # noqa: N802 - the protocol's name
         self, request: admin_pb2.BarrierRequest, context: tls.Context
     ) -> admin_pb2.BarrierResponse:
-        """Reached here when this node is the active, else by the active."""
+        """Reached here when this node is the active; else by the active, if `anywhere` is asked."""
         started = self._monotonic()
         async with told(context):
             group = self._group(request.group)
@@ -83,6 +83,12 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             timeout_ms = _timeout(request.timeout_ms, BARRIER_DEFAULT_MS)
             active = self._active(group, context)
             if active != self._config.node:
+                if not request.anywhere:
+                    raise NotActive(
+                        f"{active} is the active of group {group}, not {self._config.node}: what"
+                        f" was written here is in no barrier. Ask on {active}; if it was written"
+                        " there, 'staqctl barrier --anywhere' asks it from here"
+                    )
                 return await self._forward_barrier(active, group, request, timeout_ms)
             try:
                 async with asyncio.timeout((timeout_ms + ANSWER_RESERVE_MS) / 1000):

@@ -92,7 +92,10 @@ async def barrier(options: Namespace) -> int:
         stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         response: admin_pb2.BarrierResponse = await stub.Barrier(
             admin_pb2.BarrierRequest(
-                group=options.group, timeout_ms=timeout_ms, min_replicas=options.min_replicas
+                group=options.group,
+                timeout_ms=timeout_ms,
+                min_replicas=options.min_replicas,
+                anywhere=options.anywhere,
             ),
             timeout=timeout_ms / 1000 + SLACK_S,
             metadata=about(options),

@@ -109,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="fail unless so many replicas, the active included, have it (default: 1)",
     )
+    barrier.add_argument(
+        "--anywhere",
+        action="store_true",
+        help="ask the active, wherever it is, about what was written there (default: fail unless"
+        " this node is active, since a barrier elsewhere says nothing of what was written here)",
+    )
     switchover = command(
         "switchover", commands.switchover, "Hand a group over to the other replica."
     )

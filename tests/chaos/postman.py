@@ -2,8 +2,8 @@
 
 A mail counts as acknowledged when, after its delivery on the active, a barrier that was asked of
 *that* daemon was reached in the epoch in which that daemon served when the delivery began. Only
-this makes the barrier speak of this mail: a daemon that has let go meanwhile passes the question
-on to the new active, whose answer is about its own files.
+this makes the barrier speak of this mail: in between another node may have been active, and what
+was written here alone is in quarantine. Real services are stopped then and need not look.
 """
 
 from __future__ import annotations

@@ -258,14 +258,27 @@ async def test_a_barrier_on_the_active(daemons: Daemons) -> None:
     assert (list(response.replicas), response.degraded) == (["a", "b"], False)
 
 
+async def test_a_barrier_where_the_active_is_not_says_nothing_of_what_was_written_there(
+    daemons: Daemons,
+) -> None:
+    # A program that has just written on b must not take a's barrier for its own: b may have been
+    # active a moment ago, and what it wrote last is in its quarantine now.
+    active = FakeNode(A, active=A, barrier_answer=REACHED)
+    async with daemons.running(active, FakeNode(B, active=A)), daemons.by_socket(B) as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match="what was written here is in no") as refusal:
+            await stub.Barrier(admin_pb2.BarrierRequest())
+    assert exit_code_of(refusal.value) == NotActive.exit_code
+    assert active.barriers == []
+
+
 @pytest.mark.parametrize("asked", [B, W])
-async def test_a_barrier_asked_elsewhere_is_passed_on_to_the_active(
+async def test_a_barrier_asked_anywhere_is_passed_on_to_the_active(
     daemons: Daemons, asked: NodeId
 ) -> None:
     active = FakeNode(A, active=A, barrier_answer=REACHED)
     other = FakeNode(asked, active=A)
     async with daemons.running(active, other), daemons.by_socket(asked) as stub:
-        response = await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=5000))
+        response = await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=5000, anywhere=True))
     assert response.position.seq == 77
     assert other.barriers == []
     ((group, timeout_ms, min_replicas),) = active.barriers
@@ -277,7 +290,7 @@ async def test_what_the_active_says_arrives_with_its_exit_code(daemons: Daemons)
     active = FakeNode(A, active=A, barrier_answer=BarrierTimeout("b has not acknowledged 5:77"))
     async with daemons.running(active, FakeNode(B, active=A)), daemons.by_socket(B) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await stub.Barrier(admin_pb2.BarrierRequest())
+            await stub.Barrier(admin_pb2.BarrierRequest(anywhere=True))
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert failure.value.details() == "b has not acknowledged 5:77"
     assert exit_code_of(failure.value) == BarrierTimeout.exit_code
@@ -293,14 +306,14 @@ async def test_two_nodes_that_take_each_other_for_the_active_say_so(daemons: Dae
     nodes = (FakeNode(A, active=B), FakeNode(B, active=A))
     async with daemons.running(*nodes), daemons.by_socket(B) as stub:
         with pytest.raises(grpc.aio.AioRpcError, match="b takes a for the active") as refusal:
-            await stub.Barrier(admin_pb2.BarrierRequest())
+            await stub.Barrier(admin_pb2.BarrierRequest(anywhere=True))
     assert exit_code_of(refusal.value) == NotActive.exit_code
 
 
 async def test_an_active_that_is_gone_is_named(daemons: Daemons) -> None:
     async with daemons.running(FakeNode(B, active=A)), daemons.by_socket(B) as stub:
         with pytest.raises(grpc.aio.AioRpcError, match="a is to do this but cannot be reached"):
-            await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=300))
+            await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=300, anywhere=True))
 
 
 @pytest.mark.parametrize(

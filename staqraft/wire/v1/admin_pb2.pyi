@@ -159,14 +159,16 @@ class GetStatusResponse(_message.Message):
     def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., version: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeStatus, _Mapping]]] = ..., raft: _Optional[_Union[RaftStatus, _Mapping]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ...) -> None: ...
 
 class BarrierRequest(_message.Message):
-    __slots__ = ("group", "timeout_ms", "min_replicas")
+    __slots__ = ("group", "timeout_ms", "min_replicas", "anywhere")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     MIN_REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    ANYWHERE_FIELD_NUMBER: _ClassVar[int]
     group: str
     timeout_ms: int
     min_replicas: int
-    def __init__(self, group: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., min_replicas: _Optional[int] = ...) -> None: ...
+    anywhere: bool
+    def __init__(self, group: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., min_replicas: _Optional[int] = ..., anywhere: _Optional[bool] = ...) -> None: ...
 
 class BarrierResponse(_message.Message):
     __slots__ = ("position", "replicas", "degraded", "elapsed_us")

@@ -74,7 +74,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Barrier(self, request, context):
-        """Returns when everything written before the call is durable on every in-sync replica. Passed on to the active.
+        """Returns when everything written before the call is durable on every in-sync replica.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
