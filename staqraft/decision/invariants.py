@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from staqraft.decision.lease import Lease
 from staqraft.decision.phases import ADDRESSED, CAPTURED, HOLDING, Phase
 from staqraft.decision.state import Joining
 
@@ -19,7 +20,8 @@ def violations(state: GroupState, now_ms: int) -> tuple[str, ...]:
     """Broken invariants, a sentence each; empty if all hold."""
     found: list[str] = []
     record, lease = state.record, state.lease
-    if state.phase in HOLDING:
+    # A release after letting go at once: the lease was given up with the addresses.
+    if state.phase in HOLDING and not (state.phase is Phase.RELEASING and lease == Lease()):
         if lease.epoch != record.epoch:
             found.append(
                 f"{state.phase.value} with a lease of epoch {lease.epoch}, not {record.epoch}"

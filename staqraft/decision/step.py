@@ -210,8 +210,8 @@ def _settle(turn: Turn) -> None:
 
 def _lost(state: GroupState, now_ms: int) -> str | None:
     """Why the lease cannot be relied upon any more; None while it can."""
-    if state.phase is Phase.RELEASING and not state.mine:
-        return None  # that is what the release is for
+    if state.phase is Phase.RELEASING and (not state.mine or state.lease.deadline_ms is None):
+        return None  # that is what the release is for; without a lease nothing else is left to do
     if state.record.epoch != state.lease.epoch:
         return f"{state.record.active} acquired epoch {state.record.epoch}"
     if not state.mine:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 
 from chaos.ground import Ground
 from lab.layout import REPLICAS
+from lab.processes import wait_until
 
 
 class Nemesis(ABC):
@@ -42,11 +43,14 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+LOOP = "crash loop of"
+
+
 class Kill(Nemesis):
     """SIGKILL, once or again and again. Its supervisor starts it anew."""
 
     def __init__(self, role: str, what: str, *, again: bool = False, hold_s: float = 0.0) -> None:
-        kind = f"crash loop of {what}" if again else f"kill {what}"
+        kind = f"{LOOP} {what}" if again else f"kill {what}"
         super().__init__(kind, f"{kind}, {role}", hold_s)
         self._role = role
         self._what = what
@@ -185,6 +189,41 @@ class Power(Nemesis):
             ground.lab.power_off(ground.host(role))
 
 
+class ReadOnly(Nemesis):
+    """The data disk takes nothing any more, as after an error of the filesystem."""
+
+    def __init__(self, role: str, hold_s: float) -> None:
+        super().__init__("read-only disk", f"read-only disk, {role}", hold_s)
+        self._role = role
+
+    def inject(self, ground: Ground) -> None:
+        host = ground.host(self._role)
+
+        def remount(how: str) -> bool:
+            argv = ["mount", "-o", f"remount,{how}", "/srv"]
+            return ground.lab.run(host, argv, check=False).returncode == 0
+
+        def restore() -> None:
+            if ground.lab.has_power(host):  # a reboot mounts it anew
+                remount("rw")
+
+        self._repairs.callback(restore)
+        # The kernel refuses while a file is open for writing.
+        wait_until(lambda: remount("ro"), 5, f"the data disk of {host} is read-only")
+
+
+class Busy(Nemesis):
+    """Not a fault: hundreds of mails delivered, flagged, moved and deleted as fast as it goes."""
+
+    def __init__(self) -> None:
+        super().__init__("load", "load", 0.0)
+
+    def inject(self, ground: Ground) -> None:
+        lab = ground.lab
+        users = lab.popen(ground.active, lab.module("workload", "mail"))
+        self._repairs.callback(users.communicate)  # to its end, which may be that of its host
+
+
 class SwitchOver(Nemesis):
     """Not a fault, but things happen at bad moments."""
 
@@ -302,9 +341,11 @@ MAKERS: tuple[Maker, ...] = (
     lambda rng: Power(["w", "standby"], _any(rng)),
     lambda rng: Power(["w", "active"], _any(rng)),
     lambda rng: Together(Stop("standby", "trees", 1.0), Power(["active"], _long(rng))),
+    lambda rng: Together(ReadOnly("standby", 1.0), Power(["active"], _long(rng))),
     lambda _: SwitchOver(),
 )  # fmt: skip
 MEANWHILE = 0.2  # how often an operator asks for a switchover just then
+UNDER_LOAD = 0.5  # how often something is killed while users are busy
 
 
 def draw(seed: int) -> Iterator[Nemesis]:
@@ -313,6 +354,11 @@ def draw(seed: int) -> Iterator[Nemesis]:
     while True:
         for maker in rng.sample(MAKERS, len(MAKERS)):
             nemesis = maker(rng)
-            if rng.random() < MEANWHILE and not isinstance(nemesis, SwitchOver):
+            once = isinstance(nemesis, (Kill, Power)) and not nemesis.kind.startswith(LOOP)
+            if once and rng.random() < UNDER_LOAD:
+                # Only with what leaves the active in office or kills it: a former active that
+                # lives on stops its services, and nobody would stop these users.
+                nemesis = Together(Busy(), nemesis)
+            elif rng.random() < MEANWHILE and not isinstance(nemesis, SwitchOver):
                 nemesis = Together(nemesis, SwitchOver())
             yield nemesis
