@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from staqraft.decision.commands import FenceLoser, StopTurnOff, TurnOff
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import Fencing
-from staqraft.model import FenceRung
+from staqraft.model import NO_EPOCH, FenceRung
 
 if TYPE_CHECKING:
     from staqraft.decision.events import ActionDone, ActionFailed, OffConfirmed
@@ -34,13 +34,34 @@ def suffices(state: GroupState, rung: FenceRung) -> bool:
 
 
 def recorded(state: GroupState, loser: NodeId) -> bool:
-    """Raft has it already that the loser was fenced in favour of this epoch."""
-    fence = state.record.fence
+    """Raft has it already that the loser was fenced, and it cannot have served since.
+
+    Whoever serves has opened its epoch before.
+    """
+    record = state.record
+    opened = record.epoch_starts[-1].epoch if record.epoch_starts else NO_EPOCH
+    fence = record.fence
     return (
         fence is not None
-        and (fence.epoch, fence.loser) == (state.record.epoch, loser)
+        and fence.loser == loser
+        and fence.epoch > opened
         and suffices(state, fence.rung)
     )
+
+
+def loser_of(state: GroupState) -> NodeId | None:
+    """Who may serve still when this node acquires now; None: nobody but this node itself.
+
+    That the record names this node does not say that it served: its last takeover may have ended
+    before the loser was fenced. Of a pair that can only be the other.
+    """
+    record, me = state.record, state.settings.node
+    if record.active != me:
+        return record.active
+    if not record.epoch_starts or state.epoch_is_open:
+        return None
+    others = [peer for peer in state.settings.peers if not recorded(state, peer)]
+    return others[0] if others else None
 
 
 def begin(turn: Turn, loser: NodeId, lease_over_ms: int) -> None:

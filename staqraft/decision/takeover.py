@@ -95,8 +95,8 @@ def _acquire(turn: Turn, reason: str) -> None:
         attempt = Takeover(
             base_epoch=record.epoch,
             base_renewal=record.renewal,
-            loser=None if record.active == state.settings.node else record.active,
-            released=record.released,
+            loser=fencing.loser_of(state),
+            released=record.released and record.active != state.settings.node,
             lease_over_ms=lease_over_ms(state),
             proposed_ms=turn.now_ms,
             reason=reason,
