@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -41,6 +42,7 @@ from staqraft.wire.v1 import raft_pb2 as pb
 FORMAT: Final = 1
 ID_BYTES: Final = 12
 MAX_COMMAND_BYTES: Final = 64 << 10
+_DECODED_KEPT: Final = 64  # of at most MAX_COMMAND_BYTES each
 
 MAX_COUNTER: Final = 1 << 62  # terms and indexes; SQLite's integers have a sign
 
@@ -87,6 +89,12 @@ def decode_proposal(data: bytes) -> tuple[bytes, Command]:
     """Identity and command. BadMessage for anything that `encode_proposal` does not make."""
     if len(data) > MAX_COMMAND_BYTES:
         raise BadMessage(f"a command of {len(data)} bytes; {MAX_COMMAND_BYTES} are allowed")
+    return _decode_proposal(data)
+
+
+@lru_cache(_DECODED_KEPT)
+def _decode_proposal(data: bytes) -> tuple[bytes, Command]:
+    """An entry is decoded when it is taken into the log, and again when it is applied."""
     wire = _parse(pb.Proposal(), data)
     if wire.format != FORMAT:
         raise BadMessage(

@@ -94,7 +94,7 @@ class RaftMember:
             timing=self._timing,
             log=self._log,
             snapshots=self._snapshots,
-            clock=self._now,
+            now=self._now(),
         )
         if snapshot is not None:
             self.load_snapshot(replace_log=False)
@@ -162,6 +162,8 @@ class RaftMember:
         While the volume has no space it takes nothing in but its connections, and sends nothing.
         """
         ready = self._ready = Ready()
+        now = self._now()
+        self._engine.begin(now)
         if self.problem and not self._persist():
             for happening in happenings:
                 self._stand_still(happening)
@@ -169,7 +171,6 @@ class RaftMember:
         try:
             for happening in happenings:
                 self._take(happening)
-            now = self._now()
             self._rules.before_tick(self)
             self._engine.tick()
             self._rules.after_tick(self, now)
@@ -177,7 +178,8 @@ class RaftMember:
         finally:
             outgoing, self._engine.outbox.messages = self._engine.outbox.messages, []
         if self._persist():
-            ready.messages = [(node, message_to_wire(message)) for node, message in outgoing]
+            for node, message in outgoing:
+                ready.messages.append((node, message_to_wire(message)))
             self._say(ready)
         else:
             self._engine.lose_forwarded()
@@ -297,7 +299,7 @@ class RaftMember:
             return  # of a session that named another generation, or of an older one
         try:
             message = message_from_wire(wire)
-            if self._rules.receive(self, node, message, self._now()) and self._guard(message):
+            if self._rules.receive(self, node, message, self._engine.now) and self._guard(message):
                 self._engine.deliver(node, message)
         except BadMessage as error:
             self._ready.offenders[node] = str(error)
@@ -395,8 +397,10 @@ class RaftMember:
     @property
     def election_due(self) -> bool:
         """Whether the library would hold an election at the next tick."""
-        alone = bool(self.peers) and not self.reachable
-        return not self.leads and not alone and self._engine.election_deadline < self._now()
+        engine = self._engine
+        if engine.leads or engine.election_deadline >= engine.now:
+            return False
+        return bool(self.reachable) or not self.peers
 
     @property
     def asked_to_stand(self) -> bool:
@@ -406,7 +410,7 @@ class RaftMember:
     def postpone_election(self, *, retry: bool) -> None:
         """Starts the election timer again; after a PreVote in vain a shorter one."""
         timeout = self.election_timeout()
-        self._engine.election_deadline = self._now() + (timeout / 2 if retry else timeout)
+        self._engine.election_deadline = self._engine.now + (timeout / 2 if retry else timeout)
 
     def hold_election(self) -> None:
         """Makes the library hold an election at the next tick."""

@@ -91,16 +91,19 @@ _NOT_TAKEN: Final = frozenset(
 
 
 class _Clock(threading.local):
-    """The clock of the member that is at work in this thread: the library asks a global one."""
+    """The instant of the step under way in this thread: the library asks a global clock.
 
-    now: Callable[[], float]
+    Within a step time stands still: what happens in it happens at once.
+    """
+
+    now: float
 
 
 _clock = _Clock()
 
 
 def _now() -> float:
-    return _clock.now()
+    return _clock.now
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -172,6 +175,14 @@ class Host(Protocol):
         """The message as it is to be sent."""
 
 
+class _Peer(Node):  # type: ignore[misc]  # the library has no types
+    """A member; each engine makes one object a member, so that identity is equality."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+
+
 class _Outbox(Transport):  # type: ignore[misc]  # the library has no types
     """The library's transport: what it sends waits here until the step has persisted."""
 
@@ -222,14 +233,14 @@ class _SnapshotTransfer:
             self._store.save(snapshot)
         except ConsensusError as error:
             logger.error("the Raft log stays long, no snapshot was taken: %s", error)  # noqa: TRY400
-            self._retry_at = _clock.now() + _RETRY_SNAPSHOT_S
+            self._retry_at = _clock.now + _RETRY_SNAPSHOT_S
             return
         self._state = SERIALIZER_STATE.SUCCESS
 
     def checkSerializing(self) -> tuple[int, int]:  # noqa: N802
         """The library shortens its log when this says SUCCESS, once."""
         if self._retry_at is not None:
-            if _clock.now() < self._retry_at:
+            if _clock.now < self._retry_at:
                 return SERIALIZER_STATE.SERIALIZING, self._index
             self._retry_at = None
         state, self._state = self._state, SERIALIZER_STATE.NOT_SERIALIZING
@@ -281,26 +292,27 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
         timing: Timing,
         log: LogStore,
         snapshots: SnapshotStore,
-        clock: Callable[[], float],
+        now: float,
     ) -> None:
-        _clock.now = clock
+        self.begin(now)
+        self._may_wait = True
         self.host = host
         self.log = log
-        self.now = clock
         self.outbox = _Outbox(host)
         transfer = _SnapshotTransfer(snapshots, host)
         conf = _configuration(timing, log, transfer)
-        super().__init__(
-            Node(me), [Node(peer) for peer in sorted(peers)], conf, transport=self.outbox
-        )
+        self._nodes = {peer: _Peer(peer) for peer in sorted(peers)}
+        super().__init__(_Peer(me), list(self._nodes.values()), conf, transport=self.outbox)
         missing = [name for name in _PRIVATE_VALUES if not hasattr(self, f"_SyncObj__{name}")]
-        if missing or self._get("raftLog") is not log or self._get("serializer") is not transfer:
+        if missing or (self._SyncObj__raftLog, self._SyncObj__serializer) != (log, transfer):
             raise ConsensusError(
                 f"pysyncobj {LIBRARY_VERSION} is not what it was: {', '.join(missing) or 'its log'}"
                 " differs. Reinstall it"
             )
         transfer.applied = lambda: self.applied_index
-        self._set("needLoadDumpFile", value=False)  # the owner loads the snapshot itself
+        self._SyncObj__needLoadDumpFile = False  # the owner loads the snapshot itself
+
+    _SyncObj__raftLeader: Node | None  # else mypy takes it for what is set here
 
     # --- replaced -------------------------------------------------------------------------------
 
@@ -313,82 +325,97 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
     def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:  # noqa: FBT001, N802, N803
         self.host.load_snapshot(replace_log=clearJournal)
 
+    def _checkCommandsToApply(self) -> None:  # noqa: N802
+        """The library looks whether a command waits by catching an exception, in every tick."""
+        if self._may_wait:
+            super()._checkCommandsToApply()
+            self._may_wait = False
+
     # --- what is needed of it -------------------------------------------------------------------
 
     @property
     def term(self) -> int:
         """Raft's term."""
-        return int(self._get("raftCurrentTerm"))
+        return int(self._SyncObj__raftCurrentTerm)
 
     @property
     def leads(self) -> bool:
         """Whether it believes that it leads."""
-        return bool(self._get("raftState") == _LEADER)
+        return bool(self._SyncObj__raftState == _LEADER)
 
     @property
     def believed_leader(self) -> NodeId | None:
         """Whom it believes to lead, even if cut off from it."""
-        node = self._get("raftLeader")
+        node = self._SyncObj__raftLeader
         return None if node is None else NodeId(node.id)
 
     @property
     def commit_index(self) -> int:
         """The last entry known to be committed."""
-        return int(self._get("raftCommitIndex"))
+        return int(self._SyncObj__raftCommitIndex)
 
     @property
     def applied_index(self) -> int:
         """The last entry that was applied."""
-        return int(self._get("raftLastApplied"))
+        return int(self._SyncObj__raftLastApplied)
 
     @property
     def election_deadline(self) -> float:
         """When it would hold an election, in seconds of its clock."""
-        return float(self._get("raftElectionDeadline"))
+        return float(self._SyncObj__raftElectionDeadline)
 
     @election_deadline.setter
     def election_deadline(self, deadline: float) -> None:
-        self._set("raftElectionDeadline", value=deadline)
+        self._SyncObj__raftElectionDeadline = deadline
 
     @property
     def next_timer(self) -> float:
         """When its next timer ends: a leader's heartbeat, or an election."""
-        return float(self._get("newAppendEntriesTime")) if self.leads else self.election_deadline
+        return float(
+            self._SyncObj__newAppendEntriesTime
+            if self._SyncObj__raftState == _LEADER
+            else self._SyncObj__raftElectionDeadline
+        )
 
     @property
     def asked_to_stand(self) -> bool:
         """Whether the leader asked it to stand for election."""
-        return bool(self._get("transferInProgress"))
+        return bool(self._SyncObj__transferInProgress)
+
+    def begin(self, now: float) -> None:
+        """The next calls, in this thread, happen at `now`, in seconds of the owner's clock."""
+        self.now = _clock.now = now
 
     def tick(self) -> None:
         """One tick."""
-        _clock.now = self.now
         self.doTick(0)
-        requests, self.outbox.not_forwarded = self.outbox.not_forwarded, []
-        waiting = self._get("commandsWaitingReply")
-        for request in requests:
-            if (answer := waiting.pop(request, None)) is not None:
+        while self.outbox.not_forwarded:
+            request = self.outbox.not_forwarded.pop(0)
+            answer = self._SyncObj__commandsWaitingReply.pop(request, None)
+            if answer is not None:
                 answer(None, FAIL_REASON.MISSING_LEADER)
 
     def deliver(self, node: NodeId, message: RaftMessage) -> None:
         """A message of the open session with `node`."""
-        self.outbox._onMessageReceived(Node(node), message)  # noqa: SLF001
+        if message["type"] == "apply_command":
+            self._may_wait = True
+        self.outbox._onMessageReceived(self._nodes[node], message)  # noqa: SLF001
 
     def connect(self, node: NodeId) -> None:
         """A session is open."""
         self.outbox.connected.add(node)
-        self.outbox._onNodeConnected(Node(node))  # noqa: SLF001
+        self.outbox._onNodeConnected(self._nodes[node])  # noqa: SLF001
 
     def disconnect(self, node: NodeId) -> None:
         """The session is gone. If it was the leader's, answers to what was forwarded are lost."""
         self.outbox.connected.discard(node)
-        self.outbox._onNodeDisconnected(Node(node))  # noqa: SLF001
+        self.outbox._onNodeDisconnected(self._nodes[node])  # noqa: SLF001
         if self.believed_leader == node:
             self.lose_forwarded()
 
     def lose_forwarded(self) -> None:
         """Commands that were forwarded, or their answers, are lost: the submitters are told."""
-        self._call("onLeaderChanged")
+        self._SyncObj__onLeaderChanged()
 
     def submit(self, command: bytes, failed: Callable[[Failure], None]) -> None:
         """Appends the command or forwards it to the leader; success is seen where it is applied."""
@@ -397,34 +424,35 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
             if reason != FAIL_REASON.SUCCESS:
                 failed(Failure.NOT_TAKEN if reason in _NOT_TAKEN else Failure.UNKNOWN)
 
+        self._may_wait = True
         self._applyCommand(command, answer)
 
     def send(self, node: NodeId, message: RaftMessage) -> None:
         """Queues a message."""
-        self.outbox.send(Node(node), message)
+        self.outbox.send(self._nodes[node], message)
 
     def give_up_leader(self) -> None:
         """The leader is not heard: forwarded commands are told."""
         if self.believed_leader is not None:
-            self._set("raftLeader", value=None)
+            self._SyncObj__raftLeader = None
             self.lose_forwarded()
 
     def adopt_term(self, term: int) -> None:
         """Takes over a newer term, as a follower without a leader."""
-        self._call("setCurrentTerm", term, None)
-        self._call("setState", _FOLLOWER)
+        self._SyncObj__setCurrentTerm(term, None)
+        self._SyncObj__setState(_FOLLOWER)
         self.give_up_leader()
 
     def start_at(self, last: Entry) -> None:
         """The state is that of a snapshot whose last entry is this."""
-        self._set("raftLastApplied", value=last[1])
+        self._SyncObj__raftLastApplied = last[1]
 
     def caught_up(self) -> list[NodeId]:
         """The connected members with this leader's whole log, once its term has committed."""
-        no_op = self._get("noopIDx")
+        no_op = self._SyncObj__noopIDx
         if no_op is None or self.commit_index < no_op:
             return []
-        match = self._get("raftMatchIndex")
+        match = self._SyncObj__raftMatchIndex
         return [
             NodeId(node.id)
             for node, index in match.items()
@@ -433,24 +461,17 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
 
     def hand_over(self, node: NodeId) -> None:
         """Asks `node` to stand for election at once."""
-        self.transferLeadership(Node(node))
+        self.transferLeadership(self._nodes[node])
 
     def drop_waiting(self) -> None:
         """Answers callbacks of entries that a snapshot jumped over; the library keeps them."""
-        waiting = self._get("commandsWaitingCommit")
+        waiting = self._SyncObj__commandsWaitingCommit
+        if not waiting:
+            return
         applied = self.applied_index
         for index in [index for index in waiting if index <= applied]:
             for _, callback in waiting.pop(index):
                 callback(None, FAIL_REASON.UNKNOWN_OUTCOME)
-
-    def _get(self, name: str) -> Any:
-        return getattr(self, f"_SyncObj__{name}")
-
-    def _set(self, name: str, *, value: object) -> None:
-        setattr(self, f"_SyncObj__{name}", value)
-
-    def _call(self, name: str, *arguments: object) -> None:
-        getattr(self, f"_SyncObj__{name}")(*arguments)
 
 
 def _configuration(timing: Timing, log: LogStore, transfer: _SnapshotTransfer) -> SyncObjConf:

@@ -18,14 +18,13 @@ from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING, SENTENCES, Phase
 from staqraft.decision.state import GroupState, Settings
 from staqraft.decision.step import step
-from staqraft.decision.takeover import lease_over_ms
+from staqraft.decision.wake import wake_ms
 from staqraft.errors import ConsensusError
 from staqraft.model import ClusterRecord, Epoch, GroupId, GroupRecord, NodeId
 
 logger = logging.getLogger(__name__)
 
-_TICK_MS = 50
-_TICK_STANDBY_MS = 250
+_LOOK_MS = 50  # whether the handing over before a stop is done
 _RETRY_MS = 200
 _COOLDOWN_MS = 10_000
 _BEGIN_BARRIER_MS = 1_000
@@ -53,18 +52,6 @@ def settings_of(config: Config, group: GroupId) -> Settings:
             cooldown_ms=_COOLDOWN_MS,
         ),
     )
-
-
-def wake_ms(state: GroupState, now_ms: int) -> int:
-    """When the core must be asked again if nothing happens, after it was asked at `now_ms`.
-
-    A standby has no lease to be late for, and waits for few instants; those that are past were
-    seen by that step. In every other phase the core is asked often enough for any.
-    """
-    if state.phase is not Phase.STANDBY:
-        return now_ms + _TICK_MS
-    instants = (lease_over_ms(state), state.retry_ms, state.cooldown_ms)
-    return min([now_ms + _TICK_STANDBY_MS, *(i for i in instants if i > now_ms)])
 
 
 class GroupLoop:
@@ -218,7 +205,7 @@ class GroupLoop:
         self._queue.put_nowait(on.ShutdownRequested(now_ms=self._now_ms()))
         deadline = self._now_ms() + timeout_ms
         while self._now_ms() < deadline:
-            await asyncio.sleep(_TICK_MS / 1000)
+            await asyncio.sleep(_LOOK_MS / 1000)
             if self.state.phase not in HOLDING:
                 return
             if self.state.phase is Phase.ACTIVE and not self._somebody_to_hand_to():

@@ -113,9 +113,10 @@ def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one cas
             if turn.state.phase in CAPTURED and turn.state.mine:
                 takeover.new_epoch_for_self(turn)
         case DataReported():
-            turn.set(blockers=event.blockers)
-            if turn.state.phase not in {Phase.UNADDRESSING, Phase.RELEASING}:
-                turn.set(journal_last=event.last)
+            if turn.state.phase in {Phase.UNADDRESSING, Phase.RELEASING}:
+                turn.set(blockers=event.blockers)
+            else:
+                turn.set(blockers=event.blockers, journal_last=event.last)
         case PeerReported():
             insync.on_report(turn, event)
         case FenceRequested():
@@ -132,9 +133,10 @@ def _observe(turn: Turn, event: RecordObserved) -> None:
     """A newer record: restart the challenger's timer, count our own renewal, follow the active."""
     old, new = turn.state.record, event.record
     started = turn.state.phase is not Phase.STARTUP
-    turn.set(record=new)
     if not started or (old.epoch, old.renewal) != (new.epoch, new.renewal):
-        turn.set(observed_ms=turn.now_ms)
+        turn.set(record=new, observed_ms=turn.now_ms)
+    else:
+        turn.set(record=new)
     state = turn.state
     if not started:
         if state.mine and state.fenced_before <= new.epoch:

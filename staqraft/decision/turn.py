@@ -30,7 +30,11 @@ class Turn:
 
     def set(self, **changes: Any) -> None:
         """Change fields of the state."""
-        self.state = replace(self.state, **changes)
+        state = self.state
+        for name, value in changes.items():
+            if getattr(state, name) != value:
+                self.state = replace(state, **changes)
+                return
 
     def enter(self, phase: Phase, reason: str | None = None) -> None:
         """Change the phase. What the old phase waited for is forgotten: its answer is dropped."""

@@ -68,7 +68,12 @@ def disarm(turn: Turn) -> None:
 
 def about_to_fire(state: GroupState, now_ms: int) -> bool:
     """There is just the time left in which addresses are given away in good order."""
+    due_ms = let_go_by_ms(state)
+    return due_ms is not None and now_ms >= due_ms
+
+
+def let_go_by_ms(state: GroupState) -> int | None:
+    """From when on it is about to fire; None: it is not armed."""
     if state.kicked_ms is None:
-        return False
-    left_ms = state.kicked_ms + state.settings.watchdog_ms - now_ms
-    return left_ms <= state.settings.timing.let_go_ms
+        return None
+    return state.kicked_ms + state.settings.watchdog_ms - state.settings.timing.let_go_ms

@@ -19,9 +19,10 @@ from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision import fencing
 from staqraft.decision.invariants import violations
-from staqraft.decision.phases import HOLDING
+from staqraft.decision.phases import HOLDING, Phase
 from staqraft.decision.state import GroupState, Settings
 from staqraft.decision.step import step
+from staqraft.decision.wake import wake_ms
 from staqraft.model import (
     Accepted,
     ClusterRecord,
@@ -68,6 +69,7 @@ class Host:
     inbox: list[on.Event] = field(default_factory=list)
     epoch_broken: bool = False
     seq: int = 100
+    wake_ms: int = 0
 
 
 class World:
@@ -121,6 +123,7 @@ class World:
         host = self.hosts[name]
         host.powered = True
         host.core = GroupState(settings=self._settings(name))
+        host.wake_ms = 0
         core = host.core
         self.after(5, lambda: self._tick(host, core))
         self._observe(host)
@@ -160,9 +163,11 @@ class World:
         if host.stopped:
             host.inbox.append(event)
             return
+        self._slept_through_nothing(host, host.core)
         event = replace(event, now_ms=self.now)
         before = host.core
         host.core, commands = step(before, event)
+        host.wake_ms = wake_ms(host.core, self.now)
         if host.core.phase is not before.phase:
             reason = f" ({host.core.reason})" if host.core.reason != before.reason else ""
             self.say(f"{host.name}: {before.phase.value} -> {host.core.phase.value}{reason}")
@@ -171,6 +176,13 @@ class World:
         for command in commands:
             self._carry_out(host, command)
         self._one_lease()
+
+    def _slept_through_nothing(self, host: Host, core: GroupState) -> None:
+        """Before the instant for which the core asked to be woken, waking it changes nothing."""
+        if core.phase in {Phase.STANDBY, Phase.ACTIVE} and self.now < host.wake_ms:
+            after, commands = step(core, on.Tick(now_ms=self.now))
+            assert after == core, f"at {self.now} {host.name} sleeps until {host.wake_ms}"
+            assert not commands, f"at {self.now} {host.name} sleeps until {host.wake_ms}"
 
     def _one_lease(self) -> None:
         holders = [

@@ -17,7 +17,7 @@ from staqraft.decision.phases import CAPTURED
 from staqraft.model import Epoch, NodeId, Position, ReadBarrier
 
 _LIMIT_MS: Final = 5000
-_LOOK_US: Final = 20 * MS  # the real one is woken; this looks again
+_TOLD_US: Final = 300  # the data worker tells the control process of an acknowledgement
 
 Reached = Callable[[Position], None]
 
@@ -49,7 +49,9 @@ class Barrier:
         self._position: Position | None = None
         self._confirmed: frozenset[NodeId] = frozenset()
         self._deadline_ms = daemon.clock.boot_ms() + _LIMIT_MS
-        self._waits_for_raft = False
+        self._asked_raft = False
+        self._told_of_change = False  # it is going to be
+        self._told_of_ack = False
         if self._epoch is not None:
             daemon.process.after(2 * MS, self._begin)
 
@@ -61,14 +63,33 @@ class Barrier:
 
     def _wait(self) -> None:
         """Until everybody who must has acknowledged the position."""
+        if self._asked_raft:
+            return
         assert self._position is not None
         if self._worker.peer.durable >= self._position:
             self._confirmed |= frozenset(self._daemon.core.settings.peers)
         missing = must_confirm(self._daemon) - self._confirmed
         if not missing:
+            self._asked_raft = True
             confirm_with_raft(self._daemon, self._raft_said)
         elif self._daemon.clock.boot_ms() < self._deadline_ms and self._worker.process.alive:
-            self._daemon.process.after(_LOOK_US, self._wait)
+            self._wait_for_news()
+
+    def _wait_for_news(self) -> None:
+        if not self._told_of_change:
+            self._told_of_change = True
+            self._daemon.on_change.append(self._changed)
+        if not self._told_of_ack:
+            self._told_of_ack = True
+            self._worker.on_ack.append(self._acknowledged)
+
+    def _changed(self) -> None:
+        self._told_of_change = False
+        self._wait()
+
+    def _acknowledged(self) -> None:
+        self._told_of_ack = False
+        self._daemon.process.after(_TOLD_US, self._wait)
 
     def _raft_said(self, answer: Answer) -> None:
         if isinstance(answer, str) or active_epoch(self._daemon) != self._epoch:

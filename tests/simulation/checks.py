@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from simulation.schedule import MS, Action, Schedule
@@ -123,23 +124,24 @@ class Checks:
 
     def stepped(self, member: RaftMember) -> None:
         if member.leads:
-            known = self._leaders.get(member.term)
+            term = member.term
+            known = self._leaders.get(term)
             if known is None:
-                known = self._leaders[member.term] = member.me
-                self.say(f"{member.me}: leads term {member.term}")
+                known = self._leaders[term] = member.me
+                self.say(f"{member.me}: leads term {term}")
             if known != member.me:
-                raise Violation("R one leader", f"{known} and {member.me} lead term {member.term}")
+                raise Violation("R one leader", f"{known} and {member.me} lead term {term}")
 
-    def sent(self, me: NodeId, to: NodeId, envelopes: Iterable[pb.Envelope]) -> None:
-        for envelope in envelopes:
-            match envelope.WhichOneof("message"):
-                case "response_vote":
-                    self._voted(me, envelope.response_vote.term, to)
-                case "request_vote":
-                    self._voted(me, envelope.request_vote.term, me)
+    def sent(self, me: NodeId, to: NodeId, envelope: pb.Envelope) -> None:
+        match envelope.WhichOneof("message"):
+            case "response_vote":
+                self._voted(me, envelope.response_vote.term, to)
+            case "request_vote":
+                self._voted(me, envelope.request_vote.term, me)
+                if self.tracing:
                     self.say(f"{me}: asks {to} for its vote, {envelope.request_vote}")
-                case _:
-                    pass
+            case _:
+                pass
 
     def _voted(self, me: NodeId, term: int, candidate: NodeId) -> None:
         if me != candidate and (act := self.on_vote.pop(me, None)) is not None:
@@ -215,7 +217,7 @@ class Checks:
 
     def proposed(self, me: NodeId, command: Command) -> None:
         if self.tracing and type(command).__name__ not in {"Renew", "NoteEvent"}:
-            self.say(f"{me}: proposes {command}")
+            self.say(f"{me}: proposes {_in_words(command)}")
 
     # --- addresses --------------------------------------------------------------------------------
 
@@ -285,3 +287,14 @@ class Checks:
     def lost_now(self, me: NodeId) -> set[int]:
         """Acknowledged records that this host lacks."""
         return self._acknowledged - {number for _, number in self.hosts[me].journal.records}
+
+
+def _in_words(command: Command) -> str:
+    """The same in every process: no set is shown in the order of its hashes."""
+    parts = []
+    for field in fields(command):
+        value = getattr(command, field.name)
+        shown = sorted(value) if isinstance(value, frozenset) else value
+        if field.name not in {"node", "group", "wall_ms"}:
+            parts.append(f"{field.name} {shown}")
+    return f"{type(command).__name__} {', '.join(parts)}"

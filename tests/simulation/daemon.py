@@ -8,12 +8,12 @@ other; proposals that are repeated under one identity until their deadline.
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 from simulation.kernel import VIP, FakeKernel
+from simulation.lanes import Done, Lane, Services, Trouble
 from simulation.machine import Clock, Process
 from simulation.raft import RaftNode
 from simulation.schedule import MS
@@ -25,6 +25,7 @@ from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision import step as core
 from staqraft.decision.state import GroupState, Settings
+from staqraft.decision.wake import wake_ms
 from staqraft.errors import ActionError
 from staqraft.model import (
     ORIGIN,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from simulation.checks import Checks
 
 GROUP: Final = GroupId("default")
-_TICK_MS: Final = 50
 _WATCH_MS: Final = 250
 _PROPOSE_MS: Final = 2000
 _BEGIN_MS: Final = 1000
@@ -57,7 +57,6 @@ _FENCE_ANSWER_MS: Final = 10_000
 _WAIT_MS: Final = 10_000
 
 Answer = Outcome | str  # a sentence: why the outcome is not known
-Done = Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -66,37 +65,6 @@ class Proposal:
 
     data: bytes
     answer: Callable[[Answer], None]
-
-
-class Lane:
-    """Commands that wait for each other. A job calls what it is given when it is done."""
-
-    def __init__(self) -> None:
-        self._jobs: deque[Callable[[Done], None]] = deque()
-        self._busy = False
-
-    def put(self, job: Callable[[Done], None]) -> None:
-        self._jobs.append(job)
-        if not self._busy:
-            self._next()
-
-    def _next(self) -> None:
-        self._busy = bool(self._jobs)
-        if self._busy:
-            self._jobs.popleft()(self._next)
-
-
-@dataclass(slots=True)
-class Trouble:
-    """What fails on this host at present."""
-
-    failing: set[str]  # names of commands
-    slow_ms: int = 0  # each action takes so much longer
-
-    def strike(self, name: str) -> None:
-        """ActionError if this is to fail now."""
-        if name in self.failing:
-            raise ActionError("it fails (simulated)")
 
 
 class Daemon:
@@ -138,9 +106,16 @@ class Daemon:
         self._seen: GroupRecord | None = None
         self._fence_token = 0
         self._fence_answers: dict[int, Callable[[bool], None]] = {}
+        self._due_us = 0  # when the core wants to be asked
+        self._alarm_us = 0  # the earliest alarm that is set
         self._begin()
-        self._after_ms(rng.random() * _TICK_MS, self._tick)
+        self._set_alarm(clock.boot_ms())
         self._after_ms(rng.random() * _WATCH_MS, self._watch)
+
+    @property
+    def now_ms(self) -> int:
+        """What this host's clock shows."""
+        return self.clock.boot_ms()
 
     def _after_ms(self, delay_ms: float, action: Callable[[], None]) -> None:
         self.process.after(self.clock.true_us(delay_ms), action)
@@ -148,10 +123,11 @@ class Daemon:
     # --- the loop ---------------------------------------------------------------------------------
 
     def tell(self, event: on.Event) -> None:
-        """One event, stamped with the instant at which it is taken."""
+        """One event, of this instant: here none waits in a queue."""
         before = self.core
-        after, commands = core.step(before, replace(event, now_ms=self.clock.boot_ms()))
+        after, commands = core.step(before, event)
         self.core = after
+        self._set_alarm(event.now_ms)
         if after is not before:
             self._checks.decided(self, before, event)
         for command in commands:
@@ -161,9 +137,23 @@ class Daemon:
             for act in waiting:
                 act()
 
-    def _tick(self) -> None:
-        self._after_ms(_TICK_MS, self._tick)
-        self.tell(on.Tick(now_ms=0))
+    def _set_alarm(self, now_ms: int) -> None:
+        """One alarm, moved after each step; one that is set already looks again when it rings."""
+        now = self._checks.now
+        self._due_us = now + self.clock.true_us(wake_ms(self.core, now_ms) - now_ms)
+        if self._alarm_us <= now or self._due_us < self._alarm_us:
+            self._ring_at(self._due_us, now)
+
+    def _ring_at(self, at_us: int, now: int) -> None:
+        self._alarm_us = at_us
+        self.process.after(at_us - now, self._rung)
+
+    def _rung(self) -> None:
+        now = self._checks.now
+        if now >= self._due_us:
+            self.tell(on.Tick(now_ms=self.now_ms))
+        elif self._alarm_us <= now:
+            self._ring_at(self._due_us, now)
 
     def _begin(self) -> None:
         def answered(answer: Answer) -> None:
@@ -179,7 +169,7 @@ class Daemon:
         record = self.cluster.groups.get(GROUP, _NO_RECORD)
         if record is not self._seen and record != self._seen:
             self._seen = record
-            self.tell(on.RecordObserved(now_ms=0, record=record))
+            self.tell(on.RecordObserved(now_ms=self.now_ms, record=record))
 
     def _watch(self) -> None:
         """What the data worker says of itself."""
@@ -187,17 +177,17 @@ class Daemon:
         worker = self._worker_of()
         if worker is None or worker.process.stopped:
             down = "the data worker does not answer"
-            self.tell(on.DataReported(now_ms=0, blockers=(down,)))
+            self.tell(on.DataReported(now_ms=self.now_ms, blockers=(down,)))
             return
         journal = worker.journal
         blockers = (journal.needs_reconcile,) if journal.needs_reconcile else ()
-        self.tell(on.DataReported(now_ms=0, blockers=blockers, last=journal.last))
+        self.tell(on.DataReported(now_ms=self.now_ms, blockers=blockers, last=journal.last))
         if worker.role is DataRole.ACTIVE:
             worker.heard()
             now = self._checks.now
             self.tell(
                 on.PeerReported(
-                    now_ms=0,
+                    now_ms=self.now_ms,
                     peer=self.core.settings.peers[0],
                     streaming=worker.peer.streaming,
                     durable=worker.peer.durable,
@@ -206,7 +196,7 @@ class Daemon:
             )
 
     def shut_down(self) -> None:
-        self.tell(on.ShutdownRequested(now_ms=0))
+        self.tell(on.ShutdownRequested(now_ms=self.now_ms))
 
     # --- Raft -------------------------------------------------------------------------------------
 
@@ -255,11 +245,11 @@ class Daemon:
             token = command.token
             match answer:
                 case Accepted():
-                    event: on.Event = on.ProposalAccepted(now_ms=0, token=token)
+                    event: on.Event = on.ProposalAccepted(now_ms=self.now_ms, token=token)
                 case Refused(reason=reason):
-                    event = on.ProposalRefused(now_ms=0, token=token, reason=reason)
+                    event = on.ProposalRefused(now_ms=self.now_ms, token=token, reason=reason)
                 case _:
-                    event = on.ProposalUnknown(now_ms=0, token=token, detail=answer)
+                    event = on.ProposalUnknown(now_ms=self.now_ms, token=token, detail=answer)
             self.tell(event)
 
         self._checks.proposed(self.me, command.proposal)
@@ -332,9 +322,11 @@ class Daemon:
                 self._trouble.strike(type(command).__name__)
                 position = work()
             except ActionError as error:
-                self.tell(on.ActionFailed(now_ms=0, token=token, detail=str(error)))
+                self.tell(on.ActionFailed(now_ms=self.now_ms, token=token, detail=str(error)))
             else:
-                self.tell(on.ActionDone(now_ms=0, token=token, position=position or ORIGIN))
+                self.tell(
+                    on.ActionDone(now_ms=self.now_ms, token=token, position=position or ORIGIN)
+                )
 
         self._lane(lane, usual_ms, answered)
 
@@ -392,10 +384,10 @@ class Daemon:
             self._trouble.strike("StartCapture")
             continued = self._worker().capture(command.epoch, command.epoch_starts, self.me)
         except ActionError as error:
-            event = on.ActionFailed(now_ms=0, token=command.token, detail=str(error))
+            event = on.ActionFailed(now_ms=self.now_ms, token=command.token, detail=str(error))
         else:
             kind = on.ActionDone if continued else on.EpochNotContinuable
-            event = kind(now_ms=0, token=command.token)
+            event = kind(now_ms=self.now_ms, token=command.token)
         self.tell(event)
 
     def _follow(self, command: do.FollowActive) -> None:
@@ -425,7 +417,7 @@ class Daemon:
             done()
 
         def failed(detail: str) -> None:
-            finish(on.ActionFailed(now_ms=0, token=command.token, detail=detail))
+            finish(on.ActionFailed(now_ms=self.now_ms, token=command.token, detail=detail))
 
         def begin() -> None:
             if "Flush" in self._trouble.failing:
@@ -441,7 +433,7 @@ class Daemon:
         def look(position: Position) -> None:
             worker = self._worker_of()
             if worker is not None and worker.peer.durable >= position:
-                finish(on.ActionDone(now_ms=0, token=command.token, position=position))
+                finish(on.ActionDone(now_ms=self.now_ms, token=command.token, position=position))
             elif self.clock.boot_ms() >= deadline_ms:
                 failed("the target has not acknowledged in time")
             else:
@@ -457,12 +449,14 @@ class Daemon:
         def answered(let_go: bool) -> None:
             if open_[0] and let_go:
                 open_[0] = False
-                self.tell(on.ActionDone(now_ms=0, token=command.token))
+                self.tell(on.ActionDone(now_ms=self.now_ms, token=command.token))
 
         def over() -> None:
             if open_[0]:
                 open_[0] = False
-                self.tell(on.ActionFailed(now_ms=0, token=command.token, detail="no answer"))
+                self.tell(
+                    on.ActionFailed(now_ms=self.now_ms, token=command.token, detail="no answer")
+                )
 
         self._ask_loser(command.loser, command.epoch, answered)
         self._after_ms(_FENCE_MS, over)
@@ -477,20 +471,7 @@ class Daemon:
             self._fence_answers.pop(token, None)
 
         self._after_ms(_FENCE_ANSWER_MS, over)
-        self.tell(on.FenceRequested(now_ms=0, epoch=epoch, token=token))
-
-
-class Services:
-    """The services of a host: they run on when the control process dies."""
-
-    def __init__(self) -> None:
-        self.running = False
-
-    def start(self) -> None:
-        self.running = True
-
-    def stop(self) -> None:
-        self.running = False
+        self.tell(on.FenceRequested(now_ms=self.now_ms, epoch=epoch, token=token))
 
 
 _NO_RECORD: Final = GroupRecord()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simulation.daemon import GROUP, Daemon, Services, Trouble
+from simulation.daemon import GROUP, Daemon
 from simulation.disks import Crash, MemoryLog, MemorySnapshots, Volume
 from simulation.kernel import FakeKernel
+from simulation.lanes import Services, Trouble
 from simulation.machine import Clock, Process
 from simulation.network import Network
 from simulation.raft import RaftNode

@@ -39,6 +39,7 @@ class Process:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self.alive = True
+        self.runs = True  # alive and not stopped
         self._stops = 0
         self._backlog: list[Action] = []
 
@@ -48,27 +49,27 @@ class Process:
 
     def after(self, delay_us: int, action: Action) -> None:
         """`action` happens then, or as soon as the process runs again, or never."""
-        self._schedule.after(delay_us, lambda: self.do(action))
+        self._schedule.after(delay_us, action, self)
 
     def do(self, action: Action) -> None:
         """Now, or as soon as the process runs again, or never."""
-        if not self.alive:
-            return
-        if self._stops:
-            self._backlog.append(action)
-        else:
+        if self.runs:
             action()
+        elif self.alive:
+            self._backlog.append(action)
 
     def kill(self) -> None:
-        self.alive = False
+        self.alive = self.runs = False
         self._backlog.clear()
 
     def stop(self) -> None:
         """SIGSTOP; stops add up (the machine's and its own)."""
         self._stops += 1
+        self.runs = False
 
     def resume(self) -> None:
         self._stops = max(0, self._stops - 1)
+        self.runs = self.alive and not self._stops
         while self._backlog and self.alive and not self._stops:
             waiting, self._backlog = self._backlog, []
             for at, action in enumerate(waiting):

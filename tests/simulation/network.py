@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from simulation.machine import Process
@@ -41,7 +42,10 @@ class Network:
 
     def heal(self, ring: str, source: NodeId, target: NodeId) -> None:
         key = (ring, source, target)
-        self._cuts[key] = max(0, self._cuts.get(key, 0) - 1)
+        if self._cuts.get(key, 0) > 1:
+            self._cuts[key] -= 1
+        else:
+            self._cuts.pop(key, None)
         self.healed()
 
     def heal_all(self) -> None:
@@ -56,9 +60,9 @@ class Network:
 
     def passes(self, ring: str, source: NodeId, target: NodeId) -> bool:
         """Whether a packet gets there now."""
-        if source in self.dark or target in self.dark:
+        if self.dark and (source in self.dark or target in self.dark):
             return False
-        return not self._cuts.get((ring, source, target))
+        return not (self._cuts and self._cuts.get((ring, source, target)))
 
     def both_ways(self, ring: str, one: NodeId, other: NodeId) -> bool:
         return self.passes(ring, one, other) and self.passes(ring, other, one)
@@ -100,6 +104,7 @@ class Session:
         self.ring = ring
         self._dead_us = dead_us
         self._ends: dict[NodeId, _End] = {}
+        self._others: dict[NodeId, NodeId] = {}
         self._watched = False
         network.on_heal.append(self._flush)
 
@@ -111,9 +116,12 @@ class Session:
         ended: Callable[[], None],
     ) -> None:
         self._ends[node] = _End(process, deliver, ended)
+        if len(self._ends) == 2:
+            one, other = self._ends
+            self._others = {one: other, other: one}
 
     def other(self, node: NodeId) -> NodeId:
-        return next(name for name in self._ends if name != node)
+        return self._others[node]
 
     def alive(self, node: NodeId) -> bool:
         return self._ends[node].alive
@@ -127,14 +135,14 @@ class Session:
         )
 
     def send(self, source: NodeId, message: Any) -> None:
-        target = self.other(source)
-        end = self._ends[target]
         if not self._ends[source].alive:
             return
+        target = self._others[source]
+        end = self._ends[target]
         schedule = self._network.schedule
         at = max(schedule.now + self._network.delay_us(source, target), end.last_at)
         end.last_at = at
-        schedule.after(at - schedule.now, lambda: self._arrive(source, target, message))
+        schedule.after(at - schedule.now, partial(self._arrive, source, target, message))
 
     def _arrive(self, source: NodeId, target: NodeId, message: Any) -> None:
         end = self._ends[target]
@@ -142,20 +150,19 @@ class Session:
             return
         if not end.process.alive:
             self.end(target, tell=False)  # nobody is there any more: a reset comes back
-            return
-        if end.stuck or not self._network.passes(self.ring, source, target):
+        elif end.stuck or not self._network.passes(self.ring, source, target):
             end.stuck.append(message)
             self.suspect()
-            return
-        self._hand(end, message)
+        else:
+            self._hand(end, message)
 
     @staticmethod
     def _hand(end: _End, message: Any) -> None:
         process = end.process
-        if process.stopped:
-            process.do(lambda: end.deliver(message))  # it waits in the socket
-        elif process.alive:
+        if process.runs:
             end.deliver(message)
+        else:
+            process.do(lambda: end.deliver(message))  # it waits in the socket
 
     def _flush(self) -> None:
         for target, end in self._ends.items():

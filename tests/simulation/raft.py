@@ -10,7 +10,6 @@ from simulation.disks import Crash
 from simulation.machine import Clock, Process
 from simulation.network import Network, Session
 from simulation.schedule import MS, Schedule
-from staqraft.consensus import syncobj
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
 from staqraft.consensus.ready import (
@@ -88,7 +87,6 @@ class RaftNode:
         self._busy = False
         self._due_us = 0
         self._timer_us = -1  # the earliest timer that is set
-        syncobj._clock.now = clock.monotonic_s
         CheckedMember.checks = checks
         log, snapshots = stores()
         self.member = CheckedMember(
@@ -115,7 +113,8 @@ class RaftNode:
         self.put(Withdrawn(identity))
 
     def received(self, node: NodeId, envelopes: list[pb.Envelope]) -> None:
-        self._inbox.extend(Received(node, envelope) for envelope in envelopes)
+        for envelope in envelopes:
+            self._inbox.append(Received(node, envelope))
         self._wake()
 
     # --- steps ------------------------------------------------------------------------------------
@@ -147,7 +146,6 @@ class RaftNode:
         self._woken = False
         happenings, self._inbox = self._inbox, []
         member = self.member
-        syncobj._clock.now = self._clock.monotonic_s
         try:
             ready = member.step(happenings)
         except Crash:
@@ -169,25 +167,36 @@ class RaftNode:
 
     def _release(self, ready: Ready) -> None:
         if ready.messages:
-            batches: dict[NodeId, list[pb.Envelope]] = {}
-            for node, envelope in ready.messages:
-                batches.setdefault(node, []).append(envelope)
-            for node in sorted(batches):
-                self._checks.sent(self.me, node, batches[node])
-                if (session := self.sessions.get(node)) is not None:
-                    session.send(self.me, batches[node])
+            self._send(ready.messages)
         for node in sorted(ready.redial):
             if (session := self.sessions.get(node)) is not None:
                 session.end(self.me)
-        for node in sorted(ready.offenders):
-            self._checks.offended(self.me, node, ready.offenders[node])
-            if (session := self.sessions.get(node)) is not None:
-                session.end(self.me)
+        if ready.offenders:
+            self._drop(ready.offenders)
         if ready.record is not None or ready.outcomes or ready.failures:
             self._deliver(ready)
         if self.process.alive:
             due_s = _FULL_RETRY_S if self.member.problem else min(self.member.next_due_s(), _IDLE_S)
             self._set_timer(max(due_s, _SHORTEST_S))
+
+    def _send(self, messages: list[tuple[NodeId, pb.Envelope]]) -> None:
+        batches: dict[NodeId, list[pb.Envelope]] = {}
+        for node, envelope in messages:
+            if node in batches:
+                batches[node].append(envelope)
+            else:
+                batches[node] = [envelope]
+        for node in sorted(batches):
+            for envelope in batches[node]:
+                self._checks.sent(self.me, node, envelope)
+            if (session := self.sessions.get(node)) is not None:
+                session.send(self.me, batches[node])
+
+    def _drop(self, offenders: dict[NodeId, str]) -> None:
+        for node in sorted(offenders):
+            self._checks.offended(self.me, node, offenders[node])
+            if (session := self.sessions.get(node)) is not None:
+                session.end(self.me)
 
 
 class RaftLink:

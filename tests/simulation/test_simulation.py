@@ -62,10 +62,12 @@ def test_real_files_under_raft() -> None:
 def test_a_seed_is_the_reproduction() -> None:
     """Another process with another order of sets sees the very same run."""
     script = (
-        "from simulation.options import plan_of; from simulation.world import run;"
-        "r = run(plan_of(6)); print(r.events, r.virtual_us, r.acknowledgements, r.takeovers)"
+        "from simulation.options import plan_of; from simulation.world import run\n"
+        "for seed in (6, 9):\n"
+        "    r = run(plan_of(seed), tracing=True)\n"
+        "    print(r.events, r.virtual_us, *r.trace, sep='\\n')"
     )
-    figures = {
+    traces = {
         subprocess.run(
             [sys.executable, "-c", script],
             env={
@@ -79,7 +81,8 @@ def test_a_seed_is_the_reproduction() -> None:
         ).stdout
         for order in ("1", "2", "3")
     }
-    assert len(figures) == 1
+    assert len(traces) == 1
+    assert "leads term" in traces.pop()
 
 
 @pytest.mark.parametrize("name", QUICKLY_CAUGHT)

@@ -89,7 +89,7 @@ class Worker:
         self.active: NodeId | None = None
         self.session: Session | None = None
         self.peer = Peer()
-        self.on_ack: Callable[[], None] = lambda: None
+        self.on_ack: list[Callable[[], None]] = []  # each is called once
         self._group = group
         self._network = network
         self._checks = checks
@@ -233,14 +233,20 @@ class Worker:
                 self.peer.durable = after
                 self.peer.heard_us = self._network.schedule.now
                 self._send()
+                self._acknowledged()
             case Position():
                 self.peer.durable = answer
                 self.peer.heard_us = self._network.schedule.now
-                self.on_ack()
+                self._acknowledged()
             case None:  # it compares, or refuses
                 self._sent = -1
         if self._sent >= 0 and self.peer.durable.seq == self._sent:
             self.peer.streaming = True
+
+    def _acknowledged(self) -> None:
+        waiting, self.on_ack = self.on_ack, []
+        for act in waiting:
+            act()
 
     def _ended(self, session: Session) -> None:
         if self.session is session:

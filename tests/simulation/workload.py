@@ -63,9 +63,11 @@ class Workload:
             if worker.role is not DataRole.ACTIVE:
                 continue
             # What the application wrote before the call is what it is promised.
-            numbers = [number for _, number in host.journal.records[-400:]]
+            written = host.journal.records[-400:]
             Barrier(
                 daemon,
                 worker,
-                lambda position, h=host, n=numbers: self._promised(h, position, n),  # type: ignore[misc]
+                lambda position, h=host, w=written: self._promised(  # type: ignore[misc]
+                    h, position, [number for _, number in w]
+                ),
             )

@@ -1,0 +1,55 @@
+"""What a daemon acts through: lanes of commands, the services of its host, and what fails there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from staqraft.errors import ActionError
+
+Done = Callable[[], None]
+
+
+class Lane:
+    """Commands that wait for each other. A job calls what it is given when it is done."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[Done], None]] = deque()
+        self._busy = False
+
+    def put(self, job: Callable[[Done], None]) -> None:
+        self._jobs.append(job)
+        if not self._busy:
+            self._next()
+
+    def _next(self) -> None:
+        self._busy = bool(self._jobs)
+        if self._busy:
+            self._jobs.popleft()(self._next)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What fails on this host at present."""
+
+    failing: set[str]  # names of commands
+    slow_ms: int = 0  # each action takes so much longer
+
+    def strike(self, name: str) -> None:
+        """ActionError if this is to fail now."""
+        if name in self.failing:
+            raise ActionError("it fails (simulated)")
+
+
+class Services:
+    """The services of a host: they run on when the control process dies."""
+
+    def __init__(self) -> None:
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
