@@ -56,6 +56,7 @@ class GroupSample:
     in_sync: Collection[NodeId]
     replicas: Collection[NodeId]
     vips_held: Mapping[str, bool]  # address with prefix -> it is on this node
+    gate_open: bool | None = None  # clients get through; None: there is no gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class Metrics:
             "in_sync", "1 if the replica may be promoted without loss.", "group", "replica"
         )
         self._vip = gauge("vip_held", "1 if the address is on this node.", "group", "vip")
+        self._gate = gauge("gate_open", "1 if clients get through to the addresses.", "group")
         self._renewals = counter("lease_renewals", "Committed renewals by this node.", "group")
         self._takeovers = counter(
             "takeovers", "Times this node became active, by how the loser was fenced.",
@@ -132,6 +134,8 @@ class Metrics:
             self._in_sync.labels(sample.group, replica).set(replica in sample.in_sync)
         for vip, held in sample.vips_held.items():
             self._vip.labels(sample.group, vip).set(held)
+        if sample.gate_open is not None:
+            self._gate.labels(sample.group).set(sample.gate_open)
 
     def data(self, sample: DataSample) -> None:
         """Shows `sample` as the state of the group's data."""

@@ -31,13 +31,22 @@ OWN = "staqraft"  # how the names of all tables of ours begin
 # The kernel compares with its tick counter at each packet, whether or not the element has been
 # collected yet: never seen late at 250 Hz (6.18). Two ticks of the slowest kernel, 100 Hz, and 5.
 LATE_MS = 25
+CALL_MS = 10  # how long a transaction may take until it has to be done again
 SHORTEST_MS = 10  # a time-out that is rounded to no tick at all would mean: never
 
 
 def timeout_ms(remaining_ms: int) -> int:
-    """The longest time-out that the kernel is sure to end within `remaining_ms`; 0: too short."""
-    left_ms = remaining_ms - LATE_MS
+    """The longest time-out that the kernel is sure to end within `remaining_ms`; 0: too short.
+
+    Sure if the transaction is done within `CALL_MS`: see `ends_in_time`.
+    """
+    left_ms = remaining_ms - LATE_MS - CALL_MS
     return left_ms if left_ms >= SHORTEST_MS else 0
+
+
+def ends_in_time(duration_ms: int, remaining_ms: int) -> bool:
+    """Whether a time-out that began at some time before now surely ends within `remaining_ms`."""
+    return duration_ms + LATE_MS <= remaining_ms
 
 
 def table_name(cluster: str, group: str) -> str:

@@ -1,4 +1,9 @@
-"""The virtual addresses of a group, held for as long as the lease lasts and no longer."""
+"""The virtual addresses of a group, held for as long as the lease lasts and no longer.
+
+Without a gate an address is on this host only while it may be used, so its lifetime is the longest
+that surely ends within the lease. Behind a gate, which closes to the millisecond, the lifetime only
+clears away what nobody hears any more: it ends after the lease, so that no refresh comes too late.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +17,11 @@ from ipaddress import IPv4Interface, ip_network
 from pathlib import Path
 from typing import TypeVar
 
+from staqraft.actions.gate import Gate, ends_in_time, timeout_ms
 from staqraft.actions.netlink import OWN_MARK, Kernel, KernelAddress, Netlink
 from staqraft.config.schema import Vip
 from staqraft.errors import ActionError
-from staqraft.model import GroupId
+from staqraft.model import Admission, GroupId
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +44,13 @@ class StillHeld(ActionError):
 class Held:
     """What `hold` did. `lifetime_s` 0: too little of the lease is left, so all were removed.
 
-    `added` were not on this node before, by the kernel's word: they are to be announced.
+    `added` were not on this node before, by the kernel's word: they are to be announced, unless
+    clients are not to reach them: see `admits`.
     """
 
     lifetime_s: int
     added: tuple[Vip, ...] = ()
+    admits: Admission = Admission.OPEN
 
 
 def boottime_ms() -> int:
@@ -58,6 +66,14 @@ def whole_lifetime_s(remaining_ms: int) -> int:
     return max(0, (remaining_ms - LATE_MS) // (1000 + LATE_PER_S_MS))
 
 
+def lasting_lifetime_s(remaining_ms: int) -> int:
+    """The shortest lifetime in whole seconds that does not end within `remaining_ms`.
+
+    0 when nothing remains. The kernel may look early, too (2 s of IPv6 were gone after 1.9 s).
+    """
+    return -(-(remaining_ms + LATE_MS) // 1000) if remaining_ms > 0 else 0
+
+
 class VipHolder:
     """Holds a group's addresses on this node. Its calls are carried out one after the other."""
 
@@ -66,12 +82,18 @@ class VipHolder:
         group: GroupId,
         vips: Sequence[Vip],
         *,
+        gate: Gate | None = None,
         clock: Callable[[], int] = boottime_ms,
         kernel: Callable[[], Kernel] = Netlink,
     ) -> None:
-        """`clock` is CLOCK_BOOTTIME in ms; `kernel` is called once, in the thread that uses it."""
+        """`clock` is CLOCK_BOOTTIME in ms; `kernel` is called once, in the thread that uses it.
+
+        A `gate` is prepared already.
+        """
         self._group = group
         self._vips = tuple(vips)
+        self._gate = gate
+        self._admits: Admission | None = None  # what was last told the gate; None: ask the kernel
         self._clock = clock
         self._make_kernel = kernel
         self._kernel: Kernel | None = None
@@ -82,16 +104,22 @@ class VipHolder:
         """The configured addresses."""
         return self._vips
 
-    async def hold(self, until_ms: int) -> Held:
-        """Adds or refreshes every address so that the kernel removes it before `until_ms`.
+    @property
+    def gated(self) -> bool:
+        """There is a gate before the addresses."""
+        return self._gate is not None
 
+    async def hold(self, until_ms: int, admit: Admission | None = None) -> Held:
+        """Adds or refreshes every address so that the kernel silences it before `until_ms`.
+
+        A gate admits so much from then on; None: as much as it did. Without a gate, all pass.
         ForeignAddress when an address is on this host without being ours; ActionError when the
         kernel refuses. Both may leave some addresses held: `drop` then.
         """
-        return await self._run(lambda: self._hold(until_ms))
+        return await self._run(lambda: self._hold(until_ms, admit))
 
     async def drop(self) -> None:
-        """Removes every address and makes sure that none is left on any interface.
+        """Closes the gate, removes every address, makes sure that none is left on any interface.
 
         StillHeld when one is: this node must not be counted as having let go.
         """
@@ -100,6 +128,11 @@ class VipHolder:
     async def held(self) -> dict[Vip, bool]:
         """Which addresses are on this node now, by the kernel's word."""
         return await self._run(self._held)
+
+    async def admission(self) -> Admission | None:
+        """How the gate stands, by the kernel's word; None: there is none."""
+        gate = self._gate
+        return None if gate is None else await self._run(gate.admission)
 
     async def remove_leftovers(self) -> tuple[Vip, ...]:
         """At start: removes what an earlier life of this daemon still held; returns what that was.
@@ -110,6 +143,8 @@ class VipHolder:
 
     async def aclose(self) -> None:
         """Gives thread and socket back. Addresses stay until the kernel ends them: `drop` first."""
+        if self._gate is not None:
+            await self._run(self._gate.close)
         await self._run(self._close)
         self._thread.shutdown(wait=False)
 
@@ -128,13 +163,17 @@ class VipHolder:
             self._kernel.close()
             self._kernel = None
 
-    def _hold(self, until_ms: int) -> Held:
+    def _hold(self, until_ms: int, admit: Admission | None = None) -> Held:
         kernel = self._open()
         present = kernel.addresses()
         if self._lifetime(until_ms) == 0:
             self._drop()
             return Held(lifetime_s=0)
         self._refuse_foreign(kernel, present)
+        # The gate before the addresses: what it does not admit is never reached, not even at first.
+        if self._gate is not None and not self._admit(self._gate, until_ms, admit):
+            self._drop()
+            return Held(lifetime_s=0)
         others = [a for a in present if a.mark != OWN_MARK and not self._wanted(a)]
         added: list[Vip] = []
         shortest: int | None = None
@@ -151,7 +190,20 @@ class VipHolder:
         return Held(
             lifetime_s=self._lifetime(until_ms) if shortest is None else shortest,
             added=tuple(added),
+            admits=self._admits or Admission.OPEN,
         )
+
+    def _admit(self, gate: Gate, until_ms: int, admit: Admission | None) -> bool:
+        """Tells the gate; False when the lease is too far gone by now."""
+        if admit is None:
+            admit = self._admits or gate.admission()
+        while (duration_ms := timeout_ms(until_ms - self._clock())) > 0:
+            gate.admit(admit, duration_ms)
+            self._admits = admit
+            if ends_in_time(duration_ms, until_ms - self._clock()):
+                return True
+            # The call was held up, as `_put` may be: once more with what is left.
+        return False
 
     def _put(self, kernel: Kernel, vip: Vip, until_ms: int, *, prefix_route: bool) -> int:
         """Sets the address; returns its lifetime, 0 when the lease is too far gone by now."""
@@ -164,11 +216,23 @@ class VipHolder:
         return 0
 
     def _lifetime(self, until_ms: int) -> int:
-        return whole_lifetime_s(until_ms - self._clock())
+        lifetime_s = whole_lifetime_s if self._gate is None else lasting_lifetime_s
+        return lifetime_s(until_ms - self._clock())
+
+    def _shut(self) -> list[str]:
+        """Closes the gate if there is one; returns why it could not."""
+        if self._gate is None:
+            return []
+        self._admits = Admission.CLOSED
+        try:
+            self._gate.admit(Admission.CLOSED, 0)
+        except ActionError as error:  # it closes by itself, and the addresses go anyway
+            return [str(error)]
+        return []
 
     def _drop(self) -> None:
+        failures = self._shut()
         kernel = self._open()
-        failures: list[str] = []
         for address in kernel.addresses():
             if self._wanted(address) and _own(kernel, address):
                 try:
@@ -184,6 +248,8 @@ class VipHolder:
                 f" Remove it by hand: ip address del {left[0].address}/{left[0].prefix_length}"
                 f" dev {left[0].interface}"
             )
+        for failure in failures:
+            logger.warning("group %s: the addresses are gone, but: %s", self._group, failure)
 
     def _held(self) -> dict[Vip, bool]:
         present = self._open().addresses()

@@ -71,6 +71,8 @@ def _group(group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse) ->
         for vip in group.vips:
             if not vip.held:
                 yield f"{name}: {vip.address} is not on {vip.interface} though this is the active"
+        if group.phase == "active" and group.gate == "closed":
+            yield f"{name}: the gate before its addresses is closed though this is the active"
     for service in group.services:
         if service.state == "failed":
             yield f"{name}: {service.detail or f'service {service.name} is not well'}"

@@ -172,7 +172,8 @@ def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
         say("no takeover", reason)
     for vip in group.vips:
         held = "held here" if vip.held else "not here"
-        say("address", f"{vip.address} on {vip.interface}: {held}")
+        gate = f", gate {group.gate}" if group.gate and vip.held else ""
+        say("address", f"{vip.address} on {vip.interface}: {held}{gate}")
     for service in group.services:
         # What is wrong with a failed one stands under NEEDS ATTENTION.
         say("service", f"{service.name}: {service.state}")

@@ -7,6 +7,7 @@ that one mistake is reported once and hides nothing else.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 from collections import Counter
@@ -17,7 +18,7 @@ from pathlib import Path
 from staqraft.config import fence_checks, tls
 from staqraft.config.document import NAMES, Finding, Key
 from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE
-from staqraft.config.schema import Config
+from staqraft.config.schema import GATE_OFF, GATE_ON, LET_GO_GATED_MS, Config
 from staqraft.model import NodeId, NodeRole
 from staqraft.names import is_name
 
@@ -26,6 +27,7 @@ MAX_WITNESSES = 1
 MAX_PORT = 65_535
 MAX_UNIX_PATH = 107  # sun_path with its closing NUL
 MILLION = 1_000_000
+GATE_LIBRARY = "libnftables.so.1"
 
 
 Check = Callable[[Config], Iterator[Finding]]
@@ -176,22 +178,29 @@ def lease_timing(config: Config) -> Iterator[Finding]:
     """A Raft leader change costs neither the lease nor the VIP.
 
     Renewals stop while a leader is elected, at worst twice, and one may have been missed: the
-    lease, and the VIP whose kernel lifetime is the lease in whole seconds less one, must last.
+    lease, and the VIP whose kernel lifetime is the lease in whole seconds less one, must last. With
+    a gate the VIP lasts as long as the lease is relied upon, to the millisecond.
     """
     lease, raft = config.lease, config.consensus
+    gated_ms = lease.ttl_ms - lease.let_go_gated_ms
     needed = RENEWALS_IN_LEASE * lease.renew_ms + ELECTIONS_IN_LEASE * raft.election_max_ms
     has_vips = any(group.vips for group in config.groups.values())
-    effective = (lease.ttl_ms // 1000 - 1) * 1000 if has_vips else lease.ttl_ms
-    effective = max(effective, 0)
+    effective, what, advice = lease.ttl_ms, "it lasts", f"set ttl to {needed + 1}ms or more"
+    if has_vips and lease.gate == GATE_ON:
+        effective, what = gated_ms, "a VIP behind its gate lives"
+        advice = f"set ttl to {needed + LET_GO_GATED_MS + 1}ms or more"
+    elif has_vips:
+        effective, what = max((lease.ttl_ms // 1000 - 1) * 1000, 0), "a VIP lives"
+        advice = f"set ttl to {needed // 1000 + 2}s or more"
+        if needed < gated_ms:
+            advice += ", or gate to 'on'"
     if needed >= effective:
-        shortest = f"{(needed // 1000 + 2)}s" if has_vips else f"{needed + 1}ms"
-        what = "a VIP lives" if has_vips else "it lasts"
         yield Finding(
             key=("lease", "ttl"),
             text=f"with {lease.ttl_ms} ms {what} {effective} ms, but two renewals and two elections"
-            f" take up to {needed} ms: set ttl to {shortest} or more, or shorten renew"
+            f" take up to {needed} ms: {advice}, or shorten renew"
             " or consensus.election_max",
-            reads=(("lease", "renew"), ("consensus", "election_max")),
+            reads=(("lease", "renew"), ("lease", "gate"), ("consensus", "election_max")),
         )
     slack = lease.ttl_ms * lease.drift_ppm // MILLION + lease.margin_ms
     if slack * 2 >= lease.ttl_ms:
@@ -199,6 +208,24 @@ def lease_timing(config: Config) -> Iterator[Finding]:
             key=("lease", "margin"),
             text=f"margin and clock drift together ({slack} ms) are half of the ttl or more",
             reads=(("lease", "ttl"), ("lease", "drift_ppm")),
+        )
+
+
+def gate_usable(config: Config) -> Iterator[Finding]:
+    """A replica that is to have a gate before its VIPs can make one. Says nothing of the kernel."""
+    wanted = config.lease.gate != GATE_OFF and any(g.vips for g in config.groups.values())
+    if not wanted or config.node not in config.replicas:
+        return
+    try:
+        ctypes.CDLL(GATE_LIBRARY)
+    except OSError:
+        yield Finding(
+            key=("lease", "gate"),
+            text=f"is {config.lease.gate!r}, and this host has no {GATE_LIBRARY}: install the"
+            " package libnftables1"
+            + ("" if config.lease.gate == GATE_ON else ", or write 'off' to do without"),
+            reads=_being_a_replica(config),
+            fatal=config.lease.gate == GATE_ON,
         )
 
 
@@ -402,6 +429,7 @@ CHECKS: tuple[Check, ...] = (
     initial_active,
     raft_timing,
     lease_timing,
+    gate_usable,
     fence_checks.watchdog,
     fence_checks.fencing,
     stream_timing,

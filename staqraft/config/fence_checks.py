@@ -10,7 +10,6 @@ from staqraft.model import FenceRung
 
 ELECTIONS_IN_LEASE = 2  # a leader change may need a second election
 RENEWALS_IN_LEASE = 2
-LET_GO_MS = 250  # for giving the addresses away
 
 
 def watchdog(config: Config) -> Iterator[Finding]:
@@ -29,9 +28,10 @@ def watchdog(config: Config) -> Iterator[Finding]:
             " or more",
             reads=(("lease", "ttl"),),
         )
-    let_go_ms = min(LET_GO_MS, lease.ttl_ms // 4)
     needed = (
-        RENEWALS_IN_LEASE * lease.renew_ms + ELECTIONS_IN_LEASE * raft.election_max_ms + let_go_ms
+        RENEWALS_IN_LEASE * lease.renew_ms
+        + ELECTIONS_IN_LEASE * raft.election_max_ms
+        + lease.let_go_ms
     )
     if needed >= dog.timeout_ms:
         whole_s = needed // 1000 + 1

@@ -18,6 +18,9 @@ from staqraft.config import agents, checks, values
 from staqraft.config.document import Document, Section
 from staqraft.config.schema import (
     FENCED_BY,
+    GATE_AUTO,
+    GATE_OFF,
+    GATE_ON,
     Config,
     Consensus,
     FenceDevice,
@@ -46,6 +49,7 @@ ROLES = tuple(role.value for role in NodeRole)
 RUNGS = tuple(rung.value for rung in FENCED_BY)
 PROFILES = ("plain", "web", "maildir", "mbox")
 COMPRESSIONS = ("auto", "always", "never")
+GATES = (GATE_AUTO, GATE_ON, GATE_OFF)
 MAX_DRIFT_PPM = 100_000
 MAX_LEVEL = 9
 
@@ -249,6 +253,7 @@ def _lease(section: Section) -> Lease:
             drift_ppm=section.read(
                 "drift_ppm", values.integer(0, MAX_DRIFT_PPM), default.drift_ppm
             ),
+            gate=section.read("gate", values.one_of(GATES), default.gate),
         )
 
 

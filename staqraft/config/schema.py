@@ -11,7 +11,11 @@ from pathlib import Path
 
 from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
 
+GATE_AUTO, GATE_ON, GATE_OFF = "auto", "on", "off"
 FENCED_BY = (FenceRung.CONFIRMED, FenceRung.DEVICE, FenceRung.LEASE)
+
+
+LET_GO_MS, LET_GO_GATED_MS = 250, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,17 @@ class Lease:
     renew_ms: int = 300
     margin_ms: int = 100
     drift_ppm: int = 1000  # how much faster or slower a host's clock may run
+    gate: str = GATE_AUTO  # nftables before the VIPs: auto (where they can be used), on, off
+
+    @property
+    def let_go_ms(self) -> int:
+        """How long before its end the lease is given up when it was not renewed."""
+        return min(LET_GO_MS, self.ttl_ms // 4)
+
+    @property
+    def let_go_gated_ms(self) -> int:
+        """The same with a gate, which is closed in one transaction."""
+        return min(LET_GO_GATED_MS, self.ttl_ms // 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

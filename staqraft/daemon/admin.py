@@ -71,10 +71,11 @@ class NodeAdmin:
                 continue
             try:
                 held = await loop.hands.vips.held()
+                admission = await loop.hands.vips.admission()
             except ActionError as error:
-                held = {}
+                held, admission = {}, None
                 loop.executor.vip_problem = str(error)
-            groups.append(status.group_status(loop, self._now_ms(), held))
+            groups.append(status.group_status(loop, self._now_ms(), held, admission))
         return admin_pb2.GetStatusResponse(
             cluster=self._config.cluster,
             node=self._config.node,

@@ -26,7 +26,7 @@ from staqraft.daemon.workers import DataWorker
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.errors import ActionError, ConsensusError, OutcomeUnknown, StaqraftError
-from staqraft.model import ORIGIN, Accepted, GroupId, NodeId, Position, Refused
+from staqraft.model import ORIGIN, Accepted, Admission, GroupId, NodeId, Position, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class Executor:
             case do.StopServices():
                 return "services", self._stop_services()
             case do.TakeVips():
-                return "vips", self._take(command.deadline_ms)
+                return "vips", self._take(command)
             case do.DropVips():
                 return "vips", self._drop()
             case do.ArmWatchdog():
@@ -295,14 +295,15 @@ class Executor:
 
     # --- addresses --------------------------------------------------------------------------------
 
-    async def _take(self, deadline_ms: int) -> None:
-        held = await self._hands.vips.hold(deadline_ms)
+    async def _take(self, command: do.TakeVips) -> None:
+        held = await self._hands.vips.hold(command.deadline_ms, command.admit)
         addresses = await self._hands.vips.held()
         if addresses and held.lifetime_s == 0:
             raise ActionError("too little of the lease is left to take the addresses")
         self.vip_problem = ""
         # All of them, also those that outlived a restart of this daemon: they are repeated, too.
-        self._hands.announcer.announce(tuple(addresses))
+        if held.admits is Admission.OPEN:
+            self._hands.announcer.announce(tuple(addresses))
 
     async def _hold(self, command: do.HoldVips) -> None:
         try:
@@ -315,7 +316,7 @@ class Executor:
             self.vip_problem = str(error)
             return
         self.vip_problem = ""
-        if held.added:
+        if held.added and held.admits is Admission.OPEN:
             logger.warning(
                 "group %s: the kernel had taken addresses away; back and announced: %s",
                 self._group,

@@ -11,7 +11,7 @@ from staqraft.daemon.status import summary
 from staqraft.decision.phases import Phase
 from staqraft.errors import ActionError
 from staqraft.metrics import DataSample, GroupSample, Metrics, RaftSample
-from staqraft.model import Epoch, GroupId
+from staqraft.model import Admission, Epoch, GroupId
 from staqraft.sdnotify import Notifier
 
 _PERIOD_S = 1.0
@@ -74,9 +74,10 @@ class Feed:
         state, group = loop.state, loop.group
         try:
             held = {str(v.address): h for v, h in (await loop.hands.vips.held()).items()}
+            admission = await loop.hands.vips.admission()
         except ActionError as error:
             loop.executor.vip_problem = str(error)
-            held = {}
+            held, admission = {}, None
         deadline = state.lease.deadline_ms
         self._metrics.group(
             GroupSample(
@@ -87,6 +88,7 @@ class Feed:
                 in_sync=state.record.in_sync,
                 replicas=state.settings.replicas,
                 vips_held=held,
+                gate_open=None if admission is None else admission is Admission.OPEN,
             )
         )
         if state.mine:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from staqraft.actions.services import ServiceHealth, State
-from staqraft.config.fence_checks import LET_GO_MS
 from staqraft.config.schema import Config
 from staqraft.daemon.executor import Executor, Hands
 from staqraft.daemon.watch import DataWatch
@@ -31,8 +30,8 @@ _BEGIN_BARRIER_MS = 1_000
 _FENCE_ANSWER_S = 10.0  # how long a fence caller's request is worked on
 
 
-def settings_of(config: Config, group: GroupId) -> Settings:
-    """What the configuration says to the decision core."""
+def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settings:
+    """What the configuration, and whether there is a gate, say to the decision core."""
     return Settings(
         fenced_by=frozenset(config.groups[group].fenced_by),
         watchdog_ms=config.watchdog.timeout_ms if config.watchdog else 0,
@@ -41,12 +40,13 @@ def settings_of(config: Config, group: GroupId) -> Settings:
         group=group,
         replicas=config.replicas,
         initial_active=config.groups[group].initial_active,
+        gate=gate,
         timing=Timing(
             ttl_ms=config.lease.ttl_ms,
             renew_ms=config.lease.renew_ms,
             margin_ms=config.lease.margin_ms,
             drift_ppm=config.lease.drift_ppm,
-            let_go_ms=min(LET_GO_MS, config.lease.ttl_ms // 4),
+            let_go_ms=config.lease.let_go_gated_ms if gate else config.lease.let_go_ms,
             in_sync_timeout_ms=config.groups[group].replication.in_sync_timeout_ms,
             retry_ms=_RETRY_MS,
             cooldown_ms=_COOLDOWN_MS,
@@ -67,7 +67,7 @@ class GroupLoop:
     ) -> None:
         self.group = group
         self.hands = hands
-        self.state = GroupState(settings=settings_of(config, group))
+        self.state = GroupState(settings=settings_of(config, group, gate=hands.vips.gated))
         self._now_ms = now_ms
         self._queue: asyncio.Queue[on.Event] = asyncio.Queue()
         self._changed = asyncio.Event()

@@ -29,6 +29,7 @@ from staqraft.daemon.announcing import announce
 from staqraft.daemon.clock import boottime_ms
 from staqraft.daemon.executor import Hands
 from staqraft.daemon.feed import Feed
+from staqraft.daemon.gates import open_gates, remove_stale_gates
 from staqraft.daemon.history import report_quarantine
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.workers import DataWorker
@@ -55,6 +56,7 @@ class ControlNode:
         self._devices = FenceDevices(config.fencing)
         self._watchdog = _watchdog(config)
         is_replica = config.me.role is NodeRole.REPLICA
+        self._gates = open_gates(config) if is_replica else {}
         self.loops = {g: self._loop(g) for g in sorted(config.groups)} if is_replica else {}
         self._admin = NodeAdmin(
             config,
@@ -90,7 +92,7 @@ class ControlNode:
             Hands(
                 raft=self.raft,
                 data=DataWorker(self._config, group, now_ms=boottime_ms),
-                vips=VipHolder(group, settings.vips),
+                vips=VipHolder(group, settings.vips, gate=self._gates.get(group)),
                 announcer=Announcer(lease_runs),
                 services=ServiceManager(group, settings.services),
                 fence=self._fence,
@@ -124,6 +126,8 @@ class ControlNode:
             *(partial(report_quarantine, self.raft, loop) for loop in self.loops.values()),
         ]
         try:
+            holders = {group: loop.hands.vips for group, loop in self.loops.items()}
+            await remove_stale_gates(config, self._gates, holders)
             await self.raft.start()
             await self._servers.start()
             async with asyncio.TaskGroup() as tasks:

@@ -13,11 +13,14 @@ from staqraft.decision import fencing
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
+from staqraft.model import Admission
 from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
 
-def group_status(loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool]) -> admin_pb2.GroupStatus:
+def group_status(
+    loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool], admission: Admission | None
+) -> admin_pb2.GroupStatus:
     """A group on a replica."""
     state, worker = loop.state, loop.watch.latest
     status = from_record(loop.group, state.record)
@@ -31,6 +34,7 @@ def group_status(loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool]) -> admi
         admin_pb2.VipStatus(address=str(vip.address), interface=vip.interface, held=is_held)
         for vip, is_held in held.items()
     )
+    status.gate = admission.value if admission is not None else ""
     status.services.extend(_service(health) for health in loop.hands.services.health)
     if worker.trees is not None:
         status.trees.CopyFrom(worker.trees)

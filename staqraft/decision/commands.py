@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from staqraft.model import Admission, Epoch, EpochStart, NodeId
 from staqraft.model import Command as Proposal
-from staqraft.model import Epoch, EpochStart, NodeId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +94,14 @@ class StopServices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeVips:
-    """Add the virtual addresses until `deadline_ms` at the latest, and announce them."""
+    """Have the virtual addresses until `deadline_ms` at the latest, and announce them.
+
+    A gate before them is to `admit` so much; None: as much as it does (at first nothing).
+    """
 
     token: int
     deadline_ms: int
+    admit: Admission | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

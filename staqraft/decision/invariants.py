@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staqraft.decision.lease import Lease
-from staqraft.decision.phases import ADDRESSED, CAPTURED, HOLDING, Phase
+from staqraft.decision.phases import CAPTURED, HOLDING, Phase
 from staqraft.decision.state import Joining
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def violations(state: GroupState, now_ms: int) -> tuple[str, ...]:
             )
         if not lease.held(now_ms):
             found.append(f"{state.phase.value} without a lease")
-    if state.phase in ADDRESSED and not state.epoch_is_open:
+    if state.addressed and not state.epoch_is_open:
         found.append(f"{state.phase.value} before epoch {record.epoch} was opened")
-    if state.phase in ADDRESSED and state.settings.node not in record.in_sync:
+    if state.addressed and state.settings.node not in record.in_sync:
         found.append(f"{state.phase.value} and not in the in-sync set")
     served = state.phase in CAPTURED or state.phase is Phase.UNADDRESSING
     if served and state.settings.watchdog_ms and state.kicked_ms is None:

@@ -19,8 +19,10 @@ class Phase(Enum):
     CAPTURING = "capturing"
     STARTING = "starting"
     ADDRESSING = "addressing"
+    ADMITTING = "admitting"
     ACTIVE = "active"
     PREPARING = "preparing"
+    DRAINING = "draining"
     STOPPING = "stopping"
     FLUSHING = "flushing"
     UNADDRESSING = "unaddressing"
@@ -41,8 +43,10 @@ SENTENCES: dict[Phase, str] = {
     Phase.CAPTURING: "starts to capture changes",
     Phase.STARTING: "starts the services",
     Phase.ADDRESSING: "takes the virtual addresses",
+    Phase.ADMITTING: "opens the gate to clients",
     Phase.ACTIVE: "is active",
     Phase.PREPARING: "makes sure, before it hands over, that the other replica is at hand",
+    Phase.DRAINING: "lets no new client in before it stops the services",
     Phase.STOPPING: "stops the services to hand over",
     Phase.FLUSHING: "sends the last changes to the other replica",
     Phase.UNADDRESSING: "gives the virtual addresses away",
@@ -61,8 +65,10 @@ HOLDING = frozenset(
         Phase.CAPTURING,
         Phase.STARTING,
         Phase.ADDRESSING,
+        Phase.ADMITTING,
         Phase.ACTIVE,
         Phase.PREPARING,
+        Phase.DRAINING,
         Phase.STOPPING,
         Phase.FLUSHING,
         Phase.UNADDRESSING,
@@ -75,20 +81,22 @@ RENEWING = (HOLDING | {Phase.RESUMING}) - {Phase.RELEASING}
 
 # The virtual addresses may be on this node in these, and are refreshed at each renewal.
 ADDRESSED = frozenset(
-    {Phase.ADDRESSING, Phase.ACTIVE, Phase.PREPARING, Phase.STOPPING, Phase.FLUSHING}
+    {
+        Phase.ADDRESSING,
+        Phase.ADMITTING,
+        Phase.ACTIVE,
+        Phase.PREPARING,
+        Phase.DRAINING,
+        Phase.STOPPING,
+        Phase.FLUSHING,
+    }
 )
+
+# With a gate they are, behind it, before the services start.
+ADDRESSED_BEHIND_GATE = ADDRESSED | {Phase.STARTING}
 
 # After a restart of the daemon the addresses may still be here: a renewal keeps them.
 RETURNING = frozenset({Phase.RESUMING, Phase.ARMING, Phase.CAPTURING, Phase.STARTING})
 
 # The journal is written by this node in these: barriers have a meaning, standbys may join.
-CAPTURED = frozenset(
-    {
-        Phase.STARTING,
-        Phase.ADDRESSING,
-        Phase.ACTIVE,
-        Phase.PREPARING,
-        Phase.STOPPING,
-        Phase.FLUSHING,
-    }
-)
+CAPTURED = ADDRESSED | {Phase.STARTING}

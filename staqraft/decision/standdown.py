@@ -18,11 +18,12 @@ from staqraft.decision.commands import (
     Flush,
     FollowActive,
     StopServices,
+    TakeVips,
 )
 from staqraft.decision.lease import Lease
 from staqraft.decision.phases import HOLDING, Phase
 from staqraft.decision.state import FenceWaiter
-from staqraft.model import CancelSwitchover, NodeId, Position, Release
+from staqraft.model import Admission, CancelSwitchover, NodeId, Position, Release
 
 if TYPE_CHECKING:
     from staqraft.decision.events import FenceRequested
@@ -151,7 +152,22 @@ def settle_preparing(turn: Turn) -> None:
 
 
 def prepared(turn: Turn) -> None:
-    """The target has everything up to a moment ago, and answers: the rest will be short."""
+    """The target has everything up to a moment ago, and answers: the rest will be short.
+
+    With a gate, new clients wait for the next active from now on.
+    """
+    if not turn.state.settings.gate:
+        stop_services(turn)
+        return
+    deadline = turn.state.lease.deadline_ms
+    assert deadline is not None, "handing over without a lease"
+    turn.enter(Phase.DRAINING)
+    token = turn.await_token()
+    turn.emit(TakeVips(token=token, deadline_ms=deadline, admit=Admission.DRAINING))
+
+
+def stop_services(turn: Turn) -> None:
+    """Whether or not the gate could be told: at worst clients are refused for a moment."""
     turn.enter(Phase.STOPPING)
     turn.emit(StopServices(token=turn.await_token()))
 

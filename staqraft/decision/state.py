@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from staqraft.decision.lease import Lease, Timing
-from staqraft.decision.phases import Phase
+from staqraft.decision.phases import ADDRESSED, ADDRESSED_BEHIND_GATE, Phase
 from staqraft.model import (
     NO_EPOCH,
     ORIGIN,
@@ -27,7 +27,8 @@ class Settings:
 
     `fenced_by` are the rungs of which one suffices before a takeover; that the loser released by
     itself, or that an operator vouches for it, always does. `devices` are the nodes that a fence
-    device can turn off, each with the time in ms that its use is put off.
+    device can turn off, each with the time in ms that its use is put off. `gate`: the kernel keeps
+    clients from the addresses until told to let them in.
     """
 
     node: NodeId
@@ -38,6 +39,7 @@ class Settings:
     fenced_by: frozenset[FenceRung] = EVERY_RUNG
     devices: dict[NodeId, int] = field(default_factory=dict)
     watchdog_ms: int = 0  # its time-out; 0: there is none
+    gate: bool = False
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -139,6 +141,12 @@ class GroupState:
     reason: str = ""  # why the group is in this phase, a sentence for people
     service_problem: str = ""
     fenced_before: Epoch = NO_EPOCH  # another node proved to have acquired this epoch
+
+    @property
+    def addressed(self) -> bool:
+        """The virtual addresses may be on this node, and are refreshed at each renewal."""
+        phases = ADDRESSED_BEHIND_GATE if self.settings.gate else ADDRESSED
+        return self.phase in phases
 
     @property
     def mine(self) -> bool:

@@ -26,7 +26,7 @@ from staqraft.decision.events import (
     Tick,
 )
 from staqraft.decision.lease import proposing, renewed
-from staqraft.decision.phases import ADDRESSED, CAPTURED, HOLDING, RENEWING, RETURNING, Phase
+from staqraft.decision.phases import CAPTURED, HOLDING, RENEWING, RETURNING, Phase
 from staqraft.decision.turn import Turn
 from staqraft.model import Position, Renew
 
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 _DONE: dict[Phase, Callable[[Turn, Position], None]] = {
     Phase.FINISHING: takeover.finished,
     Phase.ARMING: lambda turn, _: takeover.start_capture(turn),
-    Phase.CAPTURING: lambda turn, _: takeover.start_services(turn),
+    Phase.CAPTURING: lambda turn, _: takeover.captured(turn),
     Phase.STARTING: lambda turn, _: takeover.services_started(turn, problem=""),
     Phase.ADDRESSING: lambda turn, _: takeover.addressed(turn),
+    Phase.ADMITTING: lambda turn, _: takeover.serve(turn),
     Phase.PREPARING: lambda turn, _: standdown.prepared(turn),
+    Phase.DRAINING: lambda turn, _: standdown.stop_services(turn),
     Phase.STOPPING: lambda turn, _: standdown.services_stopped(turn),
     Phase.FLUSHING: standdown.flushed,
     Phase.UNADDRESSING: lambda turn, _: standdown.unaddressed(turn),
@@ -54,6 +56,7 @@ _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
     Phase.CAPTURING: takeover.step_failed,
     Phase.STARTING: takeover.services_started,
     Phase.PREPARING: standdown.not_prepared,
+    Phase.DRAINING: lambda turn, _: standdown.stop_services(turn),
     Phase.STOPPING: standdown.hand_over_failed,
     Phase.FLUSHING: standdown.hand_over_failed,
 }
@@ -64,6 +67,7 @@ _SETTLE: dict[Phase, Callable[[Turn], None]] = {
     Phase.FENCING: takeover.settle_fencing,
     Phase.OPENING: takeover.settle_opening,
     Phase.ADDRESSING: takeover.settle_addressing,
+    Phase.ADMITTING: takeover.settle_addressing,
     Phase.ACTIVE: standdown.settle_active,
     Phase.PREPARING: standdown.settle_preparing,
     Phase.RELEASING: standdown.settle_releasing,
@@ -161,7 +165,7 @@ def _hold(turn: Turn) -> None:
     deadline = turn.state.lease.deadline_ms
     if deadline is None:
         return
-    if turn.state.phase in ADDRESSED:
+    if turn.state.addressed:
         turn.emit(HoldVips(deadline_ms=deadline))
     elif turn.state.phase in RETURNING:
         turn.emit(HoldVips(deadline_ms=deadline, only_if_held=True))

@@ -22,6 +22,7 @@ from staqraft.decision.state import Takeover
 from staqraft.model import (
     NO_EPOCH,
     Acquire,
+    Admission,
     Fenced,
     FenceRung,
     GroupRecord,
@@ -281,8 +282,16 @@ def start_capture(turn: Turn) -> None:
     turn.emit(StartCapture(token=token, epoch=record.epoch, epoch_starts=record.epoch_starts))
 
 
+def captured(turn: Turn) -> None:
+    """The data side is ready. With a gate the addresses come first, since nobody gets through."""
+    if turn.state.settings.gate:
+        _take_vips(turn, Phase.ADDRESSING)
+    else:
+        start_services(turn)
+
+
 def start_services(turn: Turn) -> None:
-    """The data side is ready."""
+    """What is to run on the active only."""
     turn.enter(Phase.STARTING)
     turn.emit(StartServices(token=turn.await_token()))
 
@@ -292,17 +301,28 @@ def services_started(turn: Turn, problem: str) -> None:
     turn.set(service_problem=problem)
     if problem:
         turn.note("service-failed", problem)
-    _take_vips(turn)
+    _take_vips(turn, Phase.ADMITTING if turn.state.settings.gate else Phase.ADDRESSING)
 
 
-def _take_vips(turn: Turn) -> None:
+def _take_vips(turn: Turn, phase: Phase) -> None:
     deadline = turn.state.lease.deadline_ms
     assert deadline is not None, "addresses without a lease"
-    turn.enter(Phase.ADDRESSING)
-    turn.emit(TakeVips(token=turn.await_token(), deadline_ms=deadline))
+    turn.enter(phase)
+    # Not closed before the services start: a daemon that was restarted finds them running, and its
+    # gate open. Every other takeover finds it closed, since letting go closed it.
+    admit = Admission.OPEN if phase is Phase.ADMITTING else None
+    turn.emit(TakeVips(token=turn.await_token(), deadline_ms=deadline, admit=admit))
 
 
 def addressed(turn: Turn) -> None:
+    """The addresses are here: behind a gate they are of use only when the services run."""
+    if turn.state.settings.gate:
+        start_services(turn)
+    else:
+        serve(turn)
+
+
+def serve(turn: Turn) -> None:
     """The last step."""
     state = turn.state
     reason = state.takeover.reason if state.takeover else state.reason
@@ -321,9 +341,10 @@ def step_failed(turn: Turn, detail: str) -> None:
 
 
 def settle_addressing(turn: Turn) -> None:
-    """Try again to take the addresses."""
-    if turn.state.awaiting == 0 and turn.now_ms >= turn.state.retry_ms:
-        _take_vips(turn)
+    """Try again to take the addresses, or to open the gate before them."""
+    state = turn.state
+    if state.awaiting == 0 and turn.now_ms >= state.retry_ms:
+        _take_vips(turn, state.phase)
 
 
 def new_epoch_for_self(turn: Turn) -> None:

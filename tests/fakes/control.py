@@ -14,6 +14,7 @@ from staqraft.daemon.workers import WorkerStatus
 from staqraft.errors import OutcomeUnknown
 from staqraft.model import (
     ORIGIN,
+    Admission,
     ClusterRecord,
     Command,
     Epoch,
@@ -123,14 +124,31 @@ class FakeVips:
     vips: tuple[Vip, ...]
     until_ms: int = 0
     fail: bool = False
+    gated: bool = False
+    admits: Admission = Admission.CLOSED
+    services: FakeServices | None = None
+    story: list[str] = field(default_factory=list)  # how it stood after each call
 
-    async def hold(self, until_ms: int) -> Held:
+    def _tell(self) -> None:
+        running = self.services is not None and self.services.running
+        held = "held" if self.until_ms else "gone"
+        services = "running" if running else "down"
+        self.story.append(f"{held}, {self.admits.value}, services {services}")
+
+    async def hold(self, until_ms: int, admit: Admission | None = None) -> Held:
         added = self.vips if self.until_ms == 0 else ()
         self.until_ms = until_ms
-        return Held(lifetime_s=2, added=added)
+        self.admits = admit or self.admits
+        self._tell()
+        return Held(lifetime_s=2, added=added, admits=self.admits if self.gated else Admission.OPEN)
+
+    async def admission(self) -> Admission | None:
+        return self.admits if self.gated else None
 
     async def drop(self) -> None:
         self.until_ms = 0
+        self.admits = Admission.CLOSED
+        self._tell()
 
     async def held(self) -> dict[Vip, bool]:
         return dict.fromkeys(self.vips, self.until_ms > 0)

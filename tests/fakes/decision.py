@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from staqraft.decision.lease import Timing
 from staqraft.decision.state import Settings
 from staqraft.model import GroupId, NodeId
@@ -18,6 +20,9 @@ TIMING = Timing(
     retry_ms=200,
     cooldown_ms=10_000,
 )
+
+
+FAST = replace(TIMING, ttl_ms=1000, renew_ms=100, let_go_ms=100)
 
 
 def settings(node: NodeId = A) -> Settings:

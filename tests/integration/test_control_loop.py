@@ -38,6 +38,7 @@ class Rig:
         node: NodeId = A,
         *,
         fencing: dict[NodeId, NodeFencing] | None = None,
+        gated: bool = False,
     ) -> None:
         """With `fencing` the lease does not suffice for a takeover."""
         config = trio_config(node, cluster_pki(), directory, control_port=7400)
@@ -49,9 +50,9 @@ class Rig:
             config = replace(config, fencing=fencing, groups=groups)
         self.raft = raft
         self.data = FakeData()
-        self.vips = FakeVips(config.groups[DEFAULT].vips)
-        self.announcer = FakeAnnouncer()
         self.services = FakeServices()
+        self.vips = FakeVips(config.groups[DEFAULT].vips, gated=gated, services=self.services)
+        self.announcer = FakeAnnouncer()
         self.fence = FakeFence()
         hands = Hands(
             raft=cast("Any", self.raft),
@@ -97,6 +98,30 @@ async def test_first_start_serves_and_holds_the_address(tmp_path: Path) -> None:
         assert rig.announcer.announced == list(rig.vips.vips)
         first = rig.vips.until_ms
         await rig.until(lambda: rig.vips.until_ms > first, "the lease is renewed")
+
+
+async def test_behind_a_gate_clients_see_a_pause_and_never_a_refusal(tmp_path: Path) -> None:
+    raft = FakeRaft()
+    first, second = Rig(tmp_path / "1", raft, A, gated=True), Rig(tmp_path / "2", raft, B)
+    async with running(first, second):
+        await first.active()
+        assert first.announcer.announced == list(first.vips.vips)
+        first.data.peer = B
+        first.data.acknowledge(Position(Epoch(1), 1 << 40))
+        await first.until(lambda: B in first.loop.state.record.in_sync, "b is in sync")
+        await raft.propose(
+            RequestSwitchover(node=A, group=DEFAULT, target=B, requested_by="test", reason="drill")
+        )
+        await second.active()
+        assert "held, open, services down" not in first.vips.story
+        stages = list(dict.fromkeys(first.vips.story))
+        assert stages[:4] == [
+            "gone, closed, services down",
+            "held, closed, services down",
+            "held, open, services running",
+            "held, draining, services running",
+        ]
+        assert first.vips.story[-1] == "gone, closed, services down"
 
 
 async def test_a_barrier_of_a_lone_active_says_that_it_is_degraded(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from lab import requirements
 from lab.errors import LabError
 from lab.lab import Lab
+from lab.layout import PROFILES
 from lab.network import __doc__ as links
 from lab.state import State, default_directory
 
@@ -21,7 +22,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="lab", description="Four hosts on this machine: a, b (replicas), w (witness), client."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="build the lab and power all hosts on")
+    up = commands.add_parser("up", help="build the lab and power all hosts on")
+    up.add_argument(
+        "--profile", choices=[*PROFILES], default="default", help="the timing of its cluster"
+    )
     commands.add_parser("down", help="end everything that the lab started")
     status = commands.add_parser("status", help="hosts, their units, cut links")
     status.add_argument("--json", action="store_true")
@@ -82,7 +86,7 @@ def _print_status(status: dict[str, Any]) -> None:
 def _execute(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "up":
-            print(f"the lab is up in {Lab.create().directory}")
+            print(f"the lab is up in {Lab.create(profile=arguments.profile).directory}")
         case "down":
             Lab.open().down()
         case "status":

@@ -18,7 +18,7 @@ from typing import Any
 from lab import nginx
 from lab.errors import LabError
 from lab.lab import Lab
-from lab.layout import HOSTS, MEMBERS, NETWORKS, REPLICAS, TREES, VIP, VIP_INTERFACE
+from lab.layout import HOSTS, MEMBERS, NETWORKS, PROFILES, REPLICAS, TREES, VIP, VIP_INTERFACE
 from lab.processes import wait_until
 
 NAME = "lab"
@@ -40,7 +40,7 @@ STAQCTL = program("staqctl", "staqraft.cli.staqctl")
 STAQRAFTD = program("staqraftd", "staqraft.cli.staqraftd")
 
 
-def configuration(node: str, initial_active: str = "a") -> str:
+def configuration(node: str, initial_active: str = "a", profile: str = "default") -> str:
     """staqraft.yaml of a node. JSON is YAML, so nothing else is needed to write it."""
     nodes = {
         name: {
@@ -68,7 +68,14 @@ def configuration(node: str, initial_active: str = "a") -> str:
         "certificate": f"/etc/staqraft/tls/{node}.pem",
         "key": f"/etc/staqraft/tls/{node}.key",
     }
-    text = {"cluster": NAME, "node": node, "nodes": nodes, "tls": tls, "groups": {GROUP: group}}
+    text = {
+        "cluster": NAME,
+        "node": node,
+        "nodes": nodes,
+        "tls": tls,
+        "groups": {GROUP: group},
+        **PROFILES[profile],
+    }
     return json.dumps(text, indent=2) + "\n"
 
 
@@ -109,7 +116,8 @@ class Cluster:
             (etc / "tls").mkdir()
             for file in ("ca.pem", f"{node}.pem", f"{node}.key"):
                 shutil.copy2(authority / file, etc / "tls" / file)
-            (etc / "staqraft.yaml").write_text(configuration(node), encoding="utf-8")
+            text = configuration(node, profile=self.lab.profile)
+            (etc / "staqraft.yaml").write_text(text, encoding="utf-8")
         for node in REPLICAS:
             (self.lab.host_directory(node) / "etc" / "nginx.conf").write_text(nginx.TEXT)
             self.lab.run(node, self.lab.module("workload", "prepare"))
@@ -233,9 +241,10 @@ class Cluster:
 
 
 def is_serving(group: Status, node: str) -> bool:
-    """By the node's own word it is active and its kernel holds the VIP."""
+    """By the node's own word it is active, its kernel holds the VIP, and lets clients through."""
     return (
         group.get("active") == node
         and group.get("phase") == "active"
+        and group.get("gate", "open") == "open"
         and all(vip.get("held") for vip in group.get("vips", []))
     )

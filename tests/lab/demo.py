@@ -18,7 +18,7 @@ from lab.cluster import Cluster
 from lab.errors import LabError, MissingError
 from lab.figures import idle_use, live_latency
 from lab.lab import Lab
-from lab.layout import REPLICAS, VIP, other
+from lab.layout import PROFILES, REPLICAS, VIP, other
 from lab.linux import boottime
 from lab.logs import keep_logs
 from lab.state import default_directory
@@ -126,7 +126,7 @@ def _freeze(story: Story, tell: Teller) -> None:
     takeover = story.freeze()
     tell.say(
         "6",
-        f"kill -STOP of {takeover.loser}'s daemon: its kernel took the VIP away after"
+        f"kill -STOP of {takeover.loser}'s daemon: its kernel silenced the VIP after"
         f" {takeover.silent_after_s:.2f} s, {takeover.winner} took over in epoch"
         f" {takeover.epoch} (fenced: {takeover.fence}); {_outage(takeover, UNPLANNED_TARGET_S)}",
     )
@@ -157,9 +157,9 @@ def _place(*, keep: bool) -> Path:
 
 
 @contextmanager
-def _own_lab(*, keep: bool) -> Iterator[Lab]:
+def _own_lab(*, keep: bool, profile: str) -> Iterator[Lab]:
     requirements.check()
-    lab = Lab.create(_place(keep=keep))
+    lab = Lab.create(_place(keep=keep), profile=profile)
     try:
         yield lab
     except (LabError, subprocess.SubprocessError, KeyError, ValueError):
@@ -183,13 +183,14 @@ def main() -> int:
     parser.add_argument(
         "--keep", action="store_true", help="leave the lab up (scripts/lab exec a ...)"
     )
+    parser.add_argument("--profile", choices=[*PROFILES], default="default", help="its timing")
     arguments = parser.parse_args()
     if arguments.keep and os.getpid() == 1:
         parser.error("--keep needs root: without, the lab is inside of this process's namespaces")
     signal.signal(signal.SIGTERM, _interrupt)
     tell = Teller()
     try:
-        with _own_lab(keep=arguments.keep) as lab:
+        with _own_lab(keep=arguments.keep, profile=arguments.profile) as lab:
             tell.say("0", f"lab: hosts a, b, w, client; disks: {lab.status()['disks']}")
             story = Story(lab=lab, cluster=Cluster(lab))
             for part in (_opening, _input, _power_cut, _return, _switchover, _freeze, _closing):

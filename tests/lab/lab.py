@@ -40,8 +40,11 @@ class Lab:
     # --- up and down --------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, directory: Path | None = None) -> Lab:
-        """Builds the lab and powers all hosts on. Raises MissingError if this machine cannot."""
+    def create(cls, directory: Path | None = None, *, profile: str = "default") -> Lab:
+        """Builds the lab and powers all hosts on. Raises MissingError if this machine cannot.
+
+        `profile` is the timing (`layout.PROFILES`) of the cluster that is installed in it.
+        """
         requirements.check()
         directory = (directory or default_directory()).absolute()
         old = State.load(directory)
@@ -68,7 +71,7 @@ class Lab:
             disks.remove(place)
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        lab = cls(directory, State(switch=switch, disks=str(place), images=images))
+        lab = cls(directory, State(switch=switch, disks=str(place), images=images, profile=profile))
         try:
             lab._state.save(directory)
             lab.network.build()
@@ -113,6 +116,11 @@ class Lab:
     def forgets_at_power_cut(self) -> bool:
         """Disks are real filesystems that lose what was not fsynced."""
         return self._state.images
+
+    @property
+    def profile(self) -> str:
+        """The timing that the cluster in it has."""
+        return self._state.profile
 
     # --- power --------------------------------------------------------------------------------
 

@@ -63,6 +63,14 @@ TREES: Final = {  # name -> (path, profile), as in the lab's staqraft.yaml
     "spool": ("/var/mail", "mbox"),
     "accounts": ("/srv/etc", "plain"),
 }
+PROFILES: Final[dict[str, dict[str, dict[str, str]]]] = {  # what staqraft.yaml says of timing
+    "default": {},
+    "fast": {
+        "lease": {"ttl": "1s", "renew": "100ms", "gate": "on"},
+        "consensus": {"election_min": "150ms", "election_max": "300ms", "heartbeat": "49ms"},
+    },
+    "gateless": {"lease": {"gate": "off"}},
+}
 DISK_BYTES: Final = {"data": 2 << 30, "state": 1 << 30}
 
 

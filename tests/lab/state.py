@@ -52,6 +52,7 @@ class State:
     switch: Process
     disks: str  # where images or tmpfs are
     images: bool  # ext4 images on loop devices; else tmpfs
+    profile: str = "default"  # the timing that the cluster gets: see layout.PROFILES
     inits: dict[str, Process] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:
@@ -71,5 +72,6 @@ class State:
             switch=Process(**text["switch"]),
             disks=text["disks"],
             images=text["images"],
+            profile=text.get("profile", "default"),
             inits={name: Process(**process) for name, process in text["inits"].items()},
         )

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from lab.arpwatch import Findings
-from lab.cluster import DAEMON, Barrier, Cluster, Kept
+from lab.cluster import DAEMON, GROUP, NAME, Barrier, Cluster, Kept
 from lab.compare import Difference, Manifest, differences, manifest
 from lab.errors import LabError
 from lab.lab import Lab
@@ -23,8 +23,10 @@ from lab.linux import boottime
 from lab.observers import Observer, probe_http, watch_arp
 from lab.prober import Record
 from lab.processes import wait_until
+from staqraft.actions.gate import table_name
 
 STREAM_PORT = 7410  # journal records to the standby; Raft and the lease use another
+GATE = table_name(NAME, GROUP)
 SHOWN = 8  # differences that a failed comparison names
 UNSENT = {  # end of the path of what the workload's `unsent` writes -> words that are in it
     b"odd/private": b"changed a moment before",
@@ -218,9 +220,9 @@ class Story:
             at = self.lab.signal_unit(loser, DAEMON, signal.SIGSTOP)
             try:
                 wait_until(
-                    lambda: not self.holds_vip(loser),
+                    lambda: not self.answers_for_vip(loser),
                     10,
-                    f"the kernel takes the VIP from {loser}",
+                    f"the kernel of {loser} silences the VIP",
                     every_s=0.02,
                 )
                 silent = boottime() - at
@@ -233,7 +235,7 @@ class Story:
             20,
             f"{loser} stands down",
         )
-        if self.holds_vip(loser):
+        if self.answers_for_vip(loser):
             raise StoryError(f"{loser} went on and holds the VIP again")
         self.cluster.wait_protected(winner)
         return Takeover(
@@ -245,8 +247,13 @@ class Story:
             silent_after_s=silent,
         )
 
-    def holds_vip(self, name: str) -> bool:
-        """By the kernel's word."""
+    def answers_for_vip(self, name: str) -> bool:
+        """By the kernel's word the host has the address, and its gate, if it has one, is open."""
+        element = ["get", "element", "inet", GATE, "live4", f"{{ {VIP} }}"]
+        if GATE in self.lab.run(name, ["nft", "list", "tables"]).stdout:
+            done = self.lab.run(name, ["nft", *element], check=False)
+            if done.returncode != 0:
+                return False
         addresses = self.lab.run(
             name, ["ip", "-br", "address", "show", "dev", VIP_INTERFACE]
         ).stdout

@@ -21,6 +21,7 @@ from lab.lab import Lab
 from lab.layout import MEMBERS, REPLICAS
 from lab.linux import boottime
 from lab.processes import wait_until
+from staqraft.model import Admission
 from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc
 
 SOCKET = "run/staqraft/admin.sock"
@@ -114,7 +115,10 @@ def _view(
         phase=group.phase,
         in_sync=tuple(group.in_sync),
         lease_left_ms=group.lease_left_ms,
-        holds_vip=bool(group.vips) and all(vip.held for vip in group.vips),
+        # Behind a closed gate an address is as good as gone.
+        holds_vip=bool(group.vips)
+        and all(vip.held for vip in group.vips)
+        and group.gate != Admission.CLOSED.value,
         summary=group.summary,
         problems=tuple(problem.text for problem in (*group.problems, *answer.problems)),
     )

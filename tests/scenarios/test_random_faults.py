@@ -15,6 +15,7 @@ from scenarios.world import TOOK_MS, World
 from fakes.decision import A, B
 
 FIXED_SEEDS = range(150)
+GATED = 0.5  # of the seeds
 FAULTS = (
     "power-off {node}",
     "crash {node}",
@@ -70,7 +71,10 @@ def test_never_two_and_in_the_end_one(seed: int | str) -> None:
     number = random.SystemRandom().randrange(1 << 32) if seed == "fresh" else int(seed)
     rng = random.Random(number)
     world = World()
+    world.all_services_start = False
     try:
+        if rng.random() < GATED:
+            world.obey(rng.choice(("gate on", "fast profile")))
         world.obey("start a b")
         world.run(rng.randrange(10, 4000))
         _storm(world, rng)

@@ -11,9 +11,11 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fakes.decision import GROUP, A, B, settings
+from fakes.decision import FAST, GROUP, TIMING, A, B, settings
 from fakes.fence_device import FakeDevice, device
 from staqraft.actions.fence_plan import Call, Plan, turn_off
+from staqraft.actions.gate import LATE_MS, timeout_ms
+from staqraft.actions.vip import lasting_lifetime_s
 from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
@@ -25,6 +27,7 @@ from staqraft.decision.step import step
 from staqraft.decision.wake import wake_ms
 from staqraft.model import (
     Accepted,
+    Admission,
     ClusterRecord,
     Command,
     Epoch,
@@ -60,6 +63,9 @@ class Host:
     core: GroupState | None = None
     vip_until_ms: int = 0
     dog_fires_ms: int | None = None  # the watchdog; None: it does not tick
+    gate_until_ms: int = 0
+    admits: Admission = Admission.CLOSED
+    serves: bool = False  # the services run
     powered: bool = True
     stopped: bool = False
     raft: bool = True  # reaches the Raft majority
@@ -82,6 +88,9 @@ class World:
         self.trace: list[str] = []
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
+        self.timing = TIMING
+        self.gate = False
+        self.all_services_start = True  # so whoever is let in is not refused
         self.fenced_by: frozenset[FenceRung] | None = None
         self.devices: dict[NodeId, tuple[FakeDevice, int]] = {}
         self.watchdog_ms = 0
@@ -110,12 +119,21 @@ class World:
         self.trace.append(f"{self.now:>6} {text}")
 
     def _watch_addresses(self) -> None:
-        holders = [host.name for host in self.hosts.values() if host.vip_until_ms > self.now]
+        holders = [host.name for host in self.hosts.values() if self._answers(host)]
         assert len(holders) <= 1, f"at {self.now} the address is on {holders}"
         holder = holders[0] if holders else None
         if holder != self._holder:
             self._holder = holder
             self.say(f"address on {holder or 'nobody'}")
+        for host in self.hosts.values():
+            admitted = self.gate and self._answers(host) and host.admits is Admission.OPEN
+            if admitted and self.all_services_start:
+                assert host.serves, f"at {self.now} clients are refused on {host.name}"
+
+    def _answers(self, host: Host) -> bool:
+        """Packets for the address, and questions who has it, are answered."""
+        behind = host.gate_until_ms > self.now and host.admits is not Admission.CLOSED
+        return host.vip_until_ms > self.now and (behind or not self.gate)
 
     # --- hosts ------------------------------------------------------------------------------------
 
@@ -136,6 +154,8 @@ class World:
             fenced_by=self.fenced_by or plain.fenced_by,
             devices=delays,
             watchdog_ms=self.watchdog_ms,
+            timing=self.timing,
+            gate=self.gate,
         )
 
     def crash(self, name: NodeId) -> None:
@@ -149,6 +169,8 @@ class World:
         self.hosts[name].powered = False
         self.hosts[name].dog_fires_ms = None
         self.hosts[name].vip_until_ms = 0
+        self.hosts[name].admits = Admission.CLOSED
+        self.hosts[name].serves = False
 
     def resume(self, name: NodeId) -> None:
         host = self.hosts[name]
@@ -320,11 +342,15 @@ class World:
             if host.core is None or core is None or host.core.settings is not core.settings:
                 return
             if isinstance(command, do.TakeVips):
+                host.admits = command.admit or host.admits
                 self._kernel_keeps(host, command.deadline_ms)
             elif isinstance(command, do.ArmWatchdog):
                 self._dog(host, self.watchdog_ms)
             elif isinstance(command, do.DropVips):
                 host.vip_until_ms = 0
+                host.admits = Admission.CLOSED
+            elif isinstance(command, do.StartServices):
+                host.serves = True
             elif isinstance(command, do.StartCapture) and host.epoch_broken:
                 host.epoch_broken = False
                 self.tell(host, on.EpochNotContinuable(now_ms=self.now, token=token))
@@ -332,7 +358,10 @@ class World:
             position = Position(Epoch(self.group().epoch), host.seq)
             self.tell(host, on.ActionDone(now_ms=self.now, token=token, position=position))
 
-        self.say(f"{host.name}: {name}")
+        admit = getattr(command, "admit", None)
+        self.say(f"{host.name}: {name}" + (f" {admit.value}" if admit else ""))
+        if isinstance(command, do.StopServices):
+            host.serves = False
         self.after(host.slow.get(name, TOOK_MS[name]), finish)
 
     def _ask_loser(self, host: Host, command: do.FenceLoser) -> None:
@@ -396,8 +425,17 @@ class World:
         self.after(in_ms, fire)
 
     def _kernel_keeps(self, host: Host, deadline_ms: int) -> None:
-        """Whole seconds, rounded down, up to an eighth and a quarter of a second late."""
+        """Whole seconds, rounded down, up to an eighth and a quarter of a second late.
+
+        Behind a gate they are rounded up, and it is the gate that ends within the lease.
+        """
         remaining = deadline_ms - self.now
+        if self.gate:
+            seconds = lasting_lifetime_s(remaining)
+            duration_ms = timeout_ms(remaining)
+            host.gate_until_ms = self.now + duration_ms + LATE_MS if duration_ms else 0
+            host.vip_until_ms = self.now + seconds * 1125 + 250 if duration_ms else 0
+            return
         seconds = max((n for n in range(60) if n * 1125 + 250 <= remaining), default=0)
         host.vip_until_ms = self.now + seconds * 1125 + 250 if seconds else 0
 
@@ -408,6 +446,10 @@ class World:
         verb, *words = line.split()
         self.say(f"--- {line}") if verb not in {"run", "expect"} else None
         match verb, words:
+            case "gate", ["on"]:
+                self.gate = True
+            case "fast", ["profile"]:
+                self.gate, self.timing = True, FAST
             case "start", names:
                 for name in names:
                     self.start(NodeId(name))

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from staqraft.actions.gate import LATE_MS, Gate, timeout_ms
 from staqraft.actions.netlink import OWN_MARK, KernelAddress
-from staqraft.actions.vip import ForeignAddress, StillHeld, VipHolder, whole_lifetime_s
+from staqraft.actions.vip import (
+    ForeignAddress,
+    StillHeld,
+    VipHolder,
+    lasting_lifetime_s,
+    whole_lifetime_s,
+)
 from staqraft.config.schema import Vip
 from staqraft.errors import ActionError
-from staqraft.model import GroupId
+from staqraft.model import Admission, GroupId
 
 WEB = Vip(address=ip_interface("192.0.2.10/24"), interface="lan0")
 MAIL = Vip(address=ip_interface("2001:db8::10/64"), interface="lan0")
@@ -31,12 +39,18 @@ class FakeKernel:
     delays_ms: list[int] = field(default_factory=list)
     refuses_removal: bool = False
     with_route: list[bool] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)  # what was done to gate and addresses, in order
+    gate_delays_ms: list[int] = field(default_factory=list)
+    gate_until_ms: int = 0
+    admits: Admission = Admission.CLOSED
+    gate_broken: bool = False
 
     def addresses(self) -> Sequence[KernelAddress]:
         return list(self.present)
 
     def put(self, vip: Vip, lifetime_s: int, *, prefix_route: bool) -> None:
         self.now_ms += self.delays_ms.pop(0) if self.delays_ms else 0
+        self.told.append(f"put {vip.address.ip}")
         self.present = [a for a in self.present if a.address != vip.address.ip]
         self.present.append(_address(vip, lifetime_s))
         self.with_route.append(prefix_route)
@@ -44,7 +58,19 @@ class FakeKernel:
     def remove(self, address: KernelAddress) -> None:
         if self.refuses_removal:
             raise ActionError("the kernel refused to remove it: Operation not permitted")
+        self.told.append(f"remove {address.address}")
         self.present.remove(address)
+
+    def admit(self, admission: Admission, duration_ms: int) -> None:
+        if self.gate_broken:
+            raise ActionError("the packet filter refused: No buffer space available")
+        self.now_ms += self.gate_delays_ms.pop(0) if self.gate_delays_ms else 0
+        self.told.append(f"gate {admission.value}")
+        self.admits = admission
+        self.gate_until_ms = self.now_ms + duration_ms + LATE_MS
+
+    def admission(self) -> Admission:
+        return self.admits if self.gate_until_ms > self.now_ms else Admission.CLOSED
 
     def close(self) -> None:
         pass
@@ -65,6 +91,14 @@ def _address(vip: Vip, lifetime_s: int | None, mark: int = OWN_MARK) -> KernelAd
 
 def holder_on(kernel: FakeKernel, *vips: Vip) -> VipHolder:
     return VipHolder(GROUP, vips or (WEB,), clock=lambda: kernel.now_ms, kernel=lambda: kernel)
+
+
+def gated_on(kernel: FakeKernel, *vips: Vip) -> VipHolder:
+    """A holder with a gate before its addresses: the kernel's, which is late by all of LATE_MS."""
+    gate = cast("Gate", kernel)
+    return VipHolder(
+        GROUP, vips or (WEB,), gate=gate, clock=lambda: kernel.now_ms, kernel=lambda: kernel
+    )
 
 
 @given(st.integers(min_value=-10_000, max_value=3_600_000))
@@ -139,4 +173,99 @@ async def test_an_address_with_another_mark_is_somebody_elses() -> None:
 async def test_on_a_kernel_without_marks_a_lifetime_is_the_mark() -> None:
     kernel = FakeKernel(marks=False, present=[_address(WEB, 30, mark=0)])
     assert await holder_on(kernel).remove_leftovers() == (WEB,)
+    assert kernel.present == []
+
+
+# --- behind a gate --------------------------------------------------------------------------------
+
+
+@given(st.integers(min_value=-10_000, max_value=3_600_000))
+def test_a_gate_closes_within_the_lease_however_late_the_kernel_is(remaining_ms: int) -> None:
+    duration_ms = timeout_ms(remaining_ms)
+    assert duration_ms == 0 or 10 <= duration_ms <= remaining_ms - LATE_MS
+
+
+@given(st.integers(min_value=1, max_value=3_600_000))
+def test_behind_a_gate_the_address_outlives_the_lease_by_little(remaining_ms: int) -> None:
+    assert remaining_ms < lasting_lifetime_s(remaining_ms) * 1000 <= remaining_ms + 1250
+
+
+async def test_the_gate_is_told_before_an_address_is_added_and_before_one_is_removed() -> None:
+    kernel = FakeKernel()
+    holder = gated_on(kernel)
+    await holder.hold(until_ms=1000)
+    await holder.hold(1000, Admission.OPEN)
+    await holder.drop()
+    assert kernel.told == [
+        *("gate closed", "put 192.0.2.10"),
+        *("gate open", "put 192.0.2.10"),
+        *("gate closed", "remove 192.0.2.10"),
+    ]
+
+
+async def test_a_short_lease_is_enough_behind_a_gate() -> None:
+    kernel = FakeKernel()
+    held = await gated_on(kernel).hold(999, Admission.OPEN)
+    assert (held.lifetime_s, held.admits, held.added) == (2, Admission.OPEN, (WEB,))
+    assert kernel.gate_until_ms <= 999
+
+
+async def test_a_refresh_leaves_the_gate_as_it_is() -> None:
+    kernel = FakeKernel()
+    holder = gated_on(kernel)
+    for admission in (Admission.CLOSED, Admission.OPEN, Admission.DRAINING, Admission.OPEN):
+        await holder.hold(kernel.now_ms + 1000, admission)
+        kernel.now_ms += 5000  # it closed by itself; whoever holds the lease again opens it again
+        held = await holder.hold(kernel.now_ms + 1000)
+        assert (held.admits, kernel.admits) == (admission, admission)
+
+
+@pytest.mark.parametrize("admission", [Admission.OPEN, Admission.CLOSED])
+async def test_a_daemon_that_was_restarted_asks_the_kernel(admission: Admission) -> None:
+    kernel = FakeKernel()
+    await gated_on(kernel).hold(1000, admission)
+    kernel.now_ms += 100
+    assert (await gated_on(kernel).hold(1100)).admits is admission
+
+
+async def test_a_gate_that_closed_while_the_daemon_was_away_stays_closed() -> None:
+    kernel = FakeKernel()
+    await gated_on(kernel).hold(1000, Admission.OPEN)
+    kernel.now_ms += 1000
+    assert (await gated_on(kernel).hold(3000)).admits is Admission.CLOSED
+
+
+@pytest.mark.parametrize("delay_ms", [9, 11, 300])
+async def test_a_transaction_that_was_held_up_does_not_outlive_the_lease(delay_ms: int) -> None:
+    kernel = FakeKernel(gate_delays_ms=[delay_ms])
+    held = await gated_on(kernel).hold(1000, Admission.OPEN)
+    assert held.lifetime_s > 0
+    assert kernel.gate_until_ms <= 1000
+
+
+async def test_a_process_that_was_stopped_in_the_transaction_closes_the_gate() -> None:
+    kernel = FakeKernel(gate_delays_ms=[60_000])
+    held = await gated_on(kernel).hold(1000, Admission.OPEN)
+    assert (held.lifetime_s, kernel.admits, kernel.present) == (0, Admission.CLOSED, [])
+
+
+async def test_a_process_that_was_stopped_before_the_address_does_not_keep_it() -> None:
+    kernel = FakeKernel(delays_ms=[60_000])
+    held = await gated_on(kernel).hold(1000, Admission.OPEN)
+    assert (held.lifetime_s, kernel.admits, kernel.present) == (0, Admission.CLOSED, [])
+
+
+async def test_the_addresses_go_though_the_gate_cannot_be_closed() -> None:
+    kernel = FakeKernel()
+    holder = gated_on(kernel)
+    await holder.hold(1000, Admission.OPEN)
+    kernel.gate_broken = True
+    await holder.drop()
+    assert kernel.present == []
+
+
+async def test_no_address_is_added_when_the_gate_cannot_be_told() -> None:
+    kernel = FakeKernel(gate_broken=True)
+    with pytest.raises(ActionError, match="the packet filter refused"):
+        await gated_on(kernel).hold(1000)
     assert kernel.present == []

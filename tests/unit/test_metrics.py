@@ -49,6 +49,7 @@ def sample(*, active: bool, lease_left_ms: int, in_sync: set[NodeId]) -> GroupSa
         in_sync=in_sync,
         replicas=[A, B],
         vips_held={"192.0.2.10/24": active},
+        gate_open=active,
     )
 
 
@@ -57,6 +58,7 @@ def test_a_group_shows_who_it_is_and_how_long(metrics: Metrics) -> None:
     shown = figures(metrics.text())
     assert shown["active group=default"] == 1
     assert shown["epoch group=default"] == 7
+    assert shown["gate_open group=default"] == 1
     assert shown["lease_left_seconds group=default"] == 2.5
     assert shown["in_sync group=default replica=a"] == 1
     assert shown["in_sync group=default replica=b"] == 0
