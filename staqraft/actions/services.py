@@ -123,7 +123,9 @@ class ServiceManager:
 
     async def _start(self, service: Service) -> None:
         deadline = self._clock() + service.start_timeout_ms
-        if service.check and (await self._is_running(service, deadline)).ok:
+        # What we stopped ourselves need not be looked at first: a takeover has no time to lose.
+        stopped = self._health[service.name].state is State.STOPPED
+        if service.check and not stopped and (await self._is_running(service, deadline)).ok:
             self._note(service, State.RUNNING)
             return
         finished = await self._run(service.start, self._left(deadline))

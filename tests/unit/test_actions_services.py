@@ -80,6 +80,14 @@ async def test_what_runs_already_is_left_alone() -> None:
     assert host.calls == ["web check"]
 
 
+async def test_what_was_stopped_here_is_started_without_asking_first() -> None:
+    host = Host()
+    services = manager(host, service("web"))
+    await services.stop_all()
+    await services.start_all()
+    assert host.calls == ["web stop", "web start", "web check"]
+
+
 async def test_a_start_that_says_no_though_the_service_runs_is_fine() -> None:
     host = Host({"web check": [NO, YES], "web start": [NO]})
     await manager(host, service("web")).start_all()
