@@ -139,7 +139,9 @@ class Checks:
             case "request_vote":
                 self._voted(me, envelope.request_vote.term, me)
                 if self.tracing:
-                    self.say(f"{me}: asks {to} for its vote, {envelope.request_vote}")
+                    asked = envelope.request_vote
+                    why = ", as its leader asked it to" if asked.transfer else ""
+                    self.say(f"{me}: asks {to} for its vote in term {asked.term}{why}")
             case _:
                 pass
 

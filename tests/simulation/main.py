@@ -7,14 +7,16 @@ import argparse
 import os
 import random
 import re
+import shlex
 import sys
 import time
-from itertools import count, islice
+from itertools import count
 
 from simulation.coverage import never_taken
 from simulation.mutations import MUTATIONS
-from simulation.options import DRILL_EVERY, plan_of
-from simulation.runner import Total, commit, run_many, shrink, try_mutations
+from simulation.options import DRILL_EVERY, Plan, plan_of
+from simulation.pool import run_all
+from simulation.runner import Total, commit, kept, mutation_named, plain, shrink, try_mutations
 from simulation.world import Result, run
 
 _TRACE_LINES = 60
@@ -26,9 +28,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, metavar="M", help="run seeds for so long")
     parser.add_argument("--first", type=int, metavar="N", help="the first seed (default: random)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--say-every", type=float, default=20.0, metavar="S", help="how it goes, on stderr"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="run this seed alone")
     parser.add_argument("--trace", action="store_true", help="with --seed: say all that happens")
     parser.add_argument("--shrink", action="store_true", help="with --seed: with fewer faults")
+    parser.add_argument(
+        "--keep",
+        metavar="I,J",
+        help="with --seed: these faults of it only; --shrink says which",
+    )
+    parser.add_argument("--plain", action="store_true", help="with --seed: no drill in the end")
+    parser.add_argument("--mutation", metavar="NAME", help="with --seed: without this guard")
     parser.add_argument("--drills", action="store_true", help="mutations: drilled seeds only")
     parser.add_argument("--mutations", action="store_true", help="take each guard out in turn")
     parser.add_argument("--only", metavar="PATTERN", default="", help="mutations of such a name")
@@ -45,31 +57,75 @@ def main() -> int:
     return _many(options)
 
 
+# --- one seed -------------------------------------------------------------------------------------
+
+
 def _one(options: argparse.Namespace) -> int:
+    if options.mutation is not None:
+        mutation_named(options.mutation).patch()
     plan = plan_of(options.seed)
-    result = run(plan, tracing=options.trace and not options.shrink)
-    if options.shrink and result.violation:
-        before = len(plan.faults)
-        plan = shrink(plan, result.rule)
-        print(f"of {before} faults these {len(plan.faults)} are enough:")
-        for fault in plan.faults:
-            print(f"  {fault}")
-        result = run(plan, tracing=True)
-    print("\n".join(result.trace))
+    if options.keep is not None:
+        plan = kept(plan, [int(place) for place in options.keep.split(",") if place])
+    if options.plain:
+        plan = plain(plan)
+    if options.shrink:
+        return _shrink(options, plan)
+    result = run(plan, tracing=options.trace)
+    if options.trace:
+        print("\n".join(result.trace))
     figures = f"{result.virtual_us / 1e6:.1f} s, {result.events} events"
     print(f"seed {options.seed}: {result.violation or 'good'} ({figures})")
     return 1 if result.violation else 0
 
 
+def _shrink(options: argparse.Namespace, plan: Plan) -> int:
+    result = run(plan)
+    if not result.violation:
+        print(f"seed {options.seed}: good, there is nothing to make smaller")
+        return 0
+    print(f"seed {options.seed}: {result.violation}")
+    smaller = shrink(plan, result.rule, lambda text: print(f"  {text}", flush=True))
+    whole = plan_of(options.seed).faults
+    places = [place for place, fault in enumerate(whole) if fault in smaller.faults]
+    print(f"of {len(plan.faults)} faults these {len(smaller.faults)} are enough:")
+    for fault in smaller.faults:
+        print(f"  {fault}")
+    result = run(smaller, tracing=True)
+    print(f"the end of its trace, {_TRACE_LINES} of {len(result.trace)} lines:")
+    print("\n".join(result.trace[-_TRACE_LINES:]))
+    again = f"scripts/simulate --seed {options.seed} --trace"
+    again += f" --keep {','.join(map(str, places)) or ','}"
+    if smaller == plain(smaller):
+        again += " --plain"
+    if options.mutation is not None:
+        again += f" --mutation {shlex.quote(options.mutation)}"
+    print(f"commit {commit()}; the whole trace: {again}")
+    return 1
+
+
+# --- many -----------------------------------------------------------------------------------------
+
+
 def _many(options: argparse.Namespace) -> int:
+    """Ends by itself, in time, or by Ctrl-C; what was done until then is reported in any case."""
     first = options.first if options.first is not None else random.SystemRandom().randrange(1 << 40)
     limit = options.seeds if options.seeds is not None else None
-    seeds = count(first) if limit is None else islice(count(first), limit)
+    seeds = count(first) if limit is None else iter(range(first, first + limit))
     minutes = options.minutes if options.minutes or limit is not None else 1.0
-    until = time.monotonic() + 60 * minutes if minutes else float("inf")
     begun = time.monotonic()
-    print(f"commit {commit()}, seeds from {first}")
-    total = run_many(seeds, jobs=options.jobs, until=until, said=_say_violation)
+    until = begun + 60 * minutes if minutes else float("inf")
+    print(f"commit {commit()}, seeds from {first}", flush=True)
+    total = Total()
+    said = begun
+    try:
+        for result in run_all(seeds, jobs=options.jobs, until=until):
+            total.add(result)
+            _say_violation(result)
+            if time.monotonic() - said >= options.say_every:
+                said = time.monotonic()
+                print(f"... {_so_far(total, said - begun)}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; so far:")
     _report(total, time.monotonic() - begun)
     return 1 if total.violations else 0
 
@@ -80,21 +136,31 @@ def _say_violation(result: Result) -> None:
         print(f"  commit {commit()}; scripts/simulate --seed {result.seed} --trace", flush=True)
 
 
-def _report(total: Total, wall_s: float) -> None:
+def _so_far(total: Total, wall_s: float) -> str:
     virtual_s = total.virtual_us / 1e6
     cpu_s = max(total.cpu_s, 1e-9)
-    print(
+    return (
         f"{total.seeds} seeds, {virtual_s / 3600:.2f} virtual hours in {wall_s:.0f} s;"
         f" {virtual_s / cpu_s:.0f} times real time a core, {total.events / cpu_s:.0f} events/s;"
-        f" {total.takeovers} times active, {total.acknowledgements} barriers acknowledged"
+        f" violations: {len(total.violations)}"
     )
+
+
+def _report(total: Total, wall_s: float) -> None:
+    print(_so_far(total, wall_s))
+    print(f"{total.takeovers} times active, {total.acknowledgements} barriers acknowledged")
     print("faults: " + ", ".join(f"{kind} {n}" for kind, n in sorted(total.faults.items())))
     print("seen: " + ", ".join(f"{what} {n}" for what, n in sorted(total.notes.items())))
-    pairs = sorted(total.transitions.items(), key=lambda item: -item[1])
-    print(f"{len(pairs)} transitions of the decision table were taken; never:")
-    for line in never_taken(total.transitions):
+    missing = list(never_taken(total.transitions))
+    print(f"{len(total.transitions)} transitions of the decision table were taken; never:")
+    for line in missing or ["(none is missing)"]:
         print(f"  {line}")
+    for result in total.violations:
+        print(f"violation: seed {result.seed}: {result.violation}")
     print(f"violations: {len(total.violations)}")
+
+
+# --- mutations ------------------------------------------------------------------------------------
 
 
 def _mutations(options: argparse.Namespace) -> int:

@@ -1,21 +1,17 @@
-"""Seeds over processes: many of them, one with a trace, one made smaller, and mutations."""
+"""What many seeds came to, one made smaller, and mutations."""
 
 from __future__ import annotations
 
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
-from dataclasses import dataclass, field
-from typing import Final
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
 
 from simulation.mutations import MUTATIONS, Mutation
 from simulation.options import Plan, plan_of
 from simulation.world import Result, run
 from staqraft.decision.phases import Phase
-
-_BATCH: Final = 4
 
 
 @dataclass(slots=True)
@@ -47,66 +43,37 @@ class Total:
             self.violations.append(result)
 
 
-def _run_batch(seeds: list[int]) -> list[Result]:
-    return [run(plan_of(seed)) for seed in seeds]
+def kept(plan: Plan, places: Iterable[int]) -> Plan:
+    """The plan with the faults at these places only."""
+    return replace(plan, faults=tuple(plan.faults[place] for place in sorted(places)))
 
 
-def _batches(seeds: Iterable[int]) -> Iterator[list[int]]:
-    batch: list[int] = []
-    for seed in seeds:
-        batch.append(seed)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def plain(plan: Plan) -> Plan:
+    """The plan with nothing special in the end, and no real files."""
+    return replace(plan, parted_in_the_end=False, active_lost_in_the_end=False, sqlite=False)
 
 
-def run_many(
-    seeds: Iterable[int],
-    *,
-    jobs: int,
-    until: float = float("inf"),
-    said: Callable[[Result], None] = lambda _: None,
-) -> Total:
-    """Runs the seeds, the time given; `said` hears of each result."""
-    total = Total()
-    batches = _batches(seeds)
+def shrink(plan: Plan, rule: str, said: Callable[[str], None] = lambda _: None) -> Plan:
+    """The plan with as few faults as break the same rule: without halves, quarters, single ones."""
 
-    def take(results: list[Result]) -> None:
-        for result in results:
-            total.add(result)
-            said(result)
+    def still_breaks(smaller: Plan) -> bool:
+        return run(smaller).rule == rule
 
-    if jobs == 1:
-        for batch in batches:
-            if time.monotonic() >= until:
-                break
-            take(_run_batch(batch))
-        return total
-    with ProcessPoolExecutor(jobs) as pool:
-        running: set[Future[list[Result]]] = set()
-        while True:
-            while len(running) < 2 * jobs and time.monotonic() < until:
-                batch = next(batches, [])
-                if not batch:
-                    break
-                running.add(pool.submit(_run_batch, batch))
-            if not running:
-                return total
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                take(future.result())
-
-
-def shrink(plan: Plan, rule: str) -> Plan:
-    """The plan with as few faults as break the same rule, each left out in turn."""
-    at = len(plan.faults) - 1
-    while at >= 0:
-        smaller = plan.without(at)
-        if run(smaller).rule == rule:
-            plan = smaller
-        at -= 1
+    if still_breaks(plain(plan)):
+        plan = plain(plan)
+    size = max(1, len(plan.faults) // 2)
+    while plan.faults:
+        before = len(plan.faults)
+        at = before
+        while at > 0:
+            at = max(0, at - size)
+            smaller = replace(plan, faults=plan.faults[:at] + plan.faults[at + size :])
+            if still_breaks(smaller):
+                plan = smaller
+        said(f"{len(plan.faults)} faults are enough")
+        if size == 1 and len(plan.faults) == before:
+            return plan
+        size = max(1, size // 2)
     return plan
 
 
@@ -119,6 +86,14 @@ class Caught:
     after: int  # seeds
     violation: str
     why: str
+
+
+def mutation_named(name: str) -> Mutation:
+    """SystemExit with the names when there is none of exactly that name."""
+    for mutation in MUTATIONS:
+        if mutation.name == name:
+            return mutation
+    raise SystemExit(f"no mutation {name!r}; there are: {', '.join(m.name for m in MUTATIONS)}")
 
 
 def try_mutation(number: int, first: int, limit: int, step: int) -> Caught:

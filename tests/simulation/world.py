@@ -404,6 +404,7 @@ def run(plan: Plan, *, tracing: bool = False) -> Result:
     finally:
         syncobj.SNAPSHOT_AFTER_ENTRIES, syncobj._CHUNK_BYTES = before[:2]  # type: ignore[misc]
         logging.disable(before[2])
+        world.checks.tracing = False  # what follows is no part of the run
         for host in world.hosts.values():
             with suppress(Exception):
                 host.kill()

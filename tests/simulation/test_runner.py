@@ -1,0 +1,84 @@
+"""Many seeds: processes that die or hang, the end in time, and a failure made smaller."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from itertools import count
+from pathlib import Path
+
+from simulation.options import plan_of
+from simulation.pool import run_all
+from simulation.world import Result
+
+ROOT = Path(__file__).parents[2]
+SIMULATE = ROOT / "scripts" / "simulate"
+DIES, HANGS = 3, 5
+
+
+def _mischief(seed: int) -> Result:
+    if seed == DIES:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if seed == HANGS:
+        threading.Event().wait()
+    return Result(seed=seed)
+
+
+def test_a_process_that_dies_or_hangs_is_named_with_its_seed_and_loses_no_other() -> None:
+    results = list(run_all(iter(range(8)), jobs=2, patience_s=5.0, work=_mischief))
+    assert sorted(result.seed for result in results) == list(range(8))
+    broken = {result.seed: result.violation for result in results if result.violation}
+    assert broken == {
+        DIES: "its process died (SIGKILL)",
+        HANGS: "its process did not answer for 5 s and was killed",
+    }
+
+
+def test_no_seed_is_begun_when_the_time_is_over() -> None:
+    until = time.monotonic() + 3.0
+    results = list(run_all(count(10), jobs=1, until=until, work=_mischief))
+    assert results
+    assert time.monotonic() < until + 3.0
+
+
+def _simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SIMULATE, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_what_was_done_is_reported_when_somebody_interrupts_it() -> None:
+    running = subprocess.Popen(
+        [SIMULATE, "--minutes", "10", "--jobs", "1", "--first", "0", "--say-every", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    assert "1 seeds" in running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert "interrupted; so far:" in said
+    assert "times real time a core" in said
+    assert said.rstrip().endswith("violations: 0")
+    assert running.returncode == 0
+
+
+def test_a_violation_is_made_smaller_and_its_replay_breaks_the_same_rule() -> None:
+    mutation = "VIP lifetime rounded up"
+    seed = next(seed for seed in count(0) if len(plan_of(seed).faults) > 6)
+    made = _simulate("--seed", str(seed), "--mutation", mutation, "--shrink")
+    assert made.returncode == 1, made.stdout + made.stderr
+    rule = made.stdout.split(": ")[1]
+    assert "VIOLATION" in made.stdout
+    left = int(made.stdout.split("faults these ")[1].split()[0])
+    assert left < len(plan_of(seed).faults) // 2
+
+    replay = made.stdout.rstrip().rsplit("simulate ", 1)[1]
+    ended = subprocess.run(
+        f"{SIMULATE} {replay}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert f"seed {seed}: {rule}" in ended.stdout
+    assert _simulate("--seed", str(seed)).returncode == 0
