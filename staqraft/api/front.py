@@ -35,10 +35,9 @@ logger = logging.getLogger(__name__)
 GREETING_S: Final = 5.0
 MAX_WAITING: Final = 128  # connections whose greeting is not complete
 MAX_OF_A_CLUSTER: Final = 64
-BURST: Final = 30  # connections of one address to one cluster at once, ...
-PER_S: Final = 5.0  # ... and in the long run
 RETRY_S: Final = 2.0
 SUSPECT_S: Final = 3.0
+_TOO_OFTEN: Final = "it connects too often; some of its connections are ended"
 _REMEMBERED: Final = 4096
 _BUFFER_BYTES: Final = 64 << 10
 
@@ -55,18 +54,21 @@ class _Allowance:
 class Rates:
     """How often each may come; bounded memory. `clock` is monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], burst: int, per_s: float) -> None:
+        """`burst` times at once, and `per_s` times a second in the long run."""
         self._clock = clock
-        self._known: OrderedDict[tuple[str, str], _Allowance] = OrderedDict()
+        self._burst = burst
+        self._per_s = per_s
+        self._known: OrderedDict[str, _Allowance] = OrderedDict()
 
-    def allow(self, address: str, name: str) -> bool:
-        """Whether `address` may connect to `name` once more now."""
+    def allow(self, who: str) -> bool:
+        """Whether `who` may come once more now."""
         now = self._clock()
-        known = self._known.setdefault((address, name), _Allowance(BURST, now))
-        self._known.move_to_end((address, name))
+        known = self._known.setdefault(who, _Allowance(self._burst, now))
+        self._known.move_to_end(who)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        known.left = min(BURST, known.left + (now - known.at) * PER_S)
+        known.left = min(self._burst, known.left + (now - known.at) * self._per_s)
         known.at = now
         if known.left < 1:
             return False
@@ -80,7 +82,9 @@ class Front:
     def __init__(self, port: int, route: Route) -> None:
         self._port = port
         self._route = route
-        self._rates = Rates(asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        self._callers = Rates(clock, burst=120, per_s=20)  # addresses; many pairs may share one
+        self._visitors = Rates(clock, burst=30, per_s=5)  # of one cluster at one address
         self._wanted: frozenset[str] = frozenset()
         self._listening: dict[str, asyncio.Server] = {}
         self._problems: dict[str, str] = {}
@@ -153,6 +157,10 @@ class Front:
             writer.transport.abort()
             return
         address = str(peername[0]).removeprefix("::ffff:")
+        if not self._callers.allow(address):
+            writer.transport.abort()
+            self._refuse(address, "", _TOO_OFTEN)
+            return
         self._open.add(writer)
         try:
             await self._serve(reader, writer, address)
@@ -175,8 +183,8 @@ class Front:
                 name, greeting = await _greeting(reader)
         finally:
             self._waiting -= 1
-        if not self._rates.allow(address, name):
-            self._refuse(address, name, "it connects too often; some of its connections are ended")
+        if not self._visitors.allow(f"{address}|{name}"):
+            self._refuse(address, name, _TOO_OFTEN)
             return
         path = await self._route(name)
         if path is None:

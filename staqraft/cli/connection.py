@@ -11,7 +11,6 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from cryptography import x509
 
 from staqraft.api.failures import exit_code_of
 from staqraft.config.loader import read
@@ -172,6 +171,8 @@ def _probe_tcp(host: str, port: int, files: Tls) -> tuple[str, tuple[str, NodeId
 
 def _any_node(files: Tls) -> str | None:
     """A host name of the cluster that our certificate is of; None when it does not say."""
+    from cryptography import x509  # noqa: PLC0415 - large, and seldom needed
+
     try:
         certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

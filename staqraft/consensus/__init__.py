@@ -53,7 +53,8 @@ outcome is taken where it is applied on the proposing node, recognised by its ra
 """
 
 from staqraft.consensus.group import Group, RaftView
+from staqraft.consensus.manners import SERVER_OPTIONS
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import SERVER_OPTIONS, RaftEndpoint
+from staqraft.consensus.transport import RaftEndpoint
 
 __all__ = ["SERVER_OPTIONS", "Group", "RaftEndpoint", "RaftTicker", "RaftView"]

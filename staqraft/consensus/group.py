@@ -28,6 +28,7 @@ from staqraft.config.schema import Config
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.log_store import LogStore
+from staqraft.consensus.manners import PLAIN, Manners
 from staqraft.consensus.member import RaftMember
 from staqraft.consensus.ready import (
     Connected,
@@ -43,7 +44,7 @@ from staqraft.consensus.ready import (
 )
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import PLAIN, Manners, RaftEndpoint, RaftTransport, Sink
+from staqraft.consensus.transport import RaftEndpoint, RaftTransport, Sink
 from staqraft.errors import ConsensusError, OutcomeUnknown, StoreFull
 from staqraft.model import (
     ClusterRecord,
@@ -127,8 +128,12 @@ class Group(Sink):
             generation=self._generation,
             random_bytes=random_bytes,
             sink=self,
+            calm_ms=config.consensus.election_min_ms,
             manners=manners,
         )
+        self._manners = manners
+        self._in_company = False  # as of the last tick
+        self._linger_s = manners.linger * config.consensus.election_min_ms / 1000
         self._member: RaftMember | None = None
         self._problem = ""
         self._inbox: deque[Happening] = deque()
@@ -207,6 +212,7 @@ class Group(Sink):
                     election_min_s=consensus.election_min_ms / 1000,
                     election_max_s=consensus.election_max_ms / 1000,
                     heartbeat_s=consensus.heartbeat_ms / 1000,
+                    snapshot_after=self._manners.snapshot_after,
                 ),
                 log=log,
                 snapshots=SnapshotStore(self._directory / "snapshot", cluster=config.cluster),
@@ -340,8 +346,17 @@ class Group(Sink):
         if len(self._inbox) > INBOX_LIMIT:
             self._transport.drop(node, "this node's Raft thread does not keep up")
             return
-        self._inbox.extend(Received(node, envelope) for envelope in envelopes)
-        self._ticker.wake(self)
+        at = self._clock()
+        received = [Received(node, envelope, at) for envelope in envelopes]
+        self._inbox.extend(received)
+        if (
+            self._linger_s
+            and self._in_company
+            and all(_only_appends(message.message) for message in received)
+        ):
+            self._ticker.wake(self, within_s=self._linger_s)
+        else:
+            self._ticker.wake(self)
 
     def _put(self, happening: Happening) -> None:
         self._inbox.append(happening)
@@ -356,6 +371,7 @@ class Group(Sink):
             return _IDLE_S
         happenings = [self._inbox.popleft() for _ in range(len(self._inbox))]
         ready = member.step(happenings)
+        self._in_company = member.follows_in_company
         self._transport.post(ready.messages)
         for node, reason in ready.offenders.items():
             self._transport.drop(node, f"what {node} sent was refused: {reason}")
@@ -363,7 +379,8 @@ class Group(Sink):
             self._transport.drop(node, "this node is in another generation now")
         if ready.record is not None or ready.outcomes or ready.failures or ready.alone:
             loop.call_soon_threadsafe(self._deliver, ready)
-        return _STORE_RETRY_S if member.problem else min(member.next_due_s(), _IDLE_S)
+        idle_s = max(_IDLE_S, self._linger_s)
+        return _STORE_RETRY_S if member.problem else min(member.next_due_s(), idle_s)
 
     def _deliver(self, ready: Ready) -> None:
         if ready.record is not None:
@@ -395,6 +412,10 @@ class Group(Sink):
         future = self._pending.get(identity)
         if future is not None and not future.done():
             future.set_result(result)
+
+
+def _only_appends(envelope: pb.Envelope) -> bool:
+    return envelope.HasField("append_entries") and not envelope.append_entries.HasField("snapshot")
 
 
 def _not_running(problem: str) -> RaftView:

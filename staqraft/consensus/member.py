@@ -150,6 +150,11 @@ class RaftMember:
         return len(self._log)
 
     @property
+    def follows_in_company(self) -> bool:
+        """Whether a leader and all other members are there: nobody waits for this one."""
+        return not self.leads and self.leader is not None and self.reachable == self.peers
+
+    @property
     def has_quorum(self) -> bool:
         """Whether this member takes part, and with those it has sessions with is a majority."""
         return not self.problem and 2 * (len(self.reachable) + 1) > len(self.peers) + 1
@@ -227,8 +232,8 @@ class RaftMember:
 
     def _take(self, happening: Happening) -> None:
         match happening:
-            case Received(node=node, message=wire):
-                self._receive(node, wire)
+            case Received(node=node, message=wire, at=at):
+                self._receive(node, wire, self._engine.now if at is None else at)
             case Submitted(identity=identity, command=command):
                 self._submit(identity, command)
             case Withdrawn(identity=identity):
@@ -291,7 +296,7 @@ class RaftMember:
         self._mine.add(identity)
         self._engine.submit(KIND_REGULAR + command, failed)
 
-    def _receive(self, node: NodeId, wire: pb.Envelope) -> None:
+    def _receive(self, node: NodeId, wire: pb.Envelope, at: float) -> None:
         if node not in self.membership.configured:
             self._ready.offenders[node] = f"{node} is not a member"
             return
@@ -299,7 +304,7 @@ class RaftMember:
             return  # of a session that named another generation, or of an older one
         try:
             message = message_from_wire(wire)
-            if self._rules.receive(self, node, message, self._engine.now) and self._guard(message):
+            if self._rules.receive(self, node, message, at) and self._guard(message):
                 self._engine.deliver(node, message)
         except BadMessage as error:
             self._ready.offenders[node] = str(error)

@@ -27,10 +27,11 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message of the peer."""
+    """A message of the peer. `at`: when it came, if it lay for a while, on the member's clock."""
 
     node: NodeId
     message: pb.Envelope
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,9 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Raft's timers, in seconds."""
+    """Raft's timers, in seconds; `snapshot_after`: entries that the log may have, if not many."""
 
     election_min_s: float
     election_max_s: float
     heartbeat_s: float
+    snapshot_after: int | None = None

@@ -488,7 +488,7 @@ def _configuration(timing: Timing, log: LogStore, transfer: _SnapshotTransfer) -
         appendEntriesBatchSizeBytes=_BATCH_BYTES,
         commandsWaitLeader=False,
         commandsQueueSize=10_000,
-        logCompactionMinEntries=SNAPSHOT_AFTER_ENTRIES,
+        logCompactionMinEntries=timing.snapshot_after or SNAPSHOT_AFTER_ENTRIES,
         logCompactionMinTime=_SNAPSHOT_AFTER_S,
         useFork=False,
         dynamicMembershipChange=False,

@@ -8,6 +8,7 @@ allows is counted and logged: elections that nobody understands usually begin th
 
 from __future__ import annotations
 
+import bisect
 import logging
 import threading
 import time
@@ -17,7 +18,9 @@ from typing import Final, Protocol
 
 logger = logging.getLogger(__name__)
 
+LATENESS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LOG_LATE_EVERY_S: Final = 10.0
+_LONGEST_WAIT_S: Final = 0.1
 
 
 class Ticked(Protocol):
@@ -45,13 +48,18 @@ class _Slot:
 class RaftTicker:
     """Runs a thread while it has members. `clock` gives seconds that never go back."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, together_s: float = 0.0
+    ) -> None:
+        """`together_s`: a pause after each tick, so that many members' work comes in one go."""
         self._clock = clock
+        self._together_s = together_s
         self._condition = threading.Condition()
         self._slots: dict[int, _Slot] = {}
         self._woken: set[int] = set()
         self._busy: int | None = None
         self._thread: threading.Thread | None = None
+        self._lateness = [0] * (len(LATENESS_S) + 1)
 
     def add(self, member: Ticked, *, shortest_s: float, late_s: float) -> None:
         """Ticks `member` from now on, unless woken at least `shortest_s` apart.
@@ -79,17 +87,28 @@ class RaftTicker:
         if thread is not None:
             thread.join()
 
-    def wake(self, member: Ticked) -> None:
-        """Ticks `member` at once. From any thread."""
+    def wake(self, member: Ticked, *, within_s: float = 0.0) -> None:
+        """Ticks `member` at once, or `within_s` from now at the latest. From any thread."""
         with self._condition:
-            if id(member) in self._slots:
-                self._woken.add(id(member))
-                self._condition.notify_all()
+            slot = self._slots.get(id(member))
+            if slot is None:
+                return
+            if within_s > 0:
+                # The thread looks at least every `_LONGEST_WAIT_S`, so it is not woken for this.
+                slot.due = min(slot.due, self._clock() + within_s)
+                return
+            self._woken.add(id(member))
+            self._condition.notify_all()
 
     def late_ticks(self, member: Ticked) -> int:
         """How many ticks of `member` came late."""
         slot = self._slots.get(id(member))
         return slot.late if slot is not None else 0
+
+    @property
+    def lateness(self) -> tuple[int, ...]:
+        """How many ticks of all members came late by up to each of `LATENESS_S`, and by more."""
+        return tuple(self._lateness)
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:
@@ -103,6 +122,8 @@ class RaftTicker:
                     self._busy = None
                     if not self._slots or key not in self._slots:
                         self._condition.notify_all()
+            if self._together_s:
+                time.sleep(self._together_s)
 
     def _next(self) -> list[tuple[int, _Slot]] | None:
         """Waits; who is to be ticked now, or None when there is nobody left."""
@@ -117,13 +138,15 @@ class RaftTicker:
                 if batch:
                     self._woken.clear()
                     return batch
-                self._condition.wait(min(slot.due for slot in self._slots.values()) - now)
+                due_s = min(slot.due for slot in self._slots.values()) - now
+                self._condition.wait(min(due_s, _LONGEST_WAIT_S))
             self._thread = None
             return None
 
     def _tick(self, slot: _Slot) -> None:
         now = self._clock()
         behind = now - slot.due
+        self._lateness[bisect.bisect_left(LATENESS_S, behind)] += 1
         if behind > slot.late_s:
             slot.late += 1
             if now - slot.said_late_at > _LOG_LATE_EVERY_S:

@@ -28,6 +28,7 @@ import grpc.aio
 
 from staqraft.config.schema import Node, Tls
 from staqraft.consensus.errors import BadMessage
+from staqraft.consensus.manners import PLAIN, Manners, heartbeat_s, keepalive
 from staqraft.consensus.openings import SESSION_ID_BYTES, check_opening, make_opening, named
 from staqraft.errors import CertificateError
 from staqraft.logs import Once, log_once
@@ -40,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 EOF: Final[Any] = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know it
 
-_HEARTBEAT_S: Final = 0.25
 _SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end a session
 _OPEN_TIMEOUT_S: Final = 1.0
 _RING_LEAD_S: Final = 0.03  # by so much the preferred address is tried before the next
@@ -51,67 +51,6 @@ _LASTING_S: Final = 5.0  # a session that ends sooner is dialled again later tha
 _QUEUE_ENVELOPES: Final = 4096
 _QUEUE_BYTES: Final = 96 << 20
 _BATCH_BYTES: Final = 1 << 20
-MAX_MESSAGE_BYTES: Final = 32 << 20
-
-# The server that the service is added to needs `SERVER_OPTIONS`; the channels have the others.
-KEEPALIVE: Final = (
-    ("grpc.keepalive_time_ms", 400),
-    ("grpc.keepalive_timeout_ms", 400),
-    ("grpc.http2.ping_timeout_ms", 400),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-)
-SERVER_OPTIONS: Final = (
-    *KEEPALIVE,
-    ("grpc.http2.min_ping_interval_without_data_ms", 100),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 100),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-)
-_CHANNEL_OPTIONS: Final = (
-    *KEEPALIVE,
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 400),  # also the time that a connection attempt may take
-    ("grpc.max_reconnect_backoff_ms", 200),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
-    """How a node meets its peers. `messages_per_s`: more of one peer wait; None: no limit."""
-
-    options: tuple[tuple[str, int], ...] = _CHANNEL_OPTIONS
-    longest_redial_s: float = _REDIAL_S
-    messages_per_s: float | None = None
-
-
-PLAIN: Final = Manners()
-
-# Among many clusters none may take more than its share: who sends too much waits, who breaks its
-# sessions again and again is dialled ever more seldom, and who is away is not asked for all the
-# time. The bounds on bytes are far above what a witness of one pair needs.
-_SHARED_MESSAGE_BYTES: Final = 4 << 20
-_SHARED: Final = (
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_timeout_ms", 2000),
-    ("grpc.http2.ping_timeout_ms", 2000),
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.max_receive_message_length", _SHARED_MESSAGE_BYTES),
-)
-SHARED_SERVER_OPTIONS: Final = (*SERVER_OPTIONS, *_SHARED)
-SHARED: Final = Manners(
-    options=(
-        *_CHANNEL_OPTIONS,
-        *_SHARED,
-        ("grpc.min_reconnect_backoff_ms", 2000),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-    ),
-    longest_redial_s=2.0,
-    messages_per_s=200.0,
-)
 
 Write = Callable[[list[pb.Envelope]], Awaitable[None]]
 Read = Callable[[], Awaitable[Any]]  # a message with envelopes, or EOF
@@ -139,8 +78,9 @@ class Sink:
 class _Session:
     """A stream that both sides opened, from whichever side."""
 
-    def __init__(self, peer: NodeId, messages_per_s: float | None) -> None:
+    def __init__(self, peer: NodeId, messages_per_s: float | None, heartbeat_s: float) -> None:
         self.peer = peer
+        self._heartbeat_s = heartbeat_s
         self._messages_per_s = messages_per_s
         self.reason = ""
         self._closed = asyncio.Event()
@@ -220,7 +160,7 @@ class _Session:
         """Counts its own periods, not the time: after a stall of ours the peer gets its chance."""
         silent = 0
         while silent < _SILENT_HEARTBEATS:
-            await asyncio.sleep(_HEARTBEAT_S)
+            await asyncio.sleep(self._heartbeat_s)
             silent = 0 if self._heard else silent + 1
             self._heard = False
             if not self._said:
@@ -253,11 +193,13 @@ class RaftTransport:
         generation: Callable[[], Generation],
         random_bytes: Callable[[int], bytes],
         sink: Sink,
+        calm_ms: int = 0,
         manners: Manners = PLAIN,
     ) -> None:
         """`port`: where the peers listen. `files`: this node's certificate.
 
-        `generation` is what an opening names: the one that is on disk.
+        `generation` is what an opening names: the one that is on disk. `calm_ms`: the
+        shortest election timeout, by which silence is judged.
         """
         self.cluster = cluster
         self.me = me
@@ -269,6 +211,7 @@ class RaftTransport:
         self._random_bytes = random_bytes
         self._sink = sink
         self._manners = manners
+        self._calm_ms = calm_ms
         self._sessions: dict[NodeId, _Session] = {}
         self._dialers: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -323,10 +266,12 @@ class RaftTransport:
         if older is not None:
             older.close("a new session replaced it")
             self._sink.disconnected(peer)
-        session = self._sessions[peer] = _Session(peer, self._manners.messages_per_s)
+        session = self._sessions[peer] = _Session(
+            peer, self._manners.messages_per_s, heartbeat_s(self._calm_ms)
+        )
         members = (self.me, *self.peers)
         self._sink.connected(peer, named(told, members), named(heard, members))
-        logger.info("connected with %s for Raft", peer)
+        logger.info("connected with %s of %s for Raft", peer, self.cluster)
         self._findings.forget(peer)
         try:
             reason = await session.run(read, write, self._sink)
@@ -340,7 +285,7 @@ class RaftTransport:
             f"{peer} {reason}",
             logger,
             logging.WARNING,
-            f"the Raft session with {peer} ended: {reason}",
+            f"the Raft session with {peer} of {self.cluster} ended: {reason}",
         )
 
     def opening(self, session: bytes) -> pb.SessionOpen:
@@ -372,7 +317,12 @@ class RaftTransport:
         """One session, on new channels: a renewed certificate is used from the next one on."""
         channels = [
             tls.channel(
-                ring.address, self._port, peer.id, self.cluster, self._files, self._manners.options
+                ring.address,
+                self._port,
+                peer.id,
+                self.cluster,
+                self._files,
+                (*self._manners.options, *keepalive(self._calm_ms)),
             )
             for ring in peer.rings
         ]
@@ -447,7 +397,7 @@ class RaftTransport:
                 f"{peer} {what}",
                 logger,
                 logging.WARNING,
-                f"{peer} does not open a Raft session with this node: {what}",
+                f"{peer} of {self.cluster} does not open a Raft session with this node: {what}",
             )
             return None
         else:

@@ -22,8 +22,9 @@ from staqraft.api.server import ApiServers
 from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
+from staqraft.consensus.manners import SERVER_OPTIONS, keepalive
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import SERVER_OPTIONS, RaftEndpoint
+from staqraft.consensus.transport import RaftEndpoint
 from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.clock import boottime_ms
@@ -72,7 +73,7 @@ class ControlNode:
             AdminServicer(config, self._admin, over_any_ring(config)),
             FenceServicer(config, self._let_go, self._fence),
             peers=[self._endpoint.add_to_server],
-            options=SERVER_OPTIONS,
+            options=(*SERVER_OPTIONS, *keepalive(config.consensus.election_min_ms)),
         )
         self._notifier = Notifier()
         self._metrics = Metrics(config.cluster, config.node, __version__)

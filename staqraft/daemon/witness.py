@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 30.0
 ALIVE_S: Final = 1.0
+TOGETHER_S: Final = 0.02  # far below any election timeout of a shared pair
 
 
 class _Seat:
@@ -71,7 +72,7 @@ class SharedWitness:
         self._directory = directory
         self._shared = clusters.shared
         self._sockets = self._shared.run_dir / "clusters"
-        self._ticker = RaftTicker()
+        self._ticker = RaftTicker(together_s=TOGETHER_S)
         self._seats: dict[str, _Seat] = {}
         self._left_out: Mapping[Path, tuple[str, ...]] = {}
         self._said = Once(capacity=4096)
@@ -79,7 +80,7 @@ class SharedWitness:
         self._front = Front(self._shared.control_port, self._route)
         self._notifier = Notifier()
         self.rescan = asyncio.Event()
-        self.metrics = WitnessMetrics(__version__, self._samples)
+        self.metrics = WitnessMetrics(__version__, self._samples, lambda: self._ticker.lateness)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set."""

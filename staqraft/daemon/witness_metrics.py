@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
+
+from staqraft.consensus.ticker import LATENESS_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +35,15 @@ class ClusterSample:
 class WitnessMetrics(Collector):
     """The figures of all clusters of this process, from `samples` at the moment of a scrape."""
 
-    def __init__(self, version: str, samples: Callable[[], Iterable[ClusterSample]]) -> None:
+    def __init__(
+        self,
+        version: str,
+        samples: Callable[[], Iterable[ClusterSample]],
+        lateness: Callable[[], Sequence[int]],
+    ) -> None:
+        """`lateness`: see `RaftTicker.lateness`."""
         self._samples = samples
+        self._lateness = lateness
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         Info("staqraft_build", "What runs here.", registry=self._registry).info(
@@ -70,4 +85,15 @@ class WitnessMetrics(Collector):
             commit.add_metric(labels, sample.commit_index)
             leader.add_metric(labels, sample.leads)
             late.add_metric(labels, sample.late_ticks)
+        yield self._tick_lateness()
         yield from (served, quorum, term, commit, leader, late)
+
+    def _tick_lateness(self) -> HistogramMetricFamily:
+        below = list(accumulate(self._lateness()))
+        bounds = (*(str(bound) for bound in LATENESS_S), "+Inf")
+        return HistogramMetricFamily(
+            "staqraft_raft_tick_lateness_seconds",
+            "How late the Raft thread came to each tick.",
+            buckets=list(zip(bounds, below, strict=True)),
+            sum_value=None,
+        )

@@ -9,7 +9,7 @@ import sys
 
 from lab.errors import LabError, MissingError
 
-COMMANDS = {"failover": "bench.failover"}
+COMMANDS = {"witness": "bench.witness", "failover": "bench.failover"}
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import grpc.aio
 
 from staqraft.config.schema import Config
 from staqraft.consensus import SERVER_OPTIONS, Group, RaftEndpoint, RaftTicker
+from staqraft.consensus.manners import keepalive
 from staqraft.errors import ConsensusError
 from staqraft.model import ORIGIN, Accepted, Acquire, GroupId, GroupRecord, NodeId, Renew
 from staqraft.wire import tls
@@ -36,7 +37,8 @@ async def member(
 ) -> AsyncIterator[Member]:
     """Takes part in its cluster as long as the context lasts."""
     endpoint = RaftEndpoint()
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *SERVER_OPTIONS])
+    calm = keepalive(config.consensus.election_min_ms)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *SERVER_OPTIONS, *calm])
     endpoint.add_to_server(server)
     place = tls.target(config.me.rings[0].address, config.ports.control)
     server.add_secure_port(place, tls.server_credentials(config.tls))

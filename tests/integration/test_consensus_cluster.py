@@ -16,8 +16,9 @@ from staqraft import certs
 from staqraft.config import schema
 from staqraft.consensus import syncobj
 from staqraft.consensus.group import Group
+from staqraft.consensus.manners import SERVER_OPTIONS
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import EOF, SERVER_OPTIONS, RaftEndpoint
+from staqraft.consensus.transport import EOF, RaftEndpoint
 from staqraft.errors import OutcomeUnknown
 from staqraft.model import (
     Accepted,

@@ -1,0 +1,105 @@
+"""How members meet over the network: what is kept alive how, and how much of its work may wait.
+
+A dead host or a frozen process is found by HTTP/2 pings, a stuck one by heartbeats of ours. How
+soon is a matter of the cluster's own timing: where elections take a second, so may that, and
+hundreds of sessions stay quiet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+REDIAL_S: Final = 0.1
+MAX_MESSAGE_BYTES: Final = 32 << 20
+_HEARTBEAT_S: Final = 0.25
+_LONGEST_HEARTBEAT_S: Final = 0.7  # a peer of an older version gives up after a second
+
+# The server that the service is added to needs `SERVER_OPTIONS`; the channels have the others.
+KEEPALIVE: Final = (
+    ("grpc.keepalive_time_ms", 400),
+    ("grpc.keepalive_timeout_ms", 400),
+    ("grpc.http2.ping_timeout_ms", 400),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+SERVER_OPTIONS: Final = (
+    *KEEPALIVE,
+    ("grpc.http2.min_ping_interval_without_data_ms", 100),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 100),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+_CHANNEL_OPTIONS: Final = (
+    *KEEPALIVE,
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 400),  # also the time that a connection attempt may take
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How a node meets its peers, and how much of its work may wait.
+
+    `messages_per_s`: more of one peer wait; None: no limit. `linger`: as a follower whom nobody
+    waits for it takes in what was appended after this part of the shortest election timeout, in
+    one go; 0: at once. `snapshot_after`: entries that the log may have.
+    """
+
+    options: tuple[tuple[str, int], ...] = _CHANNEL_OPTIONS
+    longest_redial_s: float = REDIAL_S
+    messages_per_s: float | None = None
+    linger: float = 0.0
+    snapshot_after: int | None = None
+
+
+PLAIN: Final = Manners()
+
+# Among many clusters none may take more than its share: who sends too much waits, who breaks its
+# sessions again and again is dialled ever more seldom, and who is away is not asked for all the
+# time. The bounds on bytes are far above what a witness of one pair needs.
+_SHARED_MESSAGE_BYTES: Final = 4 << 20
+_SHARED: Final = (
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.http2.ping_timeout_ms", 2000),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.max_receive_message_length", _SHARED_MESSAGE_BYTES),
+)
+SHARED_SERVER_OPTIONS: Final = (*SERVER_OPTIONS, *_SHARED)
+SHARED: Final = Manners(
+    options=(
+        *_CHANNEL_OPTIONS,
+        *_SHARED,
+        ("grpc.min_reconnect_backoff_ms", 2000),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+    ),
+    longest_redial_s=2.0,
+    messages_per_s=200.0,
+    # A leader steps down after 0.9 election timeouts without acknowledgements: with what lies
+    # between two of its messages (0.33 at most) this stays below.
+    linger=0.4,
+    snapshot_after=250,
+)
+
+
+def heartbeat_s(election_min_ms: int) -> float:
+    """How long a session is silent before a heartbeat is sent."""
+    return min(_LONGEST_HEARTBEAT_S, max(_HEARTBEAT_S, 0.0007 * election_min_ms))
+
+
+def keepalive(election_min_ms: int) -> tuple[tuple[str, int], ...]:
+    """Pings where heartbeats are rarer than usual: not before one of those was missed."""
+    period_s = heartbeat_s(election_min_ms)
+    if period_s <= _HEARTBEAT_S:
+        return ()
+    ping_ms = round(1500 * period_s)
+    return (
+        ("grpc.keepalive_time_ms", ping_ms),
+        ("grpc.keepalive_timeout_ms", ping_ms),
+        ("grpc.http2.ping_timeout_ms", ping_ms),
+    )
