@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 LATENESS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LOG_LATE_EVERY_S: Final = 10.0
-_LONGEST_WAIT_S: Final = 0.1
 
 
 class Ticked(Protocol):
@@ -59,6 +58,7 @@ class RaftTicker:
         self._woken: set[int] = set()
         self._busy: int | None = None
         self._thread: threading.Thread | None = None
+        self._looks_at = float("inf")  # when the thread wakes up by itself
         self._lateness = [0] * (len(LATENESS_S) + 1)
 
     def add(self, member: Ticked, *, shortest_s: float, late_s: float) -> None:
@@ -94,10 +94,11 @@ class RaftTicker:
             if slot is None:
                 return
             if within_s > 0:
-                # The thread looks at least every `_LONGEST_WAIT_S`, so it is not woken for this.
                 slot.due = min(slot.due, self._clock() + within_s)
-                return
-            self._woken.add(id(member))
+                if slot.due >= self._looks_at:
+                    return  # the thread is up by then
+            else:
+                self._woken.add(id(member))
             self._condition.notify_all()
 
     def late_ticks(self, member: Ticked) -> int:
@@ -138,8 +139,8 @@ class RaftTicker:
                 if batch:
                     self._woken.clear()
                     return batch
-                due_s = min(slot.due for slot in self._slots.values()) - now
-                self._condition.wait(min(due_s, _LONGEST_WAIT_S))
+                self._looks_at = min(slot.due for slot in self._slots.values())
+                self._condition.wait(self._looks_at - now)
             self._thread = None
             return None
 

@@ -144,13 +144,16 @@ class Witness:
         return {name: float(value) for name, _, value in values}
 
     def lateness(self, after: dict[float, float], before: dict[float, float]) -> dict[str, float]:
-        """Percentiles of a window in milliseconds; each is a bound of the buckets."""
+        """Percentiles of a window in milliseconds; each is a bound of the buckets.
+
+        10000 stands for everything beyond the last one.
+        """
         counts = {bound: after[bound] - before.get(bound, 0) for bound in sorted(after)}
         total = max(counts.values())
 
         def rank(part: float) -> float:
             bound = next(bound for bound, count in counts.items() if count >= part * total)
-            return round(bound * 1000, 1)
+            return round(min(bound, 10.0) * 1000, 1)
 
         return {"count": total, "p50": rank(0.5), "p99": rank(0.99), "max": rank(1.0)}
 
@@ -191,16 +194,17 @@ class Helpers:
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None, "it was opened as a pipe"
-        for line in process.stdout:
-            with self._lock:
-                for name, (_, failed, term, commit_ms) in json.loads(line).items():
-                    number = int(name)
-                    before = self._before.get(number, [failed, term])
-                    figures = self._figures[number]
-                    figures.failed += max(0, failed - before[0])
-                    figures.elections += max(0, term - before[1])
-                    figures.commit_ms += commit_ms
-                    self._before[number] = [failed, term]
+        with process.stdout as lines:
+            for line in lines:
+                with self._lock:
+                    for name, (_, failed, term, commit_ms) in json.loads(line).items():
+                        number = int(name)
+                        before = self._before.get(number, [failed, term])
+                        figures = self._figures[number]
+                        figures.failed += max(0, failed - before[0])
+                        figures.elections += max(0, term - before[1])
+                        figures.commit_ms += commit_ms
+                        self._before[number] = [failed, term]
 
     def collect(self, seconds: float) -> dict[int, Figures]:
         """What the pairs say in the next so many seconds."""

@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ import grpc.aio
 import pytest
 
 from fakes.many import WITNESS_ADDRESS, Town
-from fakes.pair import Member, member
+from fakes.pair import Figures, Member, member, renew
 from fakes.pki import Pki
 from fakes.trio import free_port
 from staqraft import certs
+from staqraft.api.front import Rates
 from staqraft.api.many import CLUSTER_KEY, ManyAdmin
 from staqraft.config.clusters import read_clusters
-from staqraft.config.schema import Tls
+from staqraft.config.schema import Lease, Tls
 from staqraft.consensus import RaftTicker
+from staqraft.consensus.log_file import LogFile, Stored
 from staqraft.consensus.openings import FORMAT
 from staqraft.daemon.witness import SharedWitness
 from staqraft.model import NodeId
@@ -331,3 +334,64 @@ def served_certificate(town: Town) -> bytes:
         context.wrap_socket(plain, server_hostname=tls_name("c0", "w")) as secured,
     ):
         return secured.getpeercert(binary_form=True) or b""
+
+
+# --- it costs little, and nobody waits for it who needs it ----------------------------------------
+
+
+async def test_what_idle_pairs_append_is_written_down_in_one_go(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = LogFile.write
+
+    def counted(file: LogFile, stored: Stored, **what: int | None) -> None:
+        if file._node == W:
+            written.append(stored.entries[-1][1])
+        write(file, stored, **what)
+
+    monkeypatch.setattr(LogFile, "write", counted)
+    async with witness(town) as running, pair(town, 0) as members:
+        await until(whole(running, 0), "c0 is whole")
+        figures = Figures()
+        config = replace(members[0].config, lease=Lease(ttl_ms=5000, renew_ms=50))
+        renewing = asyncio.create_task(renew(members[0].raft, config, figures))
+        await until(lambda: figures.committed > 10, "it renews")
+        began, before = len(written), figures.committed
+        await until(lambda: figures.committed > before + 40, "40 renewals more")
+        assert len(written) - began < 20
+        renewing.cancel()
+        last = members[0].raft.status().commit_index
+        await until(lambda: status(running, 0).raft.applied_index >= last, "nothing is left out")
+
+
+async def test_a_replica_that_is_alone_with_the_witness_is_answered_at_once(town: Town) -> None:
+    async with witness(town) as running, pair(town, 0) as (first, second):
+        await until(whole(running, 0), "c0 is whole")
+        await second.raft.stop()
+        await second.server.stop(0)
+        await until(lambda: list(status(running, 0).reachable) == ["a"], "the witness knows")
+        await first.raft.barrier(10_000)
+        loop = asyncio.get_running_loop()
+        took = []
+        for _ in range(10):
+            began = loop.time()
+            await first.raft.barrier(5000)
+            took.append(loop.time() - began)
+        assert sorted(took)[5] < 0.3, took  # in company it may wait for 0.4 s
+
+
+async def test_who_connects_all_the_time_is_held_off_and_others_are_not(
+    town: Town, caplog: pytest.LogCaptureFixture
+) -> None:
+    rates = Rates(lambda: 100.0, burst=3, per_s=1)
+    assert [rates.allow("eager") for _ in range(5)] == [True, True, True, False, False]
+    assert rates.allow("calm")
+    async with witness(town):
+        for _ in range(200):
+            reader, writer = await asyncio.open_connection(WITNESS_ADDRESS, town.control_port)
+            writer.write(b"hello?")
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 3) == b""
+            writer.close()
+    assert len(warnings(caplog.records, "connects too often")) == 1

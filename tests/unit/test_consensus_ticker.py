@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 
-from staqraft.consensus.ticker import RaftTicker
+from staqraft.consensus.ticker import LATENESS_S, RaftTicker
 
 
 class Ticked:
@@ -100,3 +101,48 @@ def test_a_removed_member_is_not_being_ticked_any_more() -> None:
     removal.join(5)
     assert not removal.is_alive()
     assert slow.ticks == 1
+
+
+def test_a_member_whose_work_may_wait_is_ticked_when_that_time_is_over() -> None:
+    ticker, idle = RaftTicker(), Ticked("idle", wanted=2)
+    ticker.add(idle, shortest_s=0.001, late_s=10)
+    while idle.ticks < 1:
+        idle.enough.wait(0.001)
+    began = time.monotonic()
+    for _ in range(10):
+        ticker.wake(idle, within_s=0.2)
+    assert idle.enough.wait(5)
+    assert time.monotonic() - began >= 0.2
+    ticker.remove(idle)
+    assert idle.ticks == 2
+
+
+def test_work_that_comes_in_quick_succession_is_done_together() -> None:
+    ticker = RaftTicker(together_s=0.2)
+    first, second = Ticked("first", wanted=2), Ticked("second", wanted=2)
+    for member in (first, second):
+        ticker.add(member, shortest_s=0.001, late_s=10)
+    while min(first.ticks, second.ticks) < 1:
+        first.enough.wait(0.001)
+    for _ in range(20):  # within the pause that follows a tick
+        ticker.wake(first)
+        ticker.wake(second)
+    assert first.enough.wait(5)
+    assert second.enough.wait(5)
+    for member in (first, second):
+        ticker.remove(member)
+    assert (first.ticks, second.ticks) == (2, 2)
+
+
+def test_how_late_the_ticks_were_is_counted_by_size() -> None:
+    now = [0.0]
+    ticker, member = RaftTicker(clock=lambda: now[0]), Ticked("default", wanted=2)
+    ticker.add(member, shortest_s=0.0, late_s=1000)
+    while member.ticks < 1:
+        member.enough.wait(0.001)
+    now[0] = 60.15
+    ticker.wake(member)
+    assert member.enough.wait(5)
+    ticker.remove(member)
+    counted = dict(zip((*LATENESS_S, None), ticker.lateness, strict=True))
+    assert {bound: count for bound, count in counted.items() if count} == {0.001: 1, 0.2: 1}
