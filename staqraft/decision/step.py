@@ -63,7 +63,7 @@ _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
 _SETTLE: dict[Phase, Callable[[Turn], None]] = {
     Phase.RESUMING: takeover.settle_resuming,
     Phase.STANDBY: takeover.settle_standby,
-    Phase.ACQUIRING: takeover.settle_acquired,
+    Phase.ACQUIRING: takeover.settle_acquiring,
     Phase.FENCING: takeover.settle_fencing,
     Phase.OPENING: takeover.settle_opening,
     Phase.ADDRESSING: takeover.settle_addressing,

@@ -150,6 +150,23 @@ def settle_acquired(turn: Turn) -> None:
     _fence(turn)
 
 
+def settle_acquiring(turn: Turn) -> None:
+    """The grant, or what makes it void: the record moved on, whatever the answer will be.
+
+    An attempt that was applied and superseded before this node heard of either is answered as
+    accepted, and there is nothing to wait for.
+    """
+    settle_acquired(turn)
+    state = turn.state
+    attempt = state.takeover
+    if state.phase is not Phase.ACQUIRING or attempt is None:
+        return
+    if state.record.epoch > attempt.base_epoch:
+        acquire_failed(turn, f"{state.record.active} acquired epoch {state.record.epoch}")
+        if not state.mine:
+            standdown.follow(turn)
+
+
 def resume(turn: Turn) -> None:
     """Our daemon restarted within its lease: go on in the same epoch once it is renewed."""
     state = turn.state
