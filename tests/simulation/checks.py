@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from simulation.moments import Moment, Moments
 from simulation.schedule import MS, Action, Schedule
-from staqraft.consensus.codec import KIND_NO_OP
+from staqraft.consensus.codec import KIND_NO_OP, decode_proposal
 from staqraft.consensus.member import RaftMember
 from staqraft.decision import events as on
 from staqraft.decision.invariants import violations
@@ -22,6 +23,7 @@ from staqraft.decision.phases import ADDRESSED, HOLDING, Phase
 from staqraft.decision.state import GroupState
 from staqraft.model import (
     NO_EPOCH,
+    Acquire,
     ClusterRecord,
     Command,
     DataRole,
@@ -30,6 +32,7 @@ from staqraft.model import (
     GroupRecord,
     NodeId,
     Position,
+    SetInSync,
 )
 from staqraft.replication.plan import Offer
 from staqraft.wire.v1 import raft_pb2 as pb
@@ -60,10 +63,12 @@ class Checks:
         self.trace: list[str] = []
         self.tracing = tracing
         self.hosts: dict[NodeId, Host] = {}
-        self.on_vote: dict[NodeId, Action] = {}  # what happens when it has voted for another
+        self.moments = Moments(schedule)
         self.notes: Counter[str] = Counter()
         self.transitions: Counter[tuple[Phase, Phase]] = Counter()
         self._log: dict[int, bytes] = {}
+        self._term_of: dict[int, int] = {}  # in which term it was committed, at the latest
+        self._newest = 0
         self._records: dict[int, GroupRecord] = {}
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
         self._leaders: dict[int, NodeId] = {}
@@ -90,9 +95,17 @@ class Checks:
     # --- Raft -------------------------------------------------------------------------------------
 
     def applied(
-        self, me: NodeId, index: int, command: bytes, before: ClusterRecord, after: ClusterRecord
+        self,
+        me: NodeId,
+        term: int,
+        index: int,
+        command: bytes,
+        before: ClusterRecord,
+        after: ClusterRecord,
     ) -> None:
         known = self._log.setdefault(index, command)
+        self._newest = max(self._newest, index)
+        self._term_of.setdefault(index, term)
         if known is not command and known != command:
             raise Violation("R equal logs", f"{me} applies another entry {index} than others did")
         if command == KIND_NO_OP:
@@ -101,10 +114,22 @@ class Checks:
         seen = self._records.setdefault(index, new)
         if seen is not new and seen != new:
             raise Violation("R equal states", f"{me} has another record at entry {index}: {new}")
+        if old is not new:
+            self._spoke(me, old, command)
         if old is not new and old.epoch != new.epoch:
             self._promoted(me, old, new)
+            if new.active == me:
+                self.moments.reached(Moment.GRANTED, me)
         if new.switchover is not None and new.switchover.forced:
             self._forced = True
+
+    def _spoke(self, me: NodeId, old: GroupRecord, data: bytes) -> None:
+        """Something took effect: was it said in the epoch that was under way?"""
+        _, command = decode_proposal(data[1:])
+        epoch = getattr(command, "epoch", old.epoch)
+        if epoch != old.epoch or (hasattr(command, "epoch") and command.node != old.active):
+            text = f"{type(command).__name__} of {command.node}, epoch {epoch}"
+            raise Violation("3 epochs grow", f"on {me} {text} takes effect in {old.epoch}")
 
     def _promoted(self, me: NodeId, old: GroupRecord, new: GroupRecord) -> None:
         if new.epoch != old.epoch + 1:
@@ -128,9 +153,20 @@ class Checks:
             known = self._leaders.get(term)
             if known is None:
                 known = self._leaders[term] = member.me
+                self._complete(member)
                 self.say(f"{member.me}: leads term {term}")
             if known != member.me:
                 raise Violation("R one leader", f"{known} and {member.me} lead term {term}")
+
+    def _complete(self, member: RaftMember) -> None:
+        """A new leader has every entry that anybody applied."""
+        log = member._log
+        for index in range(log.first_index, self._newest + 1):
+            at = index - log.first_index
+            mine = log[at][0] if at < len(log) else None
+            # One that was committed in a newer term is nothing that an older leader could know.
+            if self._term_of.get(index, member.term) < member.term and mine != self._log[index]:
+                raise Violation("R equal logs", f"{member.me} leads without entry {index}")
 
     def sent(self, me: NodeId, to: NodeId, envelope: pb.Envelope) -> None:
         match envelope.WhichOneof("message"):
@@ -138,6 +174,8 @@ class Checks:
                 self._voted(me, envelope.response_vote.term, to)
             case "request_vote":
                 self._voted(me, envelope.request_vote.term, me)
+                if envelope.request_vote.transfer:
+                    self.moments.reached(Moment.STANDS, me)
                 if self.tracing:
                     asked = envelope.request_vote
                     why = ", as its leader asked it to" if asked.transfer else ""
@@ -146,8 +184,8 @@ class Checks:
                 pass
 
     def _voted(self, me: NodeId, term: int, candidate: NodeId) -> None:
-        if me != candidate and (act := self.on_vote.pop(me, None)) is not None:
-            self._schedule.after(1 * MS, act)
+        if me != candidate:
+            self.moments.reached(Moment.VOTED, me)
         known = self._votes.setdefault((me, term), candidate)
         if known != candidate:
             raise Violation("R one vote", f"{me} votes for {known} and {candidate} in term {term}")
@@ -218,6 +256,10 @@ class Checks:
             raise Violation("6 fenced", f"{daemon.me} says that it let go, and did not")
 
     def proposed(self, me: NodeId, command: Command) -> None:
+        if isinstance(command, Acquire):
+            self.moments.reached(Moment.ASKS, me)
+        elif isinstance(command, SetInSync) and len(command.members) > len(command.expected):
+            self.moments.reached(Moment.ADMITS, me)
         if self.tracing and type(command).__name__ not in {"Renew", "NoteEvent"}:
             self.say(f"{me}: proposes {_in_words(command)}")
 
@@ -258,7 +300,7 @@ class Checks:
 
     def _serves(self, me: NodeId) -> None:
         self.takeovers += 1
-        there = {number for _, number in self.hosts[me].journal.records}
+        there = self.hosts[me].journal.numbers()
         lost = self._acknowledged - there
         if lost and self._forced:
             self.note("acknowledged and given up by force")
@@ -288,7 +330,7 @@ class Checks:
 
     def lost_now(self, me: NodeId) -> set[int]:
         """Acknowledged records that this host lacks."""
-        return self._acknowledged - {number for _, number in self.hosts[me].journal.records}
+        return self._acknowledged - self.hosts[me].journal.numbers()
 
 
 def _in_words(command: Command) -> str:

@@ -92,6 +92,7 @@ class Daemon:
         self.raft = raft
         self.cluster: ClusterRecord = raft.member.record
         self.on_change: list[Callable[[], None]] = []  # of the core's state; each is called once
+        self.capture_broken = False  # the worker restarted, and cannot go on in this epoch
         self._kernel = kernel
         self._worker_of = worker_of
         self._rng = rng
@@ -182,6 +183,8 @@ class Daemon:
         journal = worker.journal
         blockers = (journal.needs_reconcile,) if journal.needs_reconcile else ()
         self.tell(on.DataReported(now_ms=self.now_ms, blockers=blockers, last=journal.last))
+        if self.capture_broken:
+            self.tell(on.CaptureBroken(now_ms=self.now_ms))
         if worker.role is DataRole.ACTIVE:
             worker.heard()
             now = self._checks.now
@@ -281,8 +284,8 @@ class Daemon:
                 self._act("services", 60, command, token, self._services.start)
             case do.StopServices(token=token):
                 self._act("services", 40, command, token, self._services.stop)
-            case do.FinishData(token=token):
-                self._act("data", 15, command, token, self._finish)
+            case do.FinishData(token=token, accept_data_loss=accept):
+                self._act("data", 15, command, token, lambda: self._finish(accept))
             case do.StartCapture():
                 self._lane("data", 10, lambda: self._start_capture(command))
             case do.FollowActive():
@@ -375,8 +378,9 @@ class Daemon:
             raise ActionError("the data worker does not answer")
         return worker
 
-    def _finish(self) -> Position:
-        return self._worker().finish()
+    def _finish(self, accept_loss: bool) -> Position:
+        self.capture_broken = False
+        return self._worker().finish(accept_loss=accept_loss)
 
     def _start_capture(self, command: do.StartCapture) -> None:
         event: on.Event

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from simulation import aimed
+from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
-from staqraft.model import NodeId
 
 if TYPE_CHECKING:
+    from simulation.fault import Fault
     from simulation.host import Host
-    from simulation.options import Fault
     from simulation.world import World
 
 Apply = Callable[["World", "Fault"], None]
@@ -34,54 +35,31 @@ def _ring(world: World, fault: Fault) -> str:
 
 def _cut(world: World, fault: Fault) -> None:
     ring = _ring(world, fault)
-    _cut_ways(world, fault, [(ring, fault.who, fault.other), (ring, fault.other, fault.who)])
+    ways = [(ring, fault.who, fault.other), (ring, fault.other, fault.who)]
+    cut_ways(world, ways, fault.duration_us)
 
 
 def _cut_one_way(world: World, fault: Fault) -> None:
-    _cut_ways(world, fault, [(_ring(world, fault), fault.who, fault.other)])
-
-
-def _cut_ways(world: World, fault: Fault, ways: list[tuple[str, NodeId, NodeId]]) -> None:
-    for way in ways:
-        world.network.cut(*way)
-
-    def heal() -> None:
-        for way in ways:
-            world.network.heal(*way)
-
-    world.undo_after(fault.duration_us, heal)
-    world.suspect_all()
-
-
-def _ways_of(
-    world: World, who: NodeId, *, out: bool, into: bool
-) -> list[tuple[str, NodeId, NodeId]]:
-    ways = []
-    for ring, nodes in world.network.rings.items():
-        for node in nodes:
-            if who in nodes and node != who:
-                ways += [(ring, who, node)] if out else []
-                ways += [(ring, node, who)] if into else []
-    return ways
+    cut_ways(world, [(_ring(world, fault), fault.who, fault.other)], fault.duration_us)
 
 
 def _isolate(world: World, fault: Fault) -> None:
-    _cut_ways(world, fault, _ways_of(world, fault.who, out=True, into=True))
+    cut_ways(world, ways_of(world, fault.who, out=True, into=True), fault.duration_us)
 
 
 def _mute(world: World, fault: Fault) -> None:
-    _cut_ways(world, fault, _ways_of(world, fault.who, out=True, into=False))
+    cut_ways(world, ways_of(world, fault.who, out=True, into=False), fault.duration_us)
 
 
 def _deafen(world: World, fault: Fault) -> None:
-    _cut_ways(world, fault, _ways_of(world, fault.who, out=False, into=True))
+    cut_ways(world, ways_of(world, fault.who, out=False, into=True), fault.duration_us)
 
 
 def _pair_parted(world: World, fault: Fault) -> None:
     """The replicas see each other no more, and the witness sees both."""
     one, other = world.replicas
     ways = [(r, *pair) for r in world.network.rings for pair in ((one, other), (other, one))]
-    _cut_ways(world, fault, [w for w in ways if w[1] in world.network.rings[w[0]]])
+    cut_ways(world, [w for w in ways if w[1] in world.network.rings[w[0]]], fault.duration_us)
 
 
 def _flap(world: World, fault: Fault) -> None:
@@ -184,24 +162,6 @@ def _torn(world: World, fault: Fault) -> None:
         host.volume.crash_in = 1 + int(fault.size * 12)
 
 
-def _vote_crash(world: World, fault: Fault) -> None:
-    """It is killed when it has just voted, and is back at once; the leader's votes are needed."""
-
-    def strike() -> None:
-        world.hosts[fault.who].kill()
-        world.schedule.after(int(5 + 60 * fault.size) * MS, world.hosts[fault.who].start)
-
-    world.checks.on_vote[fault.who] = strike
-    for node in world.hosts:
-        if node != fault.who:
-            world.network.slow_us[node, fault.other] = int(fault.size * 300) * MS
-    for host in world.hosts.values():
-        if host.raft is not None and host.raft.member.leads:
-            host.kill()
-            world.schedule.after(int(10 + 400 * fault.size) * MS, host.start)
-    world.undo_after(fault.duration_us, world.network.slow_us.clear)
-
-
 def _worker_kill(world: World, fault: Fault) -> None:
     world.hosts[fault.who].kill_data()
 
@@ -221,6 +181,13 @@ def _slow_sync(world: World, fault: Fault) -> None:
         host.sync_ms = 1.0
 
     world.undo_after(fault.duration_us, fast)
+
+
+def _volume_reset(world: World, fault: Fault) -> None:
+    """The data volume loses what it had not synced, and what runs on it dies."""
+    host = world.hosts[fault.who]
+    host.kill_data()
+    host.journal.power_off(fault.size)
 
 
 def _trim(world: World, fault: Fault) -> None:
@@ -322,10 +289,10 @@ APPLY: Final[dict[str, Apply]] = {
     "volume-full": _volume_full,
     "volume-slow": _volume_slow,
     "torn": _torn,
-    "vote-crash": _vote_crash,
     "worker-kill": _worker_kill,
     "worker-stop": _worker_stop,
     "slow-sync": _slow_sync,
+    "volume-reset": _volume_reset,
     "trim-journal": _trim,
     "action-fails": _action_fails,
     "actions-slow": _actions_slow,
@@ -336,5 +303,6 @@ APPLY: Final[dict[str, Apply]] = {
     "cancel": _cancel,
     "maintenance": _maintenance,
     "force-active": _force,
+    **aimed.APPLY,
 }
 KINDS: Final = tuple(APPLY)

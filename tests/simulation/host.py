@@ -133,6 +133,12 @@ class Host:
         self.data.resume()
         self.control.resume()
 
+    @property
+    def hindered(self) -> bool:
+        """Its Raft member cannot do what it should."""
+        bad_volume = self.volume.full or self.volume.slow_us > 0
+        return bad_volume or not self.control.alive or self.control.stopped
+
     def suspect_sessions(self) -> None:
         """Who talks to it will find it silent."""
         sessions = list(self.raft.sessions.values()) if self.raft else []
@@ -266,8 +272,8 @@ class Host:
             if self.data.alive:
                 return
             self.start_data()
-            if self.worker is not None:
-                self.worker.assign(role)
+            if self.worker is not None and not self.worker.assign(role):
+                self.daemon.capture_broken = True  # type: ignore[union-attr]  # its process runs this
 
         self.control.after(int((0.2 + self._rng.random()) * 1000 * MS), again)
 

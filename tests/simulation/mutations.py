@@ -11,12 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from simulation import barriers, daemon, disks, network, worker
+from simulation import barriers, checks, daemon, guards, worker
+from simulation.guards import put
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
-from staqraft.consensus.elections import ElectionRules
-from staqraft.consensus.log_store import LogStore
-from staqraft.consensus.member import RaftMember
 from staqraft.decision import events as on
 from staqraft.decision import fencing, insync, lease, standdown, step, takeover
 from staqraft.decision.commands import AnswerFence
@@ -39,141 +37,12 @@ class Mutation:
     why: str = ""  # not empty: it is not expected to be caught
 
 
-def _put(owner: object, name: str, value: Any) -> None:
-    setattr(owner, name, value)
-
-
-# --- the log, the vote, the snapshot --------------------------------------------------------------
-
-
-def _vote_not_stored() -> None:
-    real = LogStore.setCurrentTerm
-    _put(LogStore, "setCurrentTerm", lambda self, term, _vote: real(self, term, None))
-
-
-def _term_not_stored() -> None:
-    real = LogStore.setCurrentTerm
-
-    def store(self: LogStore, term: int, _vote: Any) -> None:
-        if self._term == 0 or (self.last_index and self[-1][2] == term):
-            real(self, term, None)
-
-    _put(LogStore, "setCurrentTerm", store)
-
-
-def _log_not_synced() -> None:
-    _put(disks.Volume, "sync_log", lambda self: _sometimes(self, "log"))
-
-
-def _sometimes(volume: Any, what: str) -> None:
-    if volume.rng.random() < 0.1:
-        setattr(volume, f"synced_{what}", getattr(volume, what))
-
-
-def _snapshot_not_synced() -> None:
-    _put(disks.Volume, "sync_snapshot", lambda self: _sometimes(self, "snapshot"))
-
-
-def _sent_before_persisted() -> None:
-    real = RaftMember._persist
-    waiting: dict[int, int] = {}
-
-    def lazy(self: RaftMember) -> bool:
-        waiting[id(self)] = waiting.get(id(self), 0) + 1
-        return real(self) if waiting[id(self)] % 20 == 0 else True
-
-    _put(RaftMember, "_persist", lazy)
-
-
-def _snapshot_guard_off() -> None:
-    real = RaftMember._guard
-    _put(
-        RaftMember,
-        "_guard",
-        lambda self, message: "serialized" in message or real(self, message),
-    )
-
-
-def _late_acknowledgement_counts() -> None:
-    real = RaftMember._guard
-
-    def guard(self: RaftMember, message: dict[str, Any]) -> bool:
-        if message["type"] == "next_node_idx":
-            message["term"] = self.term
-        return real(self, message)
-
-    _put(RaftMember, "_guard", guard)
-
-
-def _cut_off_entries_stay_lost() -> None:
-    def settle(self: LogStore) -> None:
-        if self._cut:
-            self._dirty(self._cut[0][1])
-        self._cut = []
-
-    _put(LogStore, "settle", settle)
-
-
-def _snapshot_empties_the_log() -> None:
-    real = LogStore.adopt_snapshot
-
-    def adopt(self: LogStore, previous: Any, last: Any) -> None:
-        self._entries = [entry for entry in self._entries if entry[1] <= last[1]]
-        self._dirty_from = 1
-        real(self, previous, last)
-
-    _put(LogStore, "adopt_snapshot", adopt)
-
-
-# --- elections ------------------------------------------------------------------------------------
-
-
-def _no_pre_vote() -> None:
-    def before_tick(self: ElectionRules, member: Any) -> None:
-        self._transfer = member.election_due and member.asked_to_stand
-
-    _put(ElectionRules, "before_tick", before_tick)
-
-
-def _no_loyalty() -> None:
-    _put(ElectionRules, "_loyal", lambda *_: False)
-
-
-def _no_pre_vote_no_loyalty() -> None:
-    _no_pre_vote()
-    _no_loyalty()
-
-
-def _term_notices_ignored() -> None:
-    _put(RaftMember, "adopt_term", lambda *_: None)
-
-
-def _witness_never_leads() -> None:
-    real = RaftMember.election_timeout
-    _put(
-        RaftMember,
-        "election_timeout",
-        lambda self: 1e6 if self._rules.heirs else real(self),
-    )
-
-
-def _sessions_not_purged() -> None:
-    def arrive(self: network.Session, source: Any, target: Any, message: Any) -> None:
-        end = self._ends[target]
-        if self._network.passes(self.ring, source, target):
-            self._hand(end, message)
-        else:
-            self._network.schedule.after(50_000, lambda: arrive(self, source, target, message))
-
-    _put(network.Session, "_arrive", arrive)
-
-
 # --- the state machine ----------------------------------------------------------------------------
 
 
 def _renewal_not_compared() -> None:
     real = statemachine._moved_on
-    _put(
+    put(
         statemachine,
         "_moved_on",
         lambda group, epoch, _renewal: real(group, epoch, group.renewal),
@@ -181,16 +50,16 @@ def _renewal_not_compared() -> None:
 
 
 def _nothing_compared() -> None:
-    _put(statemachine, "_moved_on", lambda *_: None)
+    put(statemachine, "_moved_on", lambda *_: None)
 
 
 def _anyone_may_acquire() -> None:
-    _put(statemachine, "_may_not_acquire", lambda *_: None)
-    _put(takeover, "reasons_against", lambda *_: ())
+    put(statemachine, "_may_not_acquire", lambda *_: None)
+    put(takeover, "reasons_against", lambda *_: ())
 
 
 def _old_epoch_may_speak() -> None:
-    _put(statemachine, "_not_active", lambda *_: None)
+    put(statemachine, "_not_active", lambda *_: None)
 
 
 # --- the lease ------------------------------------------------------------------------------------
@@ -208,12 +77,12 @@ def _renewal_counts_from_commit() -> None:
             turn.set(lease=replace(turn.state.lease, deadline_ms=later))
             step._hold(turn)
 
-    _put(step, "_observe", observe)
+    put(step, "_observe", observe)
 
 
 def _grant_counts_from_commit() -> None:
     real = lease.granted
-    _put(takeover, "granted", lambda timing, epoch, _at, now: real(timing, epoch, now, now))
+    put(takeover, "granted", lambda timing, epoch, _at, now: real(timing, epoch, now, now))
 
 
 def _second_attempt_counts() -> None:
@@ -223,12 +92,12 @@ def _second_attempt_counts() -> None:
         turn.set(takeover=None)
         real(turn, reason)
 
-    _put(takeover, "_acquire", acquire)
+    put(takeover, "_acquire", acquire)
 
 
 def _renewals_share_a_number() -> None:
     real = lease.proposing
-    _put(
+    put(
         step,
         "proposing",
         lambda timing, held, seen, now: real(timing, replace(held, last_number=0), seen, now),
@@ -236,12 +105,12 @@ def _renewals_share_a_number() -> None:
 
 
 def _challenger_impatient() -> None:
-    _put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms)
+    put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms)
 
 
 def _holder_without_drift() -> None:
-    _put(Timing, "holder_deadline", lambda self, at: at + self.ttl_ms + self.drift_ms)
-    _put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms + self.margin_ms)
+    put(Timing, "holder_deadline", lambda self, at: at + self.ttl_ms + self.drift_ms)
+    put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms + self.margin_ms)
 
 
 def _renewals_not_observed() -> None:
@@ -253,7 +122,7 @@ def _renewals_not_observed() -> None:
         if before.record.epoch == turn.state.record.epoch and before.observed_ms:
             turn.set(observed_ms=before.observed_ms)
 
-    _put(step, "_observe", observe)
+    put(step, "_observe", observe)
 
 
 def _proposed_is_renewed() -> None:
@@ -265,7 +134,7 @@ def _proposed_is_renewed() -> None:
             deadline_ms=timing.holder_deadline(now) if held.deadline_ms is not None else None,
         )
 
-    _put(step, "proposing", proposing)
+    put(step, "proposing", proposing)
 
 
 def _restart_believes_its_lease() -> None:
@@ -277,18 +146,18 @@ def _restart_believes_its_lease() -> None:
         deadline = timing.holder_deadline(turn.now_ms)
         turn.set(lease=replace(turn.state.lease, deadline_ms=deadline))
 
-    _put(takeover, "resume", resume)
+    put(takeover, "resume", resume)
 
 
 def _lost_lease_ignored() -> None:
-    _put(step, "_lost", lambda *_: None)
+    put(step, "_lost", lambda *_: None)
 
 
 # --- fencing and addresses ------------------------------------------------------------------------
 
 
 def _fence_skipped() -> None:
-    _put(takeover, "_fence", takeover._finish)
+    put(takeover, "_fence", takeover._finish)
 
 
 def _silence_is_consent() -> None:
@@ -301,7 +170,7 @@ def _silence_is_consent() -> None:
             turn.set(fencing=replace(turn.state.fencing, proof=proof))
         return found
 
-    _put(fencing, "on_failed", on_failed)
+    put(fencing, "on_failed", on_failed)
 
 
 def _answers_before_it_lets_go() -> None:
@@ -311,45 +180,45 @@ def _answers_before_it_lets_go() -> None:
         turn.emit(AnswerFence(token=event.token, let_go=True, detail=""))
         real(turn, event)
 
-    _put(standdown, "on_fence", on_fence)
+    put(standdown, "on_fence", on_fence)
 
 
 def _released_before_dropped() -> None:
-    _put(standdown, "flushed", standdown._release)
-    _put(step, "_DONE", {**step._DONE, Phase.FLUSHING: standdown._release})
+    put(standdown, "flushed", standdown._release)
+    put(step, "_DONE", {**step._DONE, Phase.FLUSHING: standdown._release})
 
 
 def _lifetime_rounded_up() -> None:
-    _put(vip, "whole_lifetime_s", lambda left_ms: max(0, -(-left_ms // 1000)))
+    put(vip, "whole_lifetime_s", lambda left_ms: max(0, -(-left_ms // 1000)))
 
 
 def _kernel_is_punctual() -> None:
-    _put(vip, "whole_lifetime_s", lambda left_ms: max(0, left_ms // 1000))
+    put(vip, "whole_lifetime_s", lambda left_ms: max(0, left_ms // 1000))
 
 
 def _held_up_call_not_seen() -> None:
-    def put(self: Any, kernel: Any, address: Any, until_ms: int, *, prefix_route: bool) -> int:
+    def put_once(self: Any, kernel: Any, address: Any, until_ms: int, *, prefix_route: bool) -> int:
         lifetime_s: int = self._lifetime(until_ms)
         if lifetime_s:
             kernel.put(address, lifetime_s, prefix_route=prefix_route)
         return lifetime_s
 
-    _put(vip.VipHolder, "_put", put)
+    put(vip.VipHolder, "_put", put_once)
 
 
 def _address_without_end() -> None:
-    _put(vip, "whole_lifetime_s", lambda left_ms: 3600 if left_ms > 0 else 0)
+    put(vip, "whole_lifetime_s", lambda left_ms: 3600 if left_ms > 0 else 0)
 
 
 # --- data -----------------------------------------------------------------------------------------
 
 
 def _barrier_ignores_joining() -> None:
-    _put(barriers, "must_confirm", lambda d: d.core.record.in_sync - {d.me})
+    put(barriers, "must_confirm", lambda d: d.core.record.in_sync - {d.me})
 
 
 def _barrier_waits_for_nobody() -> None:
-    _put(barriers, "must_confirm", lambda _: frozenset())
+    put(barriers, "must_confirm", lambda _: frozenset())
 
 
 def _barrier_skips_the_silent() -> None:
@@ -357,14 +226,14 @@ def _barrier_skips_the_silent() -> None:
         streaming = {peer for peer, sync in d.core.peers.items() if sync.streaming}
         return insync.barrier_peers(d.core) & streaming
 
-    _put(barriers, "must_confirm", must)
+    put(barriers, "must_confirm", must)
 
 
 def _barrier_without_raft() -> None:
     def confirm(d: daemon.Daemon, answer: Any) -> None:
         answer(None)
 
-    _put(barriers, "confirm_with_raft", confirm)
+    put(barriers, "confirm_with_raft", confirm)
 
 
 def _proposed_before_its_barrier() -> None:
@@ -376,7 +245,7 @@ def _proposed_before_its_barrier() -> None:
             insync._put(turn, peer, replace(sync, joining=Joining.CATCHING_UP))
         real(turn, peer)
 
-    _put(insync, "_settle_joiner", settle)
+    put(insync, "_settle_joiner", settle)
 
 
 def _joins_without_catching_up() -> None:
@@ -389,7 +258,7 @@ def _joins_without_catching_up() -> None:
                 insync._put(turn, peer, replace(sync, target=ORIGIN))
         return found
 
-    _put(insync, "on_barrier", on_barrier)
+    put(insync, "on_barrier", on_barrier)
 
 
 def _joins_while_silent() -> None:
@@ -399,7 +268,7 @@ def _joins_while_silent() -> None:
     def on_report(turn: Any, event: Any) -> None:
         real(turn, replace(event, streaming=True, silent_ms=0, durable=turn.state.journal_last))
 
-    _put(insync, "on_report", on_report)
+    put(insync, "on_report", on_report)
 
 
 def _old_epoch_accepted() -> None:
@@ -408,14 +277,14 @@ def _old_epoch_accepted() -> None:
     def plan(offer: Any, holding: Any) -> Any:
         return real(offer, replace(holding, epoch=min(holding.epoch, offer.epoch), active=None))
 
-    _put(worker, "plan", plan)
+    put(worker, "plan", plan)
 
 
 def _diverged_resumes() -> None:
     def plan(offer: Any, holding: Any) -> Any:
         return Resume(min(offer.last, holding.last))
 
-    _put(worker, "plan", plan)
+    put(worker, "plan", plan)
 
 
 def _lost_tail_continued() -> None:
@@ -425,7 +294,7 @@ def _lost_tail_continued() -> None:
         self.journal.lost_epoch = 0
         return real(self, *arguments)
 
-    _put(worker.Worker, "capture", capture)
+    put(worker.Worker, "capture", capture)
 
 
 def _unfinished_comparison_eligible() -> None:
@@ -436,29 +305,74 @@ def _unfinished_comparison_eligible() -> None:
             event = replace(event, blockers=())
         real(self, event)
 
-    _put(daemon.Daemon, "tell", tell)
+    put(daemon.Daemon, "tell", tell)
+
+
+# --- drills: a guard and the one behind it -------------------------------------------------------
+
+
+def _acquires_early() -> None:
+    """After half a lease, so that it is the fence step that keeps two from serving.
+
+    That two hold a lease then is not looked at here: it is what has been taken out.
+    """
+    real = takeover.why_now
+    put(
+        takeover, "why_now", lambda state, now: real(state, now + state.settings.timing.ttl_ms // 2)
+    )
+    put(checks.Checks, "_one_lease", lambda *_: None)
+
+
+def _both(*patches: Patch) -> Patch:
+    def patch() -> None:
+        for one in patches:
+            one()
+
+    return patch
+
+
+def _unfinished_is_no_reason() -> None:
+    put(worker.Worker, "refuse_unfinished", lambda _: None)
 
 
 _LEASE_FIRST: Final = "nobody acquires before the lease ran out, which is a rung of its own"
+_FENCE_WAITS: Final = "the fence step waits for the loser"
+_FINISH_REFUSES: Final = "a worker does not finish with trees that are half compared"
+_OF_THREE: Final = (
+    "of three, who has acknowledged makes a majority with the leader: it stays true in every term,"
+    " since a leader sends nothing without the entry that begins its own term"
+)
+_ORDER_RESTORED: Final = (
+    "what comes late is of an older term, or cuts off entries that come back (LogStore.settle), or"
+    " is a command that was compared with the record"
+)
 _LOGS_DIFFER: Final = "while renewals flow, PreVote refuses a cut off replica for its older log"
 _ACKS_END: Final = "a promoted replica acknowledges nothing more to the one before it"
 _ROLE_ENDS: Final = "of a pair, nobody is a standby of an epoch newer than the sender's"
 MUTATIONS: Final = (
-    Mutation(name="vote not stored", patch=_vote_not_stored),
-    Mutation(name="term and vote not stored", patch=_term_not_stored),
-    Mutation(name="log not synced", patch=_log_not_synced),
-    Mutation(name="snapshot not synced", patch=_snapshot_not_synced),
-    Mutation(name="sent before persisted", patch=_sent_before_persisted),
-    Mutation(name="snapshot guard off (hazard 1)", patch=_snapshot_guard_off),
-    Mutation(name="late acknowledgement counts", patch=_late_acknowledgement_counts),
-    Mutation(name="cut off entries stay lost (hazard 8)", patch=_cut_off_entries_stay_lost),
-    Mutation(name="snapshot empties the log (hazard 3)", patch=_snapshot_empties_the_log),
-    Mutation(name="PreVote off", patch=_no_pre_vote),
-    Mutation(name="loyalty off", patch=_no_loyalty, why=_LOGS_DIFFER),
-    Mutation(name="PreVote and loyalty off (hazard 5)", patch=_no_pre_vote_no_loyalty),
-    Mutation(name="term notices ignored", patch=_term_notices_ignored),
-    Mutation(name="witness never leads (hazard 12)", patch=_witness_never_leads),
-    Mutation(name="old sessions not purged (hazard 8)", patch=_sessions_not_purged),
+    Mutation(name="vote not stored", patch=guards.vote_not_stored),
+    Mutation(name="term and vote not stored", patch=guards.term_not_stored),
+    Mutation(name="log not synced", patch=guards.log_not_synced),
+    Mutation(name="snapshot not synced", patch=guards.snapshot_not_synced),
+    Mutation(name="sent before persisted", patch=guards.sent_before_persisted),
+    Mutation(name="snapshot guard off (hazard 1)", patch=guards.snapshot_guard_off),
+    Mutation(
+        name="late acknowledgement counts",
+        patch=guards.late_acknowledgement_counts,
+        why=_OF_THREE,
+    ),
+    Mutation(name="cut off entries stay lost (hazard 8)", patch=guards.cut_off_entries_stay_lost),
+    Mutation(name="snapshot empties the log (hazard 3)", patch=guards.snapshot_empties_the_log),
+    Mutation(name="PreVote off", patch=guards.no_pre_vote),
+    Mutation(name="loyalty off", patch=guards.no_loyalty, why=_LOGS_DIFFER),
+    Mutation(name="PreVote and loyalty off (hazard 5)", patch=guards.no_pre_vote_no_loyalty),
+    Mutation(name="term notices ignored", patch=guards.term_notices_ignored),
+    Mutation(name="witness never leads (hazard 12)", patch=guards.witness_never_leads),
+    Mutation(
+        name="old sessions not purged (hazard 8)",
+        patch=guards.sessions_not_purged,
+        why=_ORDER_RESTORED,
+    ),
     Mutation(name="acquire without comparing the renewal", patch=_renewal_not_compared),
     Mutation(name="acquire without comparing anything", patch=_nothing_compared),
     Mutation(name="in-sync check off", patch=_anyone_may_acquire),
@@ -495,5 +409,26 @@ MUTATIONS: Final = (
     Mutation(name="old epoch accepted by the receiver", patch=_old_epoch_accepted, why=_ROLE_ENDS),
     Mutation(name="diverged journal resumed", patch=_diverged_resumes),
     Mutation(name="lost tail continued", patch=_lost_tail_continued),
-    Mutation(name="unfinished comparison eligible", patch=_unfinished_comparison_eligible),
+    Mutation(
+        name="unfinished comparison eligible",
+        patch=_unfinished_comparison_eligible,
+        why=_FINISH_REFUSES,
+    ),
+    Mutation(name="drill: acquires early", patch=_acquires_early, why=_FENCE_WAITS),
+    Mutation(
+        name="drill: acquires early, fence step skipped",
+        patch=_both(_acquires_early, _fence_skipped),
+    ),
+    Mutation(
+        name="drill: acquires early, no answer is consent",
+        patch=_both(_acquires_early, _silence_is_consent),
+    ),
+    Mutation(
+        name="drill: acquires early, answers too early",
+        patch=_both(_acquires_early, _answers_before_it_lets_go),
+    ),
+    Mutation(
+        name="drill: unfinished comparison, and finishes",
+        patch=_both(_unfinished_comparison_eligible, _unfinished_is_no_reason),
+    ),
 )

@@ -54,6 +54,11 @@ class Network:
         self.lossy.clear()
         self.healed()
 
+    @property
+    def faultless(self) -> bool:
+        """Whoever has power reaches the others, without delay."""
+        return not (self.slow_us or self.lossy or any(self._cuts.values()))
+
     def healed(self) -> None:
         for act in self.on_heal:
             act()
@@ -134,13 +139,14 @@ class Session:
             self.ring, one, other
         )
 
-    def send(self, source: NodeId, message: Any) -> None:
+    def send(self, source: NodeId, message: Any, long_us: int = 0) -> None:
+        """A long one takes so much longer to pass."""
         if not self._ends[source].alive:
             return
         target = self._others[source]
         end = self._ends[target]
         schedule = self._network.schedule
-        at = max(schedule.now + self._network.delay_us(source, target), end.last_at)
+        at = max(schedule.now + self._network.delay_us(source, target), end.last_at) + long_us
         end.last_at = at
         schedule.after(at - schedule.now, partial(self._arrive, source, target, message))
 

@@ -36,6 +36,7 @@ _SHORTEST_S: Final = 0.015
 _FULL_RETRY_S: Final = 1.0
 _DEAD_US: Final = 1000 * MS  # a session is given up after about so long
 _REDIAL_US: Final = 150 * MS
+_PIECE_US: Final = 40 * MS  # 256 KiB at 50 Mbit/s
 
 
 class CheckedMember(RaftMember):
@@ -46,7 +47,7 @@ class CheckedMember(RaftMember):
     def apply(self, index: int, command: bytes) -> None:
         before = self.record
         super().apply(index, command)
-        self.checks.applied(self.me, index, command, before, self.record)
+        self.checks.applied(self.me, self.term, index, command, before, self.record)
 
     def load_snapshot(self, *, replace_log: bool) -> None:
         super().load_snapshot(replace_log=replace_log)
@@ -81,6 +82,7 @@ class RaftNode:
         self._volume = volume
         self._checks = checks
         self._deliver = deliver
+        self._rng = rng
         self._crash = crash
         self._inbox: list[Happening] = []
         self._woken = False
@@ -190,13 +192,25 @@ class RaftNode:
             for envelope in batches[node]:
                 self._checks.sent(self.me, node, envelope)
             if (session := self.sessions.get(node)) is not None:
-                session.send(self.me, batches[node])
+                self._send_batch(session, batches[node])
 
     def _drop(self, offenders: dict[NodeId, str]) -> None:
         for node in sorted(offenders):
             self._checks.offended(self.me, node, offenders[node])
             if (session := self.sessions.get(node)) is not None:
                 session.end(self.me)
+
+    def _send_batch(self, session: Session, batch: list[pb.Envelope]) -> None:
+        """Small messages together; a piece of a snapshot is a message that takes its time."""
+        together: list[pb.Envelope] = []
+        for envelope in batch:
+            together.append(envelope)
+            if envelope.append_entries.HasField("snapshot"):
+                long_us = int(self._rng.random() * _PIECE_US)
+                session.send(self.me, together, long_us)
+                together = []
+        if together:
+            session.send(self.me, together)
 
 
 class RaftLink:

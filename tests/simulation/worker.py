@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from simulation.machine import Process
+from simulation.moments import Moment
 from simulation.network import Network, Session
 from simulation.schedule import MS
+from staqraft.errors import ActionError
 from staqraft.model import NO_EPOCH, ORIGIN, DataRole, Epoch, EpochStart, GroupId, NodeId, Position
 from staqraft.replication.plan import Holding, Offer, Reconcile, Refuse, Resume, plan
 from staqraft.replication.session import BatchHead, ReceiveOrder
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 _DEAD_US: Final = 1000 * MS
 _LOOK_US: Final = 200 * MS
 _CLUSTER: Final = "simulated"
+_BATCH: Final = 10  # records
+_WINDOW: Final = 40  # sent, and not known to be durable there
+_MOVED: Final = 0.05  # of the objects: where they were they are gone, where they go not yet there
 
 Record = tuple[int, int]  # epoch, and a number that no other record ever has
 
@@ -37,6 +42,7 @@ class Journal:
     epoch: int = 0  # the newest that ever wrote here
     lost_epoch: int = 0
     needs_reconcile: str = ""
+    unsettled: set[int] = field(default_factory=set)  # in the journal, at present not in the trees
 
     @property
     def last(self) -> Position:
@@ -45,6 +51,10 @@ class Journal:
 
     def sync(self) -> None:
         self.synced = len(self.records)
+
+    def numbers(self) -> set[int]:
+        """Whose change the trees show."""
+        return {number for _, number in self.records} - self.unsettled
 
     def power_off(self, keep: float) -> None:
         """A part of what was not synced may be there all the same."""
@@ -135,17 +145,26 @@ class Worker:
         """What a new life of the processes is told."""
         return self.role, self.epoch, self.active, self.starts
 
-    def assign(self, wanted: tuple[DataRole, Epoch, NodeId | None, tuple[EpochStart, ...]]) -> None:
+    def assign(self, wanted: tuple[DataRole, Epoch, NodeId | None, tuple[EpochStart, ...]]) -> bool:
+        """False: it was to capture, and cannot go on in this epoch."""
         role, epoch, active, starts = wanted
         if role is DataRole.ACTIVE:
-            self.capture(epoch, starts, self.me)
-        elif role is DataRole.STANDBY:
+            return self.capture(epoch, starts, self.me)
+        if role is DataRole.STANDBY:
             self.follow(epoch, active, starts)
+        return True
 
-    def finish(self) -> Position:
+    def finish(self, *, accept_loss: bool) -> Position:
+        """ActionError: the trees are not what the journal tells of."""
+        if self.role is not DataRole.ACTIVE and not accept_loss:
+            self.refuse_unfinished()
         self.idle()
         self.journal.sync()
         return self.journal.last
+
+    def refuse_unfinished(self) -> None:
+        if self.journal.needs_reconcile:
+            raise ActionError(f"not all is there: {self.journal.needs_reconcile}")
 
     def _leave(self) -> None:
         session, self.session = self.session, None
@@ -218,11 +237,12 @@ class Worker:
     def _send(self) -> None:
         """What the standby has not been sent, while a session runs."""
         records = self.journal.records
-        if self.session is None or self._sent < 0 or self._sent >= len(records):
+        if self.session is None or self._sent < 0:
             return
-        batch = records[self._sent :]
-        self.session.send(self.me, (self._sent, batch))
-        self._sent = len(records)
+        while self._sent < min(len(records), self.peer.durable.seq + _WINDOW):
+            batch = records[self._sent : self._sent + _BATCH]
+            self.session.send(self.me, (self._sent, batch))
+            self._sent += len(batch)
 
     def _on_answer(self, answer: Resume | Position | None) -> None:
         if self.session is None or self.role is not DataRole.ACTIVE:
@@ -232,16 +252,16 @@ class Worker:
                 self._sent = after.seq
                 self.peer.durable = after
                 self.peer.heard_us = self._network.schedule.now
+                self.peer.streaming = True  # or catching up, which counts as well
                 self._send()
                 self._acknowledged()
             case Position():
                 self.peer.durable = answer
                 self.peer.heard_us = self._network.schedule.now
+                self._send()
                 self._acknowledged()
             case None:  # it compares, or refuses
                 self._sent = -1
-        if self._sent >= 0 and self.peer.durable.seq == self._sent:
-            self.peer.streaming = True
 
     def _acknowledged(self) -> None:
         waiting, self.on_ack = self.on_ack, []
@@ -290,9 +310,16 @@ class Worker:
                 self._checks.note("reconcile")
                 self.journal.needs_reconcile = reason
                 self._order = None
+                self._unsettle()
                 session.send(self.me, None)
                 took = int((0.2 + 2 * self._network.rng.random()) * 1000 * MS)
                 self.process.after(took, lambda: self._reconciled(session, offer))
+
+    def _unsettle(self) -> None:
+        """While it compares, objects that moved meanwhile are at neither place."""
+        rng, journal = self._network.rng, self.journal
+        journal.unsettled = {n for _, n in journal.records if rng.random() < _MOVED}
+        self._checks.moments.reached(Moment.COMPARES, self.me)
 
     def _resume(self, session: Session, offer: Offer, after: Position) -> None:
         self._order = ReceiveOrder(epoch=offer.epoch, epoch_starts=offer.epoch_starts, after=after)
@@ -301,7 +328,10 @@ class Worker:
     def _reconciled(self, session: Session, offer: Offer) -> None:
         """The trees are compared: they are the active's, at the end of its journal."""
         other = self._peer_of()
-        if self.session is not session or not session.open or other is None:
+        if self.session is not session or other is None:
+            return
+        if not session.open:  # it waits for the link, or for the end of the session
+            self.process.after(_LOOK_US, lambda: self._reconciled(session, offer))
             return
         if other.session is not session or other.role is not DataRole.ACTIVE:
             return
@@ -309,6 +339,7 @@ class Worker:
         journal = self.journal
         self._checks.overwritten(self.me, journal.records, other.journal.records)
         journal.records = list(other.journal.records)
+        journal.unsettled = set(other.journal.unsettled)
         journal.sync()
         journal.epoch = max(journal.epoch, offer.epoch)
         journal.lost_epoch = 0

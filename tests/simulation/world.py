@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,13 @@ from typing import Final
 
 from simulation.checks import Checks, Violation
 from simulation.daemon import GROUP
+from simulation.fault import NODES, REPLICAS, A, B, Fault, W
 from simulation.faults import APPLY
 from simulation.host import Host
-from simulation.machine import Clock
+from simulation.machine import Clock, Process
+from simulation.moments import Moments
 from simulation.network import Network
-from simulation.options import NODES, REPLICAS, A, B, Fault, Plan, W
+from simulation.options import Plan
 from simulation.raft import RaftLink
 from simulation.schedule import MS, Action, S, Schedule
 from simulation.workload import Workload
@@ -47,6 +49,7 @@ _PEACE_WITHIN_US: Final = 60 * S
 _TERMS_ALLOWED: Final = 2  # a witness that led hands over
 _FAILOVER_WITHIN_US: Final = 30 * S
 _LAG_ALLOWED: Final = 15  # entries
+_CALM_US: Final = 6 * S  # so long after the last fault of a network, a disk or a process
 _LOOK_EVERY_US: Final = 250 * MS
 _RINGS: Final = {"sync": (A, B), "lan": NODES}
 
@@ -77,6 +80,7 @@ class World:
         self.schedule = Schedule()
         self.rng = random.Random(f"world {plan.seed}")
         self.checks = Checks(self.schedule, tracing=tracing)
+        self.moments = self.checks.moments = Moments(self.schedule)
         self.network = Network(self.schedule, self.rng, _RINGS)
         self.replicas = REPLICAS
         self.hosts = {node: self._host(node, directory) for node in NODES}
@@ -91,6 +95,8 @@ class World:
             write_ms=plan.write_ms,
             barrier_ms=plan.barrier_ms,
         )
+        self._calm_since = 0
+        self._lives: list[Process] = []  # of those to which nothing happens
         self._undo: dict[int, Action] = {}
         self._undone = 0
 
@@ -224,6 +230,7 @@ class World:
             self.schedule.after(int(self.rng.random() * 400) * MS, self.hosts[node].power_on)
         for fault in self.plan.faults:
             self.schedule.after(fault.at_us, lambda f=fault: self._strike(f))  # type: ignore[misc]
+        self._watch_members()
         self.schedule.run_until(self.plan.storm_us)
         self._heal()
         self._wait_for_peace()
@@ -234,6 +241,27 @@ class World:
             self._lose_the_active()
             self._wait_for_peace()
         self._equal_in_the_end()
+
+    def _watch_members(self) -> None:
+        """Also within the storm: two members to which nothing happens lead and follow."""
+        self.schedule.after(_LOOK_EVERY_US, self._watch_members)
+        well = [host for host in self.hosts.values() if not host.hindered]
+        lives = [host.control for host in well]
+        if not self.network.faultless or lives != self._lives:
+            self._lives, self._calm_since = lives, self.schedule.now
+        elif self.schedule.now - self._calm_since > _CALM_US and len(well) > 1:
+            names = ", ".join(host.me for host in well)
+            if not any(host.raft is not None and host.raft.member.leads for host in well):
+                raise Violation("R progress", f"of {names} nobody leads, and nothing is wrong")
+            if behind := self._left_behind(well):
+                raise Violation("R progress", f"{behind}, and nothing is wrong with {names}")
+
+    @staticmethod
+    def _left_behind(hosts: Iterable[Host]) -> str:
+        indexes = [host.raft.member.applied_index for host in hosts if host.raft is not None]
+        if max(indexes) - min(indexes) > _LAG_ALLOWED:
+            return f"a member lags: {indexes}"
+        return ""
 
     def _wait_for_peace(self) -> None:
         end_us = self.schedule.now + _PEACE_WITHIN_US
@@ -315,6 +343,7 @@ class World:
         self.checks.say("*** everything heals")
         for undo in list(self._undo.values()):
             undo()
+        self.moments.forget()
         self.network.heal_all()
         for host in self.hosts.values():
             host.volume.crash_in = None
@@ -351,9 +380,8 @@ class World:
             return f"in sync: {sorted(records[0].in_sync)}"
         if len({record.epoch for record in records}) > 1:
             return "the members know different epochs"
-        indexes = [host.raft.member.applied_index for host in self.hosts.values() if host.raft]
-        if max(indexes) - min(indexes) > _LAG_ALLOWED:
-            return f"a member lags: {indexes}"
+        if behind := self._left_behind(self.hosts.values()):
+            return behind
         active = records[0].active
         if active is None or not self.hosts[active].kernel.present:
             return "the active has no address"

@@ -1,0 +1,157 @@
+"""What chance brings together too seldom: sequences that a known hazard needs.
+
+A drill is a plan of faults like any other, over a workload that knows nothing of it. Each is
+repeated, with other figures, until the storm is over.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from simulation.fault import NODES, REPLICAS, Fault, draw
+from simulation.schedule import S
+from staqraft.model import NodeId
+
+STORM_S: Final = 45
+_LAST_S: Final = 40
+_CALM_S: Final = 6.0
+_SEEN_LATER: Final = ("slow-election", "hand-over-cut")
+
+Step = tuple[str, float, NodeId, NodeId, float, float]  # kind, at, who, other, seconds, size
+
+
+def _faults(rng: random.Random, *steps: Step) -> list[Fault]:
+    return [
+        replace(
+            draw(rng, int(at * S), kind),
+            who=who,
+            other=other,
+            duration_us=int(lasting * S),
+            size=size,
+        )
+        for kind, at, who, other, lasting, size in steps
+    ]
+
+
+def _elections(rng: random.Random) -> list[Fault]:
+    """Leaders come and go: cut off with entries of their own, or killed while others vote."""
+    kinds = rng.choice(
+        (
+            ("isolate",),
+            ("isolate-leader",),
+            ("vote-crash",),
+            ("slow-election",),
+            ("hand-over-cut",),
+            ("isolate-leader", "vote-crash", "slow-election"),
+        )
+    )
+    at = rng.uniform(2, 4)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        kind = rng.choice(kinds)
+        long = kind.startswith("isolate")
+        lasting = rng.uniform(5, 9) if long else rng.uniform(0.5, 2.0)
+        fault = draw(rng, int(at * S), kind)
+        who = rng.choice(REPLICAS) if kind == "isolate" else fault.who
+        faults.append(replace(fault, who=who, duration_us=int(lasting * S)))
+        if kind == "slow-election" and rng.random() < 0.5:
+            lost = rng.choice(NODES)
+            faults += _faults(
+                rng, ("power-off", at + rng.uniform(0.3, 2), lost, lost, lasting + 6.5, 0.0)
+            )
+        calm = _CALM_S if kinds[0] in _SEEN_LATER else 0.0  # so that who is left behind is seen
+        at += lasting + calm + rng.uniform(1, 3)
+    return faults
+
+
+def _join_and_die(rng: random.Random) -> list[Fault]:
+    """A standby comes back over a slow link, and the active dies while it joins."""
+    at = rng.uniform(2, 4)
+    active, standby = REPLICAS
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        back = at + rng.uniform(4, 5)
+        size = rng.uniform(0.7, 1)
+        faults += _faults(
+            rng,
+            ("worker-stop", at, standby, active, back - at, size),
+            ("slow-link", back - 0.5, active, standby, 6.0, size),
+        )
+        if rng.random() < 0.5:
+            dies = ("power-off", back + rng.uniform(0.3, 2.5), active, standby, 6.0, size)
+        else:
+            dies = ("cut-when-admitted", back - 0.1, active, standby, 6.0, rng.random())
+        faults += _faults(rng, dies)
+        active, standby = standby, active
+        at = back + rng.uniform(14, 18)
+    return faults
+
+
+def _late_news(rng: random.Random) -> list[Fault]:
+    """A replica hears late of what is committed, and then is not heard any more."""
+    at = rng.uniform(2, 4)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        who = rng.choice(REPLICAS)
+        sources = [node for node in NODES if node != who]
+        slow: list[Step] = [
+            ("slow-link", at, source, who, 6, rng.uniform(0.9, 1)) for source in sources
+        ]
+        mute = ("mute", at + rng.uniform(1, 2), who, sources[0], 5.0, 0.0)
+        faults += _faults(rng, *slow, mute)
+        at += rng.uniform(12, 16)
+    return faults
+
+
+def _late_grant(rng: random.Random) -> list[Fault]:
+    """A switchover, and the new active learns late that it is, and is not heard any more."""
+    at = rng.uniform(3, 5)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        who = rng.choice(REPLICAS)
+        half = rng.choice((0.0, 0.9))
+        faults += _faults(
+            rng,
+            ("late-grant", at, who, who, 5.0, rng.random()),
+            ("switchover", at + 0.1, who, who, 1.0, half),
+            ("switchover", at + 0.3, who, who, 1.0, 0.9 - half),
+        )
+        at += rng.uniform(13, 17)
+    return faults
+
+
+def _die_while_comparing(rng: random.Random) -> list[Fault]:
+    """A standby in sync has to compare its trees all of a sudden, and the active dies meanwhile."""
+    at = rng.uniform(5, 7)
+    active, standby = REPLICAS
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        faults += _faults(
+            rng,
+            ("die-while-comparing", at, active, standby, 2.0, rng.random()),
+            ("worker-kill", at, standby, active, 1.0, 0.0),
+            ("trim-journal", at + 0.18, active, standby, 1.0, 0.0),
+            ("trim-journal", at + 0.6, active, standby, 1.0, 0.0),
+        )
+        active, standby = standby, active
+        at += rng.uniform(14, 18)
+    return faults
+
+
+_DRILLS: Final[tuple[Callable[[random.Random], list[Fault]], ...]] = (
+    _elections,
+    _elections,
+    _join_and_die,
+    _join_and_die,
+    _late_news,
+    _late_grant,
+    _die_while_comparing,
+)
+
+
+def drill(rng: random.Random) -> list[Fault]:
+    """The faults of one."""
+    return rng.choice(_DRILLS)(rng)
