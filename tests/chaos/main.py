@@ -16,6 +16,7 @@ from chaos.nemeses import draw
 from chaos.run import run
 from lab.errors import LabError, MissingError
 from lab.lab import Lab
+from lab.layout import PROFILES
 from lab.logs import keep_logs
 from lab.state import default_directory
 
@@ -27,6 +28,7 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, default=50, help="faults (50)")
     parser.add_argument("--seed", type=int, help="what to draw from (default: a new one)")
+    parser.add_argument("--profile", choices=[*PROFILES], default="default", help="of the lease")
     parser.add_argument("--only", default="", help="only faults whose name contains this")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--keep-logs", action="store_true", help="also when all was well")
@@ -47,8 +49,8 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace, seed: int) -> int:
     place = Path(tempfile.mkdtemp(prefix="staqraft-chaos-", dir=default_directory().parent))
-    lab = Lab.create(place)
-    again = f"scripts/chaos --count {arguments.count} --seed {seed}"
+    lab = Lab.create(place, profile=arguments.profile)
+    again = f"scripts/chaos --count {arguments.count} --seed {seed} --profile {arguments.profile}"
     if arguments.only:
         again += f" --only '{arguments.only}'"
     try:
