@@ -47,6 +47,13 @@ class StoreFull(ConsensusError):
     retryable = True
 
 
+class Outdated(ConsensusError):
+    """The cluster speaks a newer format than this software knows: upgrade this node."""
+
+    exit_code = 12
+    grpc_status = "FAILED_PRECONDITION"
+
+
 class JournalError(StaqraftError):
     """The journal cannot be read or written as asked."""
 

@@ -144,6 +144,7 @@ class MemberRecord:
     version: str
     config_fingerprint: str
     log_index: int
+    format: int = 1  # the newest format of commands that it understands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,10 +310,14 @@ class NoteEvent(_Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announce(_Command):
-    """A member says which software and which configuration it runs."""
+    """A member says which software and which configuration it runs.
+
+    `format`: the newest format of commands that it understands, see `consensus.versions`.
+    """
 
     version: str
     config_fingerprint: str
+    format: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ exit codes:
   9    the barrier was not reached in time
   10   the daemon does not answer
   11   a certificate cannot be made or used
+  12   this software is too old for its cluster: upgrade this node
   130  interrupted
 """
 

@@ -39,7 +39,9 @@ where each guard is:
 10. Its clock is no lease: leases are counted by their holder on CLOCK_BOOTTIME, not here.
 11. Its sockets listen everywhere: there are none; the daemon's server listens on the rings only.
 12. A witness that cannot lead can block the survivors: it leads as a last resort and hands over.
-13. Its code versions lie after a restart: every command carries the version of its format.
+13. Its code versions lie after a restart: every command carries the version of its format, and
+    `versions` says how two releases get along.
+14. Importing it replaces `socket.inet_ntop` for the whole process: put back in `syncobj`.
 
 A library of another version, or without the private names that the guards use, is refused at import
 (`syncobj.check_library`).

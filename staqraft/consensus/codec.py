@@ -14,9 +14,10 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from staqraft.consensus import state_codec
+from staqraft.consensus import state_codec, versions
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.state_codec import RUNGS_BACK, RUNGS_OUT, position, wire_position
+from staqraft.errors import Outdated
 from staqraft.model import (
     Acquire,
     Announce,
@@ -39,7 +40,6 @@ from staqraft.model import (
 )
 from staqraft.wire.v1 import raft_pb2 as pb
 
-FORMAT: Final = 1
 ID_BYTES: Final = 12
 MAX_COMMAND_BYTES: Final = 64 << 10
 _DECODED_KEPT: Final = 64  # of at most MAX_COMMAND_BYTES each
@@ -61,17 +61,19 @@ class Snapshot:
     last: Entry
     previous: Entry
     record: ClusterRecord
+    format: int = versions.OLDEST
 
 
 # --- commands -----------------------------------------------------------------------------------
 
 
-def encode_proposal(identity: bytes, command: Command) -> bytes:
+def encode_proposal(identity: bytes, command: Command, spoken: int = versions.OLDEST) -> bytes:
     """`command` as it stands in the log, under `identity` of `ID_BYTES` bytes.
 
-    BadMessage for a command that is too large or has values out of range.
+    `spoken` is the format that all members understand, as `versions.spoken` says. BadMessage for a
+    command that is too large or has values out of range.
     """
-    wire = pb.Proposal(format=FORMAT, id=identity, node=command.node)
+    wire = pb.Proposal(format=min(spoken, versions.FORMAT), id=identity, node=command.node)
     try:
         wire.wall_ms = command.wall_ms
         _fill(wire, command)
@@ -86,7 +88,10 @@ def encode_proposal(identity: bytes, command: Command) -> bytes:
 
 
 def decode_proposal(data: bytes) -> tuple[bytes, Command]:
-    """Identity and command. BadMessage for anything that `encode_proposal` does not make."""
+    """Identity and command. BadMessage for anything that `encode_proposal` does not make.
+
+    Outdated for what a newer version made.
+    """
     if len(data) > MAX_COMMAND_BYTES:
         raise BadMessage(f"a command of {len(data)} bytes; {MAX_COMMAND_BYTES} are allowed")
     return _decode_proposal(data)
@@ -96,10 +101,7 @@ def decode_proposal(data: bytes) -> tuple[bytes, Command]:
 def _decode_proposal(data: bytes) -> tuple[bytes, Command]:
     """An entry is decoded when it is taken into the log, and again when it is applied."""
     wire = _parse(pb.Proposal(), data)
-    if wire.format != FORMAT:
-        raise BadMessage(
-            f"a command of format {wire.format}, this software knows {FORMAT}: upgrade this node"
-        )
+    _check_format("a command", wire.format)
     if len(wire.id) != ID_BYTES or not wire.node:
         raise BadMessage("a command without a proper identity")
     kind = wire.WhichOneof("command")
@@ -184,7 +186,9 @@ def _fill_operators(wire: pb.Proposal, command: Command) -> None:
                 )
             )
         case Announce(version=version, config_fingerprint=fingerprint):
-            wire.announce.CopyFrom(pb.Announce(version=version, config_fingerprint=fingerprint))
+            wire.announce.CopyFrom(
+                pb.Announce(version=version, config_fingerprint=fingerprint, format=command.format)
+            )
         case ReadBarrier():
             wire.read_barrier.CopyFrom(pb.ReadBarrier())
         case _:
@@ -270,7 +274,7 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
         position=position(m.position),
     ),
     "announce": lambda m, base: Announce(
-        **base, version=m.version, config_fingerprint=m.config_fingerprint
+        **base, version=m.version, config_fingerprint=m.config_fingerprint, format=m.format
     ),
     "read_barrier": lambda _m, base: ReadBarrier(**base),
 }
@@ -282,7 +286,7 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
 def encode_snapshot(cluster: str, snapshot: Snapshot) -> bytes:
     """The content of a snapshot file."""
     return pb.Snapshot(
-        format=FORMAT,
+        format=min(snapshot.format, versions.FORMAT),
         cluster=cluster,
         last=entry_to_wire(snapshot.last),
         previous=entry_to_wire(snapshot.previous),
@@ -291,10 +295,9 @@ def encode_snapshot(cluster: str, snapshot: Snapshot) -> bytes:
 
 
 def decode_snapshot(cluster: str, data: bytes) -> Snapshot:
-    """BadMessage for another cluster's, another format's, and what contradicts itself."""
+    """BadMessage for another cluster's, and what contradicts itself; Outdated for a newer one."""
     wire = _parse(pb.Snapshot(), data)
-    if wire.format != FORMAT:
-        raise BadMessage(f"a snapshot of format {wire.format}, this software knows {FORMAT}")
+    _check_format("a snapshot", wire.format)
     if wire.cluster != cluster:
         raise BadMessage(f"a snapshot of cluster {wire.cluster!r}, not of {cluster!r}")
     last, previous = entry_from_wire(wire.last), entry_from_wire(wire.previous)
@@ -303,7 +306,7 @@ def decode_snapshot(cluster: str, data: bytes) -> Snapshot:
     record = state_codec.decode(wire.state)
     if record.log_index > last[1]:
         raise BadMessage(f"a snapshot at {last[1]} with a state of {record.log_index}")
-    return Snapshot(last=last, previous=previous, record=record)
+    return Snapshot(last=last, previous=previous, record=record, format=wire.format)
 
 
 # --- log entries --------------------------------------------------------------------------------
@@ -333,6 +336,16 @@ def entry_to_wire(entry: Entry) -> pb.LogEntry:
     """The entry as a message."""
     command, index, term = entry
     return pb.LogEntry(command=command, index=index, term=term)
+
+
+def _check_format(what: str, found: int) -> None:
+    if found < versions.OLDEST:
+        raise BadMessage(f"{what} of format {found}")
+    if found > versions.FORMAT:
+        raise Outdated(
+            f"{what} of format {found}, made for a newer version than this software, which knows"
+            f" {versions.FORMAT}: upgrade this node"
+        )
 
 
 def _parse(wire: _Wire, data: bytes) -> _Wire:

@@ -25,6 +25,7 @@ from typing import Final
 
 import staqraft
 from staqraft.config.schema import Config
+from staqraft.consensus import versions
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.log_store import LogStore
@@ -45,7 +46,7 @@ from staqraft.consensus.ready import (
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.ticker import RaftTicker
 from staqraft.consensus.transport import RaftEndpoint, RaftTransport, Sink
-from staqraft.errors import ConsensusError, OutcomeUnknown, StoreFull
+from staqraft.errors import ConsensusError, OutcomeUnknown, Outdated, StoreFull
 from staqraft.model import (
     ClusterRecord,
     Command,
@@ -142,6 +143,7 @@ class Group(Sink):
         self._subscribers: list[Subscriber] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._state = ClusterRecord()
+        self._outdated = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -254,11 +256,22 @@ class Group(Sink):
             applied_index=member.applied_index,
             has_quorum=member.has_quorum,
             late_ticks=self._ticker.late_ticks(self),
-            problem=member.problem or member.membership.conflict,
+            problem=member.outdated or member.problem or member.membership.conflict,
             reachable=member.reachable,
             generation=member.generation,
             contacts=member.membership.contacts,
             newer=member.membership.newer,
+        )
+
+    async def outdated(self) -> Outdated:
+        """Waits until this node met what only a newer version understands; the error to end with.
+
+        It takes nothing in any more: what is active here is to be let go of.
+        """
+        await self._outdated.wait()
+        return Outdated(
+            f"{self.status().problem}. {self._config.node} has stopped and is not active; it goes"
+            " on from where it is when the version of the other nodes is installed here"
         )
 
     async def go_alone(self, rung: FenceRung, contacts: int) -> None:
@@ -276,7 +289,7 @@ class Group(Sink):
         """Proposes on whatever node this is; returns when the command is applied here.
 
         OutcomeUnknown when the time is over (it may or may not take effect: re-read, then decide),
-        StoreFull when this node cannot take part.
+        StoreFull or Outdated when this node cannot take part.
         """
         usual_ms = self._config.consensus.propose_timeout_ms
         limit_ms = timeout_ms if timeout_ms is not None else usual_ms
@@ -285,7 +298,8 @@ class Group(Sink):
                 f"{PENDING_LIMIT} proposals of {self._config.node} wait already: is there a quorum?"
             )
         identity = self._random_bytes(ID_BYTES)
-        data = encode_proposal(identity, command)
+        spoken = versions.spoken(self._state, self._config.nodes)
+        data = encode_proposal(identity, command, spoken)
         outcome: Outcome | None = None
         try:
             async with asyncio.timeout(limit_ms / 1000):
@@ -320,6 +334,8 @@ class Group(Sink):
                 return result
             if result is Failure.STORE_FULL:
                 raise StoreFull(self.status().problem or result.value)
+            if result is Failure.OUTDATED:
+                raise Outdated(self.status().problem or result.value)
             await asyncio.sleep(_RETRY_S)
 
     def _why_slow(self) -> str:
@@ -379,6 +395,9 @@ class Group(Sink):
             self._transport.drop(node, "this node is in another generation now")
         if ready.record is not None or ready.outcomes or ready.failures or ready.alone:
             loop.call_soon_threadsafe(self._deliver, ready)
+        if member.outdated:
+            loop.call_soon_threadsafe(self._outdated.set)
+            return _STORE_RETRY_S
         idle_s = max(_IDLE_S, self._linger_s)
         return _STORE_RETRY_S if member.problem else min(member.next_due_s(), idle_s)
 

@@ -24,7 +24,7 @@ from staqraft.consensus.codec import Entry, check_entry_command
 from staqraft.consensus.durable import make_directory
 from staqraft.consensus.errors import BadMessage, StoreCorrupt
 from staqraft.consensus.log_mark import LogMark
-from staqraft.errors import ConsensusError, StoreFull
+from staqraft.errors import ConsensusError, Outdated, StoreFull
 from staqraft.model import Generation, NodeId
 
 SCHEMA_VERSION: Final = 1
@@ -169,7 +169,7 @@ class LogFile:
         self._db.execute(f"PRAGMA journal_size_limit={4 << 20}")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
-            raise ConsensusError(
+            raise Outdated(
                 f"the Raft log {self._path} was written by a newer version of this software (layout"
                 f" {version}, known here: {SCHEMA_VERSION}). It is not touched: install that"
                 f" version on {self._node} again"
@@ -219,6 +219,10 @@ class LogFile:
             raise self._corrupt(f"entry {index} has an older term than the one before it")
         try:
             check_entry_command(command)
+        except Outdated as error:
+            raise Outdated(
+                f"the Raft log {self._path} is not touched: entry {index} is {error}"
+            ) from error
         except BadMessage as error:
             raise ConsensusError(
                 f"entry {index} of the Raft log {self._path} cannot be read: {error}"

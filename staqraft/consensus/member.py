@@ -16,7 +16,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 
-from staqraft.consensus import statemachine
+from staqraft.consensus import statemachine, versions
 from staqraft.consensus.codec import KIND_NO_OP, KIND_REGULAR, decode_proposal
 from staqraft.consensus.elections import ElectionRules
 from staqraft.consensus.errors import BadMessage
@@ -37,7 +37,7 @@ from staqraft.consensus.ready import (
 )
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.syncobj import Engine
-from staqraft.errors import ConsensusError
+from staqraft.errors import ConsensusError, Outdated
 from staqraft.model import ClusterRecord, FenceRung, Generation, NodeId, Outcome
 from staqraft.wire.v1 import raft_pb2 as pb
 
@@ -64,6 +64,7 @@ class RaftMember:
         self.membership = Membership(me, peers, log.generation)
         self.record = ClusterRecord()
         self.problem = ""
+        self.outdated = ""  # why this software cannot go on with this log; for good
         self._timing = timing
         self._heirs = frozenset(heirs)
         self._log = log
@@ -157,19 +158,21 @@ class RaftMember:
     @property
     def has_quorum(self) -> bool:
         """Whether this member takes part, and with those it has sessions with is a majority."""
-        return not self.problem and 2 * (len(self.reachable) + 1) > len(self.peers) + 1
+        halted = self.problem or self.outdated
+        return not halted and 2 * (len(self.reachable) + 1) > len(self.peers) + 1
 
     # --- a step ---------------------------------------------------------------------------------
 
     def step(self, happenings: Iterable[Happening]) -> Ready:
         """Takes in what happened, ticks once, persists, and says what is to be done now.
 
-        While the volume has no space it takes nothing in but its connections, and sends nothing.
+        While the volume has no space it takes nothing in but its connections, and sends nothing;
+        so it does, until its process ends, when it is outdated.
         """
         ready = self._ready = Ready()
         now = self._now()
         self._engine.begin(now)
-        if self.problem and not self._persist():
+        if self.outdated or (self.problem and not self._persist()):
             for happening in happenings:
                 self._stand_still(happening)
             return ready
@@ -224,7 +227,10 @@ class RaftMember:
     def _stand_still(self, happening: Happening) -> None:
         match happening:
             case Submitted(identity=identity):
-                self._ready.failures.append((identity, Failure.STORE_FULL))
+                failure = Failure.OUTDATED if self.outdated else Failure.STORE_FULL
+                self._ready.failures.append((identity, failure))
+            case GoAlone() if self.outdated:
+                self._ready.alone.append(self.outdated)
             case Connected() | Disconnected() | Withdrawn() | GoAlone():
                 self._take(happening)
             case Received():
@@ -308,6 +314,9 @@ class RaftMember:
                 self._engine.deliver(node, message)
         except BadMessage as error:
             self._ready.offenders[node] = str(error)
+        except Outdated as error:
+            self.outdated = f"{self.me} cannot follow {node}, which sent {error}"
+            logger.error("%s", self.outdated)  # noqa: TRY400 - a sentence, not a trace
         except ConsensusError as error:
             logger.error("a snapshot of %s was not taken: %s", node, error)  # noqa: TRY400
         finally:
@@ -384,6 +393,10 @@ class RaftMember:
     def snapshot_record(self) -> ClusterRecord:
         """The state at the last applied entry."""
         return self.record
+
+    def spoken(self) -> int:
+        """The format that all configured members understand, as far as they announced."""
+        return versions.spoken(self.record, {self.me, *self.membership.configured})
 
     def outgoing(self, message: RaftMessage) -> RaftMessage:
         """The message as it is to be sent: answers to a leader carry the term they are said in."""

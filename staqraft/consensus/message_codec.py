@@ -16,6 +16,7 @@ from staqraft.consensus.codec import (
     entry_from_wire,
 )
 from staqraft.consensus.errors import BadMessage
+from staqraft.errors import Outdated
 from staqraft.wire.v1 import raft_pb2 as pb
 
 RaftMessage = dict[str, Any]
@@ -128,7 +129,11 @@ def _apply_command_to_wire(message: RaftMessage) -> pb.Envelope:
 def _apply_command_from_wire(m: pb.ApplyCommand) -> RaftMessage:
     if m.command[:1] != KIND_REGULAR:
         raise BadMessage(f"a forwarded command of kind {m.command[:1]!r}")
-    decode_proposal(m.command[1:])
+    try:
+        decode_proposal(m.command[1:])
+    except Outdated as error:
+        # It is in no log yet; who proposes it learns from this node's announcement what to use.
+        raise BadMessage(str(error)) from error
     message: RaftMessage = {"type": "apply_command", "command": m.command}
     if m.HasField("request_id"):
         message["request_id"] = m.request_id

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from staqraft.consensus import generations
+from staqraft.consensus import generations, versions
 from staqraft.consensus.codec import MAX_COUNTER
 from staqraft.consensus.errors import BadMessage
 from staqraft.model import Generation, NodeId
 from staqraft.wire.v1 import raft_pb2 as pb
 
-FORMAT: Final = 1
 SESSION_ID_BYTES: Final = 12
 _MEMBERS_KEPT: Final = 64
 
@@ -24,7 +23,7 @@ def make_opening(
         cluster=cluster,
         node=me,
         session=session,
-        format=FORMAT,
+        format=versions.FORMAT,
         version=version,
         generation=generation.number,
         generation_members=sorted(generation.members),
@@ -51,10 +50,11 @@ def check_opening(
     opening = first.session_open
     if not first.HasField("session_open"):
         raise BadMessage("its first message does not open a session")
-    if opening.format != FORMAT:
+    if not versions.adjacent(opening.format):
+        older = "this node" if opening.format > versions.FORMAT else node
         raise BadMessage(
-            f"{node} speaks format {opening.format} of Raft's messages, this node {FORMAT}:"
-            " run the same version on both"
+            f"{node} runs version {opening.version!r} with format {opening.format}, this node knows"
+            f" {versions.FORMAT}: they are more than one release apart; upgrade {older}"
         )
     if (opening.cluster, opening.node) != (cluster, node):
         raise BadMessage(

@@ -66,6 +66,7 @@ class Failure(Enum):
     NOT_TAKEN = "it was not taken: there is no leader"
     UNKNOWN = "the leader changed: it may or may not take effect"
     STORE_FULL = "the Raft volume has no space"
+    OUTDATED = "this software is too old for the cluster"
 
 
 @dataclass(slots=True)

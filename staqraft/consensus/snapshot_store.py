@@ -17,7 +17,7 @@ from typing import Final
 from staqraft.consensus.codec import Snapshot, decode_snapshot, encode_snapshot
 from staqraft.consensus.durable import make_directory, sync_directory
 from staqraft.consensus.errors import BadMessage, StoreCorrupt
-from staqraft.errors import ConsensusError, StoreFull
+from staqraft.errors import ConsensusError, Outdated, StoreFull
 
 _MAGIC: Final = b"STQRSNAP"
 _HEADER: Final = struct.Struct("<8sIQ")  # magic, crc32 of the content, its length
@@ -43,6 +43,8 @@ class SnapshotStore:
             raise ConsensusError(f"cannot read the Raft snapshot {self._path}: {error}") from error
         try:
             self.current = self.decode(content)
+        except Outdated as error:
+            raise Outdated(f"the Raft snapshot {self._path} is not touched: {error}") from error
         except BadMessage as error:
             raise StoreCorrupt(
                 f"the Raft snapshot {self._path} is damaged: {error}. Check the disk. While the"
@@ -64,7 +66,10 @@ class SnapshotStore:
         return snapshot
 
     def decode(self, content: bytes) -> Snapshot:
-        """What is in a snapshot file of this cluster. BadMessage says what is wrong with it."""
+        """What is in a snapshot file of this cluster. BadMessage says what is wrong with it.
+
+        Outdated: a newer version wrote it.
+        """
         if len(content) < _HEADER.size or len(content) > _HEADER.size + MAX_SNAPSHOT_BYTES:
             raise BadMessage(f"a snapshot file has {len(content)} bytes")
         magic, crc, length = _HEADER.unpack_from(content)

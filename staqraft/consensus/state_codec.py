@@ -42,6 +42,7 @@ def encode(record: ClusterRecord) -> pb.ClusterState:
                 version=member.version,
                 config_fingerprint=member.config_fingerprint,
                 log_index=member.log_index,
+                format=member.format,
             )
             for node, member in sorted(record.members.items())
         ],
@@ -59,6 +60,7 @@ def decode(wire: pb.ClusterState) -> ClusterRecord:
                 version=member.version,
                 config_fingerprint=member.config_fingerprint,
                 log_index=member.log_index,
+                format=member.format,
             )
             for member in wire.members
         },

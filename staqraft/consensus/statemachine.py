@@ -393,11 +393,15 @@ def _force_active(group: GroupRecord, index: int, command: ForceActive) -> _Verd
 def _announce(record: ClusterRecord, index: int, command: Announce) -> ClusterRecord | str:
     known = record.members.get(command.node)
     version, fingerprint = _clip(command.version), _clip(command.config_fingerprint)
-    if known is not None and (known.version, known.config_fingerprint) == (version, fingerprint):
+    format_ = max(1, command.format)  # 0: it does not know of formats
+    announced = (version, fingerprint, format_)
+    if known is not None and announced == (known.version, known.config_fingerprint, known.format):
         return record
     if known is None and len(record.members) >= MEMBERS_KEPT:
         return f"there are {MEMBERS_KEPT} members already: {_clip(command.node)} is not kept"
-    member = MemberRecord(version=version, config_fingerprint=fingerprint, log_index=index)
+    member = MemberRecord(
+        version=version, config_fingerprint=fingerprint, log_index=index, format=format_
+    )
     changed = replace(record, members={**record.members, command.node: member})
     if known is not None and known.version == version:
         text = f"{command.node} changed its configuration"

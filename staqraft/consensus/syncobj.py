@@ -9,7 +9,9 @@ modules. `check_library` refuses any version on which that would not take effect
 
 from __future__ import annotations
 
+import _socket
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
@@ -151,6 +153,9 @@ def _take_over_library() -> None:
         setattr(pysyncobj.pickle, name, _no_pickle)
     pysyncobj.journal.loads = pysyncobj.journal.dumps = _no_pickle
     module.logger.addFilter(_is_news)
+    # It puts one of its own, made for old Windows, in place of the whole process's, and that one
+    # returns bytes as they are: every library that is imported later would misread addresses.
+    socket.inet_ntop = _socket.inet_ntop
 
 
 _take_over_library()
@@ -170,6 +175,9 @@ class Host(Protocol):
 
     def snapshot_record(self) -> ClusterRecord:
         """The state, for a snapshot at the last applied entry."""
+
+    def spoken(self) -> int:
+        """The format that all members understand."""
 
     def outgoing(self, message: RaftMessage) -> RaftMessage:
         """The message as it is to be sent."""
@@ -228,7 +236,10 @@ class _SnapshotTransfer:
         """Takes a snapshot at the last applied entry. Without space it tries again later."""
         _, last, previous, _ = data
         self._index = index
-        snapshot = Snapshot(last=last, previous=previous, record=self._host.snapshot_record())
+        host = self._host
+        snapshot = Snapshot(
+            last=last, previous=previous, record=host.snapshot_record(), format=host.spoken()
+        )
         try:
             self._store.save(snapshot)
         except ConsensusError as error:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from staqraft import __version__
+from staqraft.consensus import versions
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
 from staqraft.errors import ConsensusError
@@ -31,6 +32,10 @@ async def propose_until_known(raft: RaftGroup, command: Command) -> None:
 async def announce(raft: RaftGroup, node: NodeId, fingerprint: str) -> None:
     """Say which software and configuration run here."""
     command = Announce(
-        node=node, version=__version__, config_fingerprint=fingerprint, wall_ms=wall_ms()
+        node=node,
+        version=__version__,
+        config_fingerprint=fingerprint,
+        format=versions.FORMAT,
+        wall_ms=wall_ms(),
     )
     await propose_until_known(raft, command)

@@ -27,6 +27,8 @@ _LOOK_MS = 50  # whether the handing over before a stop is done
 _RETRY_MS = 200
 _COOLDOWN_MS = 10_000
 _BEGIN_BARRIER_MS = 1_000
+_ANY_EPOCH = Epoch(1 << 62)  # newer than any: no epoch is taken or kept after it
+_LET_GO_TRIES = 6
 _FENCE_ANSWER_S = 10.0  # how long a fence caller's request is worked on
 
 
@@ -199,6 +201,17 @@ class GroupLoop:
         except TimeoutError:
             phase = SENTENCES[self.state.phase]
             return False, f"{self.state.settings.node} has not let go yet: it {phase}"
+
+    async def let_go_for_good(self) -> None:
+        """Let go of everything, for the rest of this life: Raft cannot be followed any more.
+
+        Returns after a minute even if services do not stop; the addresses went first.
+        """
+        for _ in range(_LET_GO_TRIES):
+            let_go, detail = await self.let_go(_ANY_EPOCH)
+            if let_go:
+                return
+            logger.error("group %s: %s", self.group, detail)
 
     async def hand_over_before_stop(self, timeout_ms: int) -> None:
         """The daemon is to stop: hand over if a standby is in sync; returns when that is over."""

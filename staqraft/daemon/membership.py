@@ -98,7 +98,7 @@ class Membership:
             await self.raft.start()
             self._failure = ""
             await announce(self.raft, self.config.node, self._fingerprint)
-            await asyncio.Event().wait()
+            raise await self.raft.outdated()
         finally:
             await self.raft.stop()
 

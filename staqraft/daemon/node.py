@@ -34,7 +34,7 @@ from staqraft.daemon.gates import open_gates, remove_stale_gates
 from staqraft.daemon.history import report_quarantine
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.workers import DataWorker
-from staqraft.errors import StaqraftError
+from staqraft.errors import ActionError, Outdated, StaqraftError
 from staqraft.metrics import Metrics, MetricsServer
 from staqraft.model import Epoch, GroupId, NodeRole
 from staqraft.sdnotify import Notifier
@@ -126,21 +126,25 @@ class ControlNode:
             *(loop.run for loop in self.loops.values()),
             *(partial(report_quarantine, self.raft, loop) for loop in self.loops.values()),
         ]
+        outdated: Outdated | None = None
         try:
             holders = {group: loop.hands.vips for group, loop in self.loops.items()}
             await remove_stale_gates(config, self._gates, holders)
-            await self.raft.start()
+            await self._start_raft()
             await self._servers.start()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(part()) for part in work]
                 who = f"{config.me.role.value} {config.node} of {config.cluster}"
                 logger.info("staqraftd %s runs: %s", __version__, who)
                 self._notifier.ready(who)
-                await stop.wait()
+                outdated = await self._end(stop)
                 self._notifier.stopping()
-                await asyncio.gather(
-                    *(loop.hand_over_before_stop(_HAND_OVER_MS) for loop in self.loops.values())
-                )
+                if outdated is None:
+                    work_left = [loop.hand_over_before_stop for loop in self.loops.values()]
+                    await asyncio.gather(*(hand_over(_HAND_OVER_MS) for hand_over in work_left))
+                else:
+                    logger.error("%s", outdated)
+                    await asyncio.gather(*(loop.let_go_for_good() for loop in self.loops.values()))
                 for task in running:
                     task.cancel()
         finally:
@@ -148,6 +152,32 @@ class ControlNode:
             await self._servers.stop()
             for loop in self.loops.values():
                 await loop.hands.vips.aclose()
+        if outdated is not None:
+            raise outdated
+
+    async def _start_raft(self) -> None:
+        """Starts it; when this software is too old for it, nothing of an earlier life goes on."""
+        try:
+            await self.raft.start()
+        except Outdated:
+            for loop in self.loops.values():
+                try:
+                    await loop.hands.vips.drop()
+                    await loop.hands.services.stop_all()
+                except ActionError as error:
+                    logger.error("group %s: %s", loop.group, error)  # noqa: TRY400 - a sentence
+            raise
+
+    async def _end(self, stop: asyncio.Event) -> Outdated | None:
+        """Waits until the daemon is to end; why, if it has to."""
+        asked = asyncio.create_task(stop.wait())
+        forced = asyncio.create_task(self.raft.outdated())
+        try:
+            await asyncio.wait({asked, forced}, return_when=asyncio.FIRST_COMPLETED)
+            return forced.result() if forced.done() else None
+        finally:
+            asked.cancel()
+            forced.cancel()
 
 
 def _watchdog(config: Config) -> Watchdog | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from staqraft.consensus import versions
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
@@ -20,13 +22,24 @@ from staqraft.consensus.ready import (
 )
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import StoreFull
-from staqraft.model import NodeId, NoteEvent, Outcome
+from staqraft.model import Announce, Command, NodeId, NoteEvent, Outcome
 from staqraft.wire.v1 import raft_pb2 as pb
 
 A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
 NODES = (A, B, W)
 STEP_S = 0.01
 TIMING = Timing(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
+
+
+@contextlib.contextmanager
+def release(format_: int) -> Iterator[None]:
+    """What is done within is done by software that knows this format."""
+    before = versions.FORMAT
+    versions.FORMAT = format_
+    try:
+        yield
+    finally:
+        versions.FORMAT = before
 
 
 class FlakyStore(LogStore):
@@ -57,6 +70,7 @@ class World:
         self.answers: list[str] = []  # to those who would go on alone
         self.leaders: list[NodeId] = []
         self.wiretap: list[tuple[NodeId, NodeId, pb.Envelope]] = []
+        self.format = dict.fromkeys(NODES, versions.FORMAT)  # what each node's software knows
         for node in self.nodes:
             self.boot(node)
         for node in self.nodes:
@@ -68,6 +82,10 @@ class World:
         return log
 
     def boot(self, node: NodeId) -> None:
+        with release(self.format[node]):
+            self._boot(node)
+
+    def _boot(self, node: NodeId) -> None:
         home = self.directory / node
         log = FlakyStore.open(home / "log.sqlite", cluster="test", node=node)
         assert isinstance(log, FlakyStore)
@@ -115,7 +133,8 @@ class World:
         redial: set[tuple[NodeId, NodeId]] = set()
         for node, member in list(self.members.items()):
             happenings, self.inbox[node] = self.inbox[node], []
-            ready = member.step(happenings)
+            with release(self.format[node]):
+                ready = member.step(happenings)
             self.outcomes.update(ready.outcomes)
             self.failures += [failure for _, failure in ready.failures]
             self.offences += ready.offenders.values()
@@ -162,14 +181,31 @@ class World:
         self.run(0.3)
 
     def submit(self, node: NodeId, text: str) -> bytes:
+        return self.propose(NoteEvent(node=node, group=None, kind="test", text=text))
+
+    def propose(self, command: Command) -> bytes:
+        """In the format that the proposer believes everyone to understand, as the daemon does."""
         identity = self.rng.randbytes(ID_BYTES)
-        note = NoteEvent(node=node, group=None, kind="test", text=text)
-        self.inbox[node].append(Submitted(identity, encode_proposal(identity, note)))
+        spoken = versions.spoken(self.members[command.node].record, self.nodes)
+        with release(self.format[command.node]):
+            data = encode_proposal(identity, command, spoken)
+        self.inbox[command.node].append(Submitted(identity, data))
         return identity
 
     def commit(self, node: NodeId, text: str) -> None:
-        self.until(lambda: self.members[node].leader is not None)
-        identity = self.submit(node, text)
+        self.confirm(NoteEvent(node=node, group=None, kind="test", text=text))
+
+    def announce(self, node: NodeId) -> None:
+        """As a daemon does when it has started."""
+        known = self.format[node]
+        self.confirm(
+            Announce(node=node, version=f"{known}.0", config_fingerprint="f", format=known)
+        )
+
+    def confirm(self, command: Command) -> None:
+        """Proposes until it is applied where it was proposed."""
+        self.until(lambda: self.members[command.node].leader is not None)
+        identity = self.propose(command)
         self.until(lambda: identity in self.outcomes)
 
     def texts(self, node: NodeId) -> list[str]:

@@ -3,7 +3,8 @@ daemons.
 
 A unit is a JSON file NAME.json in the units directory: {"argv": [...], "environment": {...},
 "notify": bool}. All units there are started at boot, when the cables are in. A unit's main process
-is restarted 100 ms after it ended (Restart=always); only the main process is signalled on stop
+is restarted 100 ms after it ended (Restart=always) unless its exit code says that this is no use
+(RestartPreventExitStatus); only the main process is signalled on stop
 (KillMode=process), as its services must outlive a restart. NOTIFY_SOCKET is honoured: a unit with
 "notify" is "starting" until it says READY=1.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 RESTART_DELAY_S = 0.1
+FINAL = (2, 12)  # RestartPreventExitStatus
 LOGS = "/var/log/staqraft"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -173,7 +175,7 @@ class Supervisor:
         unit.exits.append(code)
         with Path(LOGS, f"{unit.name}.log").open("ab") as log:
             log.write(f"--- {unit.name}: ended with {code}\n".encode())
-        if unit.wanted:
+        if unit.wanted and code not in FINAL:
             unit.restart_at = time.monotonic() + RESTART_DELAY_S
 
     def _stop(self, unit: Unit) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import pickle
+import socket
 from typing import Any
 
 import pysyncobj.journal
@@ -150,7 +152,7 @@ def test_commands_are_bounded_and_in_range() -> None:
 @pytest.mark.parametrize(
     ("wire", "finding"),
     [
-        (pb.Proposal(format=2, id=ID, node="a", read_barrier=pb.ReadBarrier()), "upgrade this"),
+        (pb.Proposal(format=0, id=ID, node="a", read_barrier=pb.ReadBarrier()), "format 0"),
         (pb.Proposal(format=1, id=b"x", node="a", read_barrier=pb.ReadBarrier()), "identity"),
         (pb.Proposal(format=1, id=ID, read_barrier=pb.ReadBarrier()), "identity"),
         (pb.Proposal(format=1, id=ID, node="a"), "does not know"),
@@ -292,6 +294,11 @@ def test_no_pickle_is_loaded_from_anywhere() -> None:
     for load in (pysyncobj.pickle.loads, pysyncobj.pickle.load, pysyncobj.journal.loads):
         with pytest.raises(BadMessage, match="pickle"):
             load(pickle.dumps({}))
+
+
+def test_the_library_leaves_the_processes_own_functions_alone() -> None:
+    assert socket.inet_ntop(socket.AF_INET, bytes([192, 0, 2, 7])) == "192.0.2.7"
+    assert socket.inet_ntop is _socket.inet_ntop
 
 
 def test_another_version_of_the_library_is_refused() -> None:

@@ -31,7 +31,7 @@ def test_the_unit_restarts_at_once_and_for_ever_unless_the_configuration_is_wron
     assert service["Restart"] == ["always"]
     assert service["RestartSec"] == ["100ms"]
     assert service["StartLimitIntervalSec"] == ["0"]
-    assert service["RestartPreventExitStatus"] == ["2"]
+    assert service["RestartPreventExitStatus"] == ["2 12"]
 
 
 def test_the_unit_keeps_what_capture_and_addresses_need() -> None:

@@ -342,12 +342,14 @@ class NoteEvent(_message.Message):
     def __init__(self, group: _Optional[str] = ..., kind: _Optional[str] = ..., text: _Optional[str] = ..., epoch: _Optional[int] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
 
 class Announce(_message.Message):
-    __slots__ = ("version", "config_fingerprint")
+    __slots__ = ("version", "config_fingerprint", "format")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     version: str
     config_fingerprint: str
-    def __init__(self, version: _Optional[str] = ..., config_fingerprint: _Optional[str] = ...) -> None: ...
+    format: int
+    def __init__(self, version: _Optional[str] = ..., config_fingerprint: _Optional[str] = ..., format: _Optional[int] = ...) -> None: ...
 
 class ReadBarrier(_message.Message):
     __slots__ = ()
@@ -444,16 +446,18 @@ class GroupState(_message.Message):
     def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[bool] = ...) -> None: ...
 
 class MemberState(_message.Message):
-    __slots__ = ("node", "version", "config_fingerprint", "log_index")
+    __slots__ = ("node", "version", "config_fingerprint", "log_index", "format")
     NODE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     node: str
     version: str
     config_fingerprint: str
     log_index: int
-    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., config_fingerprint: _Optional[str] = ..., log_index: _Optional[int] = ...) -> None: ...
+    format: int
+    def __init__(self, node: _Optional[str] = ..., version: _Optional[str] = ..., config_fingerprint: _Optional[str] = ..., log_index: _Optional[int] = ..., format: _Optional[int] = ...) -> None: ...
 
 class EventState(_message.Message):
     __slots__ = ("index", "wall_ms", "group", "node", "kind", "text", "epoch", "position")
