@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -185,6 +186,21 @@ async def test_a_fence_call_is_answered_when_everything_is_down(tmp_path: Path) 
         assert let_go
         assert rig.vips.until_ms == 0
         assert not rig.services.running
+
+
+async def test_who_cannot_follow_raft_any_more_lets_go_for_good(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        await rig.loop.let_go_for_good()
+        assert rig.loop.state.phase is Phase.STANDBY
+        assert not rig.services.running
+        assert not any((await rig.vips.held()).values())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while True:
+                    await rig.loop.changed()
+                    assert rig.loop.state.phase is Phase.STANDBY, "it took an epoch again"
 
 
 async def test_a_switchover_moves_everything_to_the_other(tmp_path: Path) -> None:

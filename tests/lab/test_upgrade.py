@@ -28,7 +28,8 @@ PATIENCE_S = 30.0
 def story(lab: Lab) -> Iterator[Story]:
     told = Story(lab=lab, cluster=Cluster(lab))
     told.start()
-    told.write("mail")
+    for part in ("web", "mail"):
+        told.write(part)
     yield told
     if told.watcher is not None:
         told.watcher.finish()
