@@ -27,7 +27,7 @@ from staqraft.config.clusters import read_clusters
 from staqraft.config.schema import Lease, Tls
 from staqraft.consensus import RaftTicker
 from staqraft.consensus.log_file import LogFile, Stored
-from staqraft.consensus.openings import FORMAT
+from staqraft.consensus.versions import FORMAT
 from staqraft.daemon.witness import SharedWitness
 from staqraft.model import NodeId
 from staqraft.names import tls_name
