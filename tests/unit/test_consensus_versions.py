@@ -139,6 +139,24 @@ def test_a_rolling_upgrade_stops_nobody(tmp_path: Path) -> None:
     close(world)
 
 
+def test_a_snapshot_is_taken_for_the_oldest_member(tmp_path: Path) -> None:
+    world = started(tmp_path)
+    for node in (A, B):
+        upgrade(world, node)
+    world.crash(W)
+    world.run(2)
+    for text in ("one", "two"):
+        world.commit(A, text)
+        for member in world.members.values():
+            member._engine.forceLogCompaction()
+        world.run(1)
+    assert world.log_of(A).first_index > 3, "w needs the snapshot"
+    world.restart(W)
+    world.until(lambda: world.texts(W) == world.texts(A))
+    assert not world.members[W].outdated
+    close(world)
+
+
 def test_a_member_that_was_put_back_stops_before_it_applies_what_is_newer(tmp_path: Path) -> None:
     world = started(tmp_path)
     for node in (B, A, W):
