@@ -94,14 +94,14 @@ def decode_proposal(data: bytes) -> tuple[bytes, Command]:
     """
     if len(data) > MAX_COMMAND_BYTES:
         raise BadMessage(f"a command of {len(data)} bytes; {MAX_COMMAND_BYTES} are allowed")
-    return _decode_proposal(data)
+    return _decode_proposal(data, versions.FORMAT)
 
 
 @lru_cache(_DECODED_KEPT)
-def _decode_proposal(data: bytes) -> tuple[bytes, Command]:
+def _decode_proposal(data: bytes, known: int) -> tuple[bytes, Command]:
     """An entry is decoded when it is taken into the log, and again when it is applied."""
     wire = _parse(pb.Proposal(), data)
-    _check_format("a command", wire.format)
+    _check_format("a command", wire.format, known)
     if len(wire.id) != ID_BYTES or not wire.node:
         raise BadMessage("a command without a proper identity")
     kind = wire.WhichOneof("command")
@@ -297,7 +297,7 @@ def encode_snapshot(cluster: str, snapshot: Snapshot) -> bytes:
 def decode_snapshot(cluster: str, data: bytes) -> Snapshot:
     """BadMessage for another cluster's, and what contradicts itself; Outdated for a newer one."""
     wire = _parse(pb.Snapshot(), data)
-    _check_format("a snapshot", wire.format)
+    _check_format("a snapshot", wire.format, versions.FORMAT)
     if wire.cluster != cluster:
         raise BadMessage(f"a snapshot of cluster {wire.cluster!r}, not of {cluster!r}")
     last, previous = entry_from_wire(wire.last), entry_from_wire(wire.previous)
@@ -338,13 +338,13 @@ def entry_to_wire(entry: Entry) -> pb.LogEntry:
     return pb.LogEntry(command=command, index=index, term=term)
 
 
-def _check_format(what: str, found: int) -> None:
+def _check_format(what: str, found: int, known: int) -> None:
     if found < versions.OLDEST:
         raise BadMessage(f"{what} of format {found}")
-    if found > versions.FORMAT:
+    if found > known:
         raise Outdated(
             f"{what} of format {found}, made for a newer version than this software, which knows"
-            f" {versions.FORMAT}: upgrade this node"
+            f" {known}: upgrade this node"
         )
 
 
