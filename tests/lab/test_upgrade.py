@@ -105,7 +105,7 @@ def test_who_was_away_and_put_back_meets_the_newer_commands_and_stops(story: Sto
     assert "cannot follow" in said
     assert "upgrade this node" in said
     assert "it goes on from where it is when the version of the other nodes is installed" in said
-    assert not story.holds_vip("a")
+    assert not story.answers_for_vip("a")
     story.cluster.wait_active("b")
 
 
@@ -121,7 +121,7 @@ def test_an_active_that_is_put_back_hands_over_and_does_not_start(story: Story) 
     assert "is not touched" in said
     story.cluster.wait_active("a")
     story.active = "a"
-    assert not story.holds_vip("b")
+    assert not story.answers_for_vip("b")
     story.lab.enable("b", DAEMON, NEXT)
     story.cluster.wait_protected("a")
     wait_versions(story, **dict.fromkeys(MEMBERS, VERSION))
