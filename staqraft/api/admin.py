@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from staqraft import model
 from staqraft.api.failures import told
 from staqraft.api.forward import Forward
-from staqraft.api.node import FenceAction, FenceWish, Node, SwitchOverWish
+from staqraft.api.node import FenceAction, FenceWish, ForceWish, Node, SwitchOverWish
 from staqraft.config.schema import Config
 from staqraft.errors import BarrierTimeout, NotActive, StaqraftError
 from staqraft.model import GroupId, NodeId
@@ -167,6 +167,26 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             if doer != self._config.node:
                 return await self._forward_fence(doer, wish, context)
             return admin_pb2.FenceNodeResponse(text=await self._node.fence(wish))
+        raise AssertionError("abort() returned")
+
+    async def ForceActive(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.ForceActiveRequest, context: tls.Context
+    ) -> admin_pb2.ForceActiveResponse:
+        """Done here and nowhere else: what this node lacks is what is given up."""
+        async with told(context):
+            node = self._replica(request.node)
+            if node != self._config.node:
+                raise BadRequest(f"this is {self._config.node}: run it on the host of {node}")
+            if not request.accept_data_loss:
+                raise BadRequest(
+                    f"{node} may lack what was acknowledged: say --accept-data-loss if that is to"
+                    " be given up"
+                )
+            wish = ForceWish(
+                group=self._group(request.group),
+                requested_by=self._who(request.requested_by, context),
+            )
+            return admin_pb2.ForceActiveResponse(text=await self._node.force_active(wish))
         raise AssertionError("abort() returned")
 
     async def _forward_fence(

@@ -49,6 +49,14 @@ class FenceWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForceWish:
+    """An operator accepts data loss: this node is to become active in `group`."""
+
+    group: GroupId
+    requested_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchOverStep:
     """A sentence on the way; the last one is `done`, with its outcome and epoch."""
 
@@ -77,6 +85,9 @@ class Node(Protocol):
 
     async def fence(self, wish: FenceWish) -> str:
         """On the other replica than the one that is meant. A sentence; ActionError if not done."""
+
+    async def force_active(self, wish: ForceWish) -> str:
+        """On this node. A sentence; ActionError if it was refused."""
 
     def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         """The history behind index `after`, oldest first; with `follow` for ever."""

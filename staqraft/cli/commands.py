@@ -29,6 +29,7 @@ from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, data_worker_pb2, data_wo
 OK = 0
 ATTENTION = 1  # status: answered, and something is wrong
 STATUS_S = 5.0
+FORCE_S = 15.0
 SLACK_S = 3.0  # for the way; the daemon keeps the time-out itself
 
 Print = Callable[[str], None]
@@ -144,6 +145,21 @@ async def _fence(options: Namespace, action: admin_pb2.FenceAction) -> int:
         response: admin_pb2.FenceNodeResponse = await stub.FenceNode(
             request, metadata=about(options)
         )
+    show(to_json(response) if options.json else response.text)
+    return OK
+
+
+async def force_active(options: Namespace) -> int:
+    """Makes the node of this host active, whatever it may lack."""
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = admin_pb2.ForceActiveRequest(
+            node=options.target,
+            group=options.group,
+            requested_by=_me(),
+            accept_data_loss=options.accept_data_loss,
+        )
+        response: admin_pb2.ForceActiveResponse = await stub.ForceActive(request, timeout=FORCE_S)
     show(to_json(response) if options.json else response.text)
     return OK
 

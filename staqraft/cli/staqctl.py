@@ -134,6 +134,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     unfence = command("unfence", commands.unfence, "Have a replica turned on by its fence devices.")
     unfence.add_argument("target", metavar="NODE", help="the replica to be turned on")
+    force = command(
+        "force-active",
+        commands.force_active,
+        "Make this host's replica active although it may lack acknowledged changes.",
+    )
+    _group(force)
+    force.add_argument("target", metavar="NODE", help="the replica of this host")
+    force.add_argument(
+        "--accept-data-loss",
+        action="store_true",
+        help="you made sure that the other replica is off, and give up what only it has",
+    )
     events = command("events", commands.events, "Show the history, oldest first.")
     events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
     events.add_argument(

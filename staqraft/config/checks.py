@@ -57,12 +57,31 @@ def members(config: Config) -> Iterator[Finding]:
             reads=reads,
         )
     if not roles[NodeRole.WITNESS]:
+        bare = [node for node in config.replicas if node not in config.fencing]
+        device = f"; there is no fence device for {_list(bare)}" if bare else ""
         yield Finding(
             key=("nodes",),
-            text="has no witness: when one replica fails the other cannot take over by itself,"
-            " because it cannot tell a dead peer from a cut link; any third host will do",
-            reads=reads,
+            text="has no witness: when one replica is lost the active goes on serving, but barriers"
+            " wait, and a standby does not take over, until a fence device (see 'fencing') or an"
+            " operator confirms that the lost one is off, because nobody can tell a dead peer from"
+            f" a cut link{device}. With any third host as witness none of this would wait",
+            reads=(*reads, _names("fencing")),
             fatal=False,
+        )
+
+
+def pair(config: Config) -> Iterator[Finding]:
+    """Without a witness the active acts first, and a device can tell that the other is off."""
+    if any(node.role is NodeRole.WITNESS for node in config.nodes.values()):
+        return
+    waits = config.pair
+    if waits.standby_waits_ms <= waits.active_waits_ms:
+        yield Finding(
+            key=("pair", "standby_waits"),
+            text=f"{waits.standby_waits_ms} ms is to be longer than active_waits"
+            f" ({waits.active_waits_ms} ms), by what a fence device takes to turn a replica off:"
+            " else the two turn each other off when the link between them is cut",
+            reads=(("pair", "active_waits"),),
         )
 
 
@@ -422,6 +441,7 @@ def _names(*section: str) -> Key:
 
 CHECKS: tuple[Check, ...] = (
     members,
+    pair,
     own_node,
     rings,
     addresses,

@@ -29,6 +29,7 @@ from staqraft.config.schema import (
     Lease,
     Node,
     NodeFencing,
+    Pair,
     Ports,
     Replication,
     Ring,
@@ -176,6 +177,7 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
             consensus=_consensus(root.section("consensus")),
             lease=lease,
             watchdog=_watchdog(dog, lease) if "watchdog" in root else None,
+            pair=_pair(root.section("pair")),
             state_dir=root.read("state_dir", values.own_directory, Path("/var/lib/staqraft")),
             run_dir=root.read("run_dir", values.own_directory, Path("/run/staqraft")),
             admin_socket=root.read(
@@ -263,6 +265,15 @@ def _watchdog(section: Section, lease: Lease) -> Watchdog:
         return Watchdog(
             device=section.read("device", values.absolute_path, Path("/dev/watchdog")),
             timeout_ms=section.read("timeout", patience_ms, longest_ms),
+        )
+
+
+def _pair(section: Section) -> Pair:
+    default = Pair()
+    with section:
+        return Pair(
+            active_waits_ms=section.read("active_waits", patience_ms, default.active_waits_ms),
+            standby_waits_ms=section.read("standby_waits", patience_ms, default.standby_waits_ms),
         )
 
 

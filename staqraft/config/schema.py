@@ -86,6 +86,14 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Without a witness: how long the other replica is missed before it is turned off."""
+
+    active_waits_ms: int = 4_000  # by the active of the first group
+    standby_waits_ms: int = 10_000  # by the other: longer by what a device takes to turn one off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
     """A directory whose content is replicated."""
 
@@ -198,6 +206,7 @@ class Config:
     consensus: Consensus = field(default_factory=Consensus)
     lease: Lease = field(default_factory=Lease)
     watchdog: Watchdog | None = None
+    pair: Pair = field(default_factory=Pair)
     state_dir: Path = Path("/var/lib/staqraft")
     run_dir: Path = Path("/run/staqraft")
     admin_socket: Path = Path("/run/staqraft/admin.sock")

@@ -7,13 +7,20 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from staqraft import __version__
 from staqraft.actions.fence_agent import FenceDevices
-from staqraft.api.node import BarrierReached, FenceWish, SwitchOverStep, SwitchOverWish
+from staqraft.api.node import (
+    BarrierReached,
+    FenceWish,
+    ForceWish,
+    SwitchOverStep,
+    SwitchOverWish,
+)
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import raft_status, status
 from staqraft.daemon.barriers import barrier
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.fencing import fence
+from staqraft.daemon.forcing import force
 from staqraft.daemon.loop import GroupLoop
 from staqraft.decision.phases import SENTENCES
 from staqraft.errors import ActionError, NotActive, OutcomeUnknown
@@ -146,6 +153,10 @@ class NodeAdmin:
             await self._next(loop)
         async for step in self._give_up(wish):
             yield step
+
+    async def force_active(self, wish: ForceWish) -> str:
+        """See `forcing.force`."""
+        return await force(self._raft, self._config.node, self._loops, wish)
 
     async def fence(self, wish: FenceWish) -> str:
         """See `fencing.fence`."""

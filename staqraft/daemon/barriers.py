@@ -36,10 +36,10 @@ async def barrier(loop: GroupLoop, timeout_ms: int, min_replicas: int) -> Barrie
             await loop.hands.raft.barrier(timeout_ms)
     except (TimeoutError, OutcomeUnknown) as error:
         waiting = ", ".join(sorted(loop.barrier_peers() - confirmed)) or "the Raft majority"
+        why = loop.story() or "see 'staqctl status' for what is wrong there, then try again"
         raise BarrierTimeout(
             f"position {position or 'not known yet'} of group {loop.group} is not known to be "
-            f"durable after {timeout_ms} ms: still waiting for {waiting}. Nothing is lost; "
-            "see 'staqctl status' for what is wrong there, then try again"
+            f"durable after {timeout_ms} ms: still waiting for {waiting}. Nothing is lost; {why}"
         ) from error
     if _active_epoch(loop) != epoch:
         raise NotActive(f"the epoch changed from {epoch} while the barrier waited: ask again")

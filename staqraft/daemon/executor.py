@@ -121,6 +121,8 @@ class Executor:
                 self._spawn(self._fence(command))
             case do.TurnOff():
                 self._turn_off(command)
+            case do.GoAlone():
+                self._spawn(self._go_alone(command))
             case do.StopTurnOff():
                 if (task := self._turning_off.pop(command.token, None)) is not None:
                     task.cancel()
@@ -229,6 +231,18 @@ class Executor:
             self._post(on.ActionFailed(now_ms=self._now_ms(), token=token, detail=str(error)))
         else:
             self._post(on.ActionDone(now_ms=self._now_ms(), token=token, detail=detail))
+
+    async def _go_alone(self, command: do.GoAlone) -> None:
+        try:
+            await self._hands.raft.go_alone(command.rung, command.contacts)
+        except ConsensusError as error:
+            logger.warning("group %s: %s", self._group, error)
+            event: on.Event = on.ActionFailed(
+                now_ms=self._now_ms(), token=command.token, detail=str(error)
+            )
+        else:
+            event = on.ActionDone(now_ms=self._now_ms(), token=command.token)
+        self._post(event)
 
     def expect_fence_answer(self, token: int) -> asyncio.Future[tuple[bool, str]]:
         """The answer that the core will give to the `FenceRequested` with this token."""

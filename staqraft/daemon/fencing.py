@@ -52,11 +52,15 @@ async def fence(
 
 async def _vouch(me: NodeId, loops: Mapping[GroupId, GroupLoop], wish: FenceWish) -> str:
     waiting = [loop for loop in loops.values() if loop.waits_for(wish.node)]
+    whys = {loop.why_not_alone() for loop in loops.values() if loop.state.settings.pair}
+    if not waiting and whys:
+        raise ActionError(f"{me} does not go on alone: {'; '.join(sorted(whys))}")
     if not waiting:
         raise ActionError(
             f"no takeover on {me} waits until {wish.node} is off, so nothing was done: 'staqctl"
             f" status' on {me} says what each group does"
         )
+    verb = "goes on alone" if all(loop.state.fencing is None for loop in waiting) else "takes over"
     for loop in waiting:
         loop.vouch_off(wish.node, wish.requested_by)
     try:
@@ -67,7 +71,7 @@ async def _vouch(me: NodeId, loops: Mapping[GroupId, GroupLoop], wish: FenceWish
     except TimeoutError as error:
         raise ActionError(f"{me} was told, and has not gone on: see 'staqctl status'") from error
     groups = ", ".join(loop.group for loop in waiting)
-    return f"{me} takes over (group {groups}): on your word {wish.node} counts as off"
+    return f"{me} {verb} (group {groups}): on your word {wish.node} counts as off"
 
 
 async def _note(raft: RaftGroup, me: NodeId, text: str) -> None:

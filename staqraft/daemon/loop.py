@@ -10,8 +10,11 @@ from dataclasses import replace
 from staqraft.actions.services import ServiceHealth, State
 from staqraft.config.schema import Config
 from staqraft.daemon.executor import Executor, Hands
+from staqraft.daemon.pair_watch import PairWatch
+from staqraft.daemon.right import Right
 from staqraft.daemon.watch import DataWatch
 from staqraft.decision import events as on
+from staqraft.decision import pair
 from staqraft.decision.insync import barrier_peers
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING, SENTENCES, Phase
@@ -19,7 +22,15 @@ from staqraft.decision.state import GroupState, Settings
 from staqraft.decision.step import step
 from staqraft.decision.wake import wake_ms
 from staqraft.errors import ConsensusError
-from staqraft.model import ClusterRecord, Epoch, GroupId, GroupRecord, NodeId
+from staqraft.model import (
+    NO_EPOCH,
+    ClusterRecord,
+    Epoch,
+    FenceRung,
+    GroupId,
+    GroupRecord,
+    NodeId,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +45,12 @@ _FENCE_ANSWER_S = 10.0  # how long a fence caller's request is worked on
 
 def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settings:
     """What the configuration, and whether there is a gate, say to the decision core."""
+    alone = len(config.nodes) == len(config.replicas)
+    rungs = frozenset(config.groups[group].fenced_by)
     return Settings(
-        fenced_by=frozenset(config.groups[group].fenced_by),
+        pair=alone,
+        # Who cannot ask a majority goes on serving: without a witness no lease proves anything.
+        fenced_by=rungs - {FenceRung.LEASE} if alone else rungs,
         watchdog_ms=config.watchdog.timeout_ms if config.watchdog else 0,
         devices={node: how.delay_ms for node, how in config.fencing.items()},
         node=config.node,
@@ -52,6 +67,8 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
             in_sync_timeout_ms=config.groups[group].replication.in_sync_timeout_ms,
             retry_ms=_RETRY_MS,
             cooldown_ms=_COOLDOWN_MS,
+            favoured_waits_ms=config.pair.active_waits_ms,
+            other_waits_ms=config.pair.standby_waits_ms,
         ),
     )
 
@@ -84,7 +101,17 @@ class GroupLoop:
             post=self._queue.put_nowait,
             service_changed=self._service_changed,
         )
+        self._pair = self._pair_watch(config) if self.state.settings.pair else None
         self.watch = DataWatch(hands.data, post=self._queue.put_nowait, now_ms=now_ms)
+
+    def _pair_watch(self, config: Config) -> PairWatch:
+        return PairWatch(
+            self.hands.raft,
+            Right(config.run_dir / f"{self.group}.right.json"),
+            self.state.settings,
+            post=self._queue.put_nowait,
+            now_ms=self._now_ms,
+        )
 
     async def run(self) -> None:
         """Decide and act until cancelled."""
@@ -92,6 +119,8 @@ class GroupLoop:
             tasks.create_task(self.executor.run())
             tasks.create_task(self.watch.run())
             tasks.create_task(self._begin())
+            if self._pair is not None:
+                tasks.create_task(self._pair.run())
             try:
                 self._set_alarm(self._now_ms())
                 while True:
@@ -102,19 +131,25 @@ class GroupLoop:
 
     async def _begin(self) -> None:
         """The first record comes after a read barrier: it is not older than our start."""
+        served = await self._current()
+        self.hands.raft.subscribe(self._on_raft)
+        self._on_raft(self.hands.raft.state, served)
+
+    async def _current(self) -> Epoch:
+        """Returns when Raft's state is current, with the epoch that this node may go on in."""
         said = False
         while True:
             try:
-                await self.hands.raft.barrier(_BEGIN_BARRIER_MS)
+                if self._pair is None:
+                    await self.hands.raft.barrier(_BEGIN_BARRIER_MS)
+                    return NO_EPOCH
+                if (served := await self._pair.begin()) is not None:
+                    return served
             except ConsensusError as error:
                 if not said:
                     logger.warning("group %s waits for the Raft majority: %s", self.group, error)
                 said = True
-                await asyncio.sleep(_RETRY_MS / 1000)
-            else:
-                break
-        self.hands.raft.subscribe(self._on_raft)
-        self._on_raft(self.hands.raft.state)
+            await asyncio.sleep(_RETRY_MS / 1000)
 
     def _set_alarm(self, now_ms: int) -> None:
         """After each step, which may have moved any instant, in either direction."""
@@ -126,11 +161,12 @@ class GroupLoop:
     def _tick(self) -> None:
         self._queue.put_nowait(on.Tick(now_ms=self._now_ms()))
 
-    def _on_raft(self, cluster: ClusterRecord) -> None:
+    def _on_raft(self, cluster: ClusterRecord, served: Epoch = NO_EPOCH) -> None:
         record = cluster.groups.get(self.group, GroupRecord())
         if record != self._last_record:
             self._last_record = record
-            self._queue.put_nowait(on.RecordObserved(now_ms=self._now_ms(), record=record))
+            now_ms = self._now_ms()
+            self._queue.put_nowait(on.RecordObserved(now_ms=now_ms, record=record, served=served))
 
     def _take(self, event: on.Event) -> None:
         before = self.state
@@ -140,6 +176,8 @@ class GroupLoop:
         self._set_alarm(now_ms)
         if self.state.phase is not before.phase:
             self._log_phase(before.phase)
+        if self._pair is not None:
+            self._pair.keep(before, self.state)
         for command in commands:
             self.executor.carry_out(command)
         if self.state is not before:
@@ -177,8 +215,19 @@ class GroupLoop:
         return barrier_peers(self.state)
 
     def waits_for(self, loser: NodeId) -> bool:
-        """A takeover of this group waits until `loser` is fenced."""
-        return self.state.fencing is not None and self.state.fencing.loser == loser
+        """Whether this group waits until `loser` is known to be off."""
+        state = self.state
+        if state.fencing is not None and state.fencing.loser == loser:
+            return True
+        return state.settings.pair and pair.lost(state) and not self.why_not_alone()
+
+    def why_not_alone(self) -> str:
+        """Why this node would not go on alone even if the other were off; "" if it would."""
+        return pair.why_not(self.state, self._now_ms()) or ""
+
+    def story(self) -> str:
+        """Of two replicas without a witness: what it means that the other is lost, if it is."""
+        return pair.story(self.state, self._now_ms()) if self.state.settings.pair else ""
 
     def vouch_off(self, node: NodeId, by: str) -> None:
         """Somebody says that `node` is off."""

@@ -9,7 +9,7 @@ from staqraft.config.schema import Vip
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.raft_status import from_record
 from staqraft.daemon.workers import WorkerStatus
-from staqraft.decision import fencing
+from staqraft.decision import fencing, pair
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
@@ -48,6 +48,8 @@ def summary(state: GroupState, worker: WorkerStatus, now_ms: int) -> str:
     """One sentence: how protected the group is now, and what is missing if anything is."""
     record, me = state.record, state.settings.node
     if state.phase is Phase.FENCING and (story := fencing.story(state, now_ms)):
+        return f"{me} {SENTENCES[state.phase]}: {story}"
+    if state.settings.pair and (story := pair.story(state, now_ms)):
         return f"{me} {SENTENCES[state.phase]}: {story}"
     if state.phase not in {Phase.ACTIVE, Phase.STANDBY}:
         why = f" ({state.reason})" if state.reason else ""

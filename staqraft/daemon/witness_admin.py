@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from staqraft import __version__
-from staqraft.api.node import BarrierReached, FenceWish, SwitchOverStep, SwitchOverWish
+from staqraft.api.node import BarrierReached, FenceWish, ForceWish, SwitchOverStep, SwitchOverWish
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import raft_status
@@ -61,6 +61,10 @@ class WitnessAdmin:
         """Never asked of a witness: it is passed on to the active."""
         del wish
         raise self._no_replica()
+
+    async def force_active(self, wish: ForceWish) -> str:
+        """Never."""
+        raise NotActive(f"a witness is never active in group {wish.group}: ask a replica")
 
     async def fence(self, wish: FenceWish) -> str:
         """Never asked of a witness: it is passed on to the other replica."""

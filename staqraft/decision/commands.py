@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from staqraft.model import Admission, Epoch, EpochStart, NodeId
+from staqraft.model import Admission, Epoch, EpochStart, FenceRung, NodeId
 from staqraft.model import Command as Proposal
 
 
@@ -46,6 +46,18 @@ class StopTurnOff:
     """
 
     token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoAlone:
+    """The other replica is off, by `rung`: go on in a Raft generation of this node only.
+
+    It fails when the other was heard since `contacts`.
+    """
+
+    token: int
+    rung: FenceRung
+    contacts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +193,7 @@ Command = (
     | FenceLoser
     | TurnOff
     | StopTurnOff
+    | GoAlone
     | FinishData
     | StartCapture
     | FollowActive

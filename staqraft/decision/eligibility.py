@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from staqraft.decision.state import GroupState
 
 
+MAINTENANCE = "maintenance is on: nothing is taken over automatically"
+
+
 def reasons_against(state: GroupState, now_ms: int) -> tuple[str, ...]:
     """Why this replica would not take over now; empty: it would once the lease is free."""
     settings, record = state.settings, state.record
@@ -37,7 +40,7 @@ def reasons_against(state: GroupState, now_ms: int) -> tuple[str, ...]:
             f"(in sync: {', '.join(sorted(record.in_sync)) or 'nobody'})"
         )
     if record.maintenance and not state.mine:
-        reasons.append("maintenance is on: nothing is taken over automatically")
+        reasons.append(MAINTENANCE)
     if state.shutting_down:
         reasons.append(f"the daemon on {me} is stopping")
     if now_ms < state.cooldown_ms:

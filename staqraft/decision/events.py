@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from staqraft.model import ORIGIN, Epoch, GroupRecord, NodeId, Position
+from staqraft.model import (
+    NO_EPOCH,
+    ORIGIN,
+    Epoch,
+    Generation,
+    GroupRecord,
+    NodeId,
+    Position,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +29,13 @@ class Tick(_Event):
 class RecordObserved(_Event):
     """Raft applied something; this is the group's record now.
 
-    The first one must come after a read barrier, so that it is not older than our own start.
+    The first one must come after a read barrier, so that it is not older than our own start; or,
+    of two replicas without a witness, with the proof that this host has not been off since it last
+    could be sure of that. `served` is the epoch in which this node served until its daemon ended.
     """
 
     record: GroupRecord
+    served: Epoch = NO_EPOCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +132,22 @@ class OffConfirmed(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RaftReported(_Event):
+    """How this node stands to the other replica, where there is no witness.
+
+    `generation` is the one that this node's record is current in, `reached` that the other has a
+    session in it, the `contacts`-th. `newer` names a generation that went on without this node.
+    `favoured`: of the two this one is to act first.
+    """
+
+    generation: Generation
+    reached: bool
+    contacts: int
+    newer: str = ""
+    favoured: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested(_Event):
     """The daemon is to stop: hand over first if a standby is in sync."""
 
@@ -139,5 +166,6 @@ Event = (
     | PeerReported
     | FenceRequested
     | OffConfirmed
+    | RaftReported
     | ShutdownRequested
 )

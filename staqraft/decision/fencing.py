@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from staqraft.decision import pair
 from staqraft.decision.commands import FenceLoser, StopTurnOff, TurnOff
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import Fencing
@@ -77,6 +78,8 @@ def settle(turn: Turn) -> tuple[FenceRung, str] | None:
     known = _known(turn)
     if known.proof is not None:
         return known.proof
+    if (proof := pair.proven_off(turn.state, known.loser)) is not None:
+        return proof
     # Asked even when its lease is over already: the sooner it knows, the sooner it follows.
     _ask(turn)
     if suffices(turn.state, FenceRung.LEASE) and turn.now_ms >= known.lease_over_ms:

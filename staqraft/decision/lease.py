@@ -30,6 +30,10 @@ class Timing:
     retry_ms: int  # between attempts of something that failed or whose outcome is unknown
     cooldown_ms: int  # after a takeover that failed on this node
     device_retry_ms: int = 15_000  # between attempts to have the loser turned off
+    favoured_waits_ms: int = (
+        4_000  # of a pair: before the one that is to act first has the other off
+    )
+    other_waits_ms: int = 10_000
 
     @property
     def drift_ms(self) -> int:

@@ -12,6 +12,7 @@ from staqraft.model import (
     ORIGIN,
     Epoch,
     FenceRung,
+    Generation,
     GroupId,
     GroupRecord,
     NodeId,
@@ -40,6 +41,7 @@ class Settings:
     devices: dict[NodeId, int] = field(default_factory=dict)
     watchdog_ms: int = 0  # its time-out; 0: there is none
     gate: bool = False
+    pair: bool = False  # there is no witness: see `pair`
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -77,6 +79,26 @@ class Fencing:
     device_ms: int = 0  # not before this instant is a device used (again)
     device_problem: str = ""  # why that failed last
     proof: tuple[FenceRung, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairState:
+    """How this node stands to the other, where there is no witness; see `events.RaftReported`.
+
+    Tokens are 0 when nothing is asked. `proof` and everything behind it belong to this loss.
+    """
+
+    generation: Generation
+    reached: bool
+    contacts: int
+    newer: str
+    favoured: bool
+    lost_ms: int  # since when this is so
+    device: int = 0  # token of the TurnOff that is under way
+    again_ms: int = 0  # not before this instant is a device used again
+    problem: str = ""  # why that failed last
+    proof: tuple[FenceRung, str] | None = None
+    going: int = 0  # token of the GoAlone that is under way
 
 
 class Joining(Enum):
@@ -140,6 +162,8 @@ class GroupState:
     shutting_down: bool = False
     reason: str = ""  # why the group is in this phase, a sentence for people
     service_problem: str = ""
+    pair: PairState | None = None  # where there is no witness
+    served: Epoch = NO_EPOCH  # this node served in it until its daemon was restarted
     fenced_before: Epoch = NO_EPOCH  # another node proved to have acquired this epoch
 
     @property

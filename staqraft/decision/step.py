@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from staqraft.decision import fencing, insync, standdown, takeover, watchdog
+from staqraft.decision import fencing, insync, pair, standdown, takeover, watchdog
 from staqraft.decision.commands import Command, HoldVips
 from staqraft.decision.events import (
     ActionDone,
@@ -21,6 +21,7 @@ from staqraft.decision.events import (
     ProposalAccepted,
     ProposalRefused,
     ProposalUnknown,
+    RaftReported,
     RecordObserved,
     ShutdownRequested,
     Tick,
@@ -91,6 +92,7 @@ def step(state: GroupState, event: Event) -> tuple[GroupState, tuple[Command, ..
     else:
         raise AssertionError(f"the turn does not settle: {event} in {turn.state}")
     fencing.settle_left(turn)
+    pair.settle(turn)
     insync.settle(turn)
     _renew(turn)
     return turn.state, tuple(turn.commands)
@@ -127,6 +129,9 @@ def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one cas
             standdown.on_fence(turn, event)
         case OffConfirmed():
             fencing.vouched(turn, event)
+            pair.vouched(turn, event)
+        case RaftReported():
+            pair.on_report(turn, event)
         case ShutdownRequested():
             turn.set(shutting_down=True)
         case _:
@@ -143,6 +148,7 @@ def _observe(turn: Turn, event: RecordObserved) -> None:
         turn.set(record=new)
     state = turn.state
     if not started:
+        turn.set(served=event.served)
         if state.mine and state.fenced_before <= new.epoch:
             takeover.resume(turn)
         else:
@@ -184,7 +190,7 @@ def _on_proposal_failed(turn: Turn, token: int, detail: str) -> None:
 
 def _on_done(turn: Turn, event: ActionDone) -> None:
     if event.token != turn.state.awaiting:
-        if not fencing.on_done(turn, event):
+        if not (fencing.on_done(turn, event) or pair.on_done(turn, event)):
             insync.on_barrier(turn, event)
         return
     _DONE[turn.state.phase](turn, event.position)
@@ -192,7 +198,7 @@ def _on_done(turn: Turn, event: ActionDone) -> None:
 
 def _on_failed(turn: Turn, event: ActionFailed) -> None:
     if event.token != turn.state.awaiting:
-        if not fencing.on_failed(turn, event):
+        if not (fencing.on_failed(turn, event) or pair.on_failed(turn, event)):
             insync.on_barrier(turn, event)
         return
     _FAILED.get(turn.state.phase, _retry)(turn, event.detail)
@@ -206,6 +212,9 @@ def _retry(turn: Turn, detail: str) -> None:
 
 def _settle(turn: Turn) -> None:
     """What the phase does by itself when time has passed or the record has changed."""
+    if pair.keep_lease(turn):
+        _hold(turn)
+        watchdog.kick(turn)
     state = turn.state
     if state.phase in HOLDING and (reason := _lost(state, turn.now_ms)) is not None:
         standdown.stand_down(turn, reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staqraft.decision import fencing, insync, standdown, watchdog
+from staqraft.decision import fencing, insync, pair, standdown, watchdog
 from staqraft.decision.commands import (
     FinishData,
     StartCapture,
@@ -67,7 +67,7 @@ def settle_standby(turn: Turn) -> None:
     """Acquire if there is reason to, and nothing against it."""
     settle_acquired(turn)
     state = turn.state
-    if state.phase is not Phase.STANDBY or turn.now_ms < state.retry_ms:
+    if state.phase is not Phase.STANDBY or turn.now_ms < state.retry_ms or pair.lost(state):
         return
     wish = state.record.switchover
     if (

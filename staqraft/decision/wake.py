@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from staqraft.decision import watchdog
+from staqraft.decision import pair, watchdog
 from staqraft.decision.phases import Phase
 from staqraft.decision.takeover import lease_over_ms
 
@@ -38,6 +38,7 @@ def wake_ms(state: GroupState, now_ms: int) -> int:
 
 def _of_standby(state: GroupState) -> Iterator[int]:
     yield lease_over_ms(state)
+    yield from pair.instants(state)
     yield state.retry_ms
     yield state.cooldown_ms
 
@@ -45,6 +46,7 @@ def _of_standby(state: GroupState) -> Iterator[int]:
 def _of_active(state: GroupState) -> Iterator[int]:
     timing = state.settings.timing
     yield state.lease.next_renew_ms
+    yield from pair.instants(state)
     if state.lease.deadline_ms is not None:
         yield state.lease.deadline_ms - timing.let_go_ms
     if (fires_ms := watchdog.let_go_by_ms(state)) is not None:

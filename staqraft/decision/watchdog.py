@@ -2,7 +2,8 @@
 
 Whoever serves has promised the others to be silent when its lease is over. The watchdog keeps that
 promise for a machine that hangs: armed before anything is served, kicked by committed renewals
-only (never by time), and only while the device then fires before the lease ends. Letting go in
+only (never by time), and only while the device then fires before the lease ends. (Without a witness
+also by who keeps its lease alone: nobody takes over from it, see `pair`.) Letting go in
 good order has to be done before it fires, so with a watchdog the node gives up earlier than its
 lease would ask for; if letting go fails, nobody kicks, and the machine is reset.
 

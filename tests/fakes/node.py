@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from staqraft.api.node import BarrierReached, FenceWish, SwitchOverStep, SwitchOverWish
+from staqraft.api.node import (
+    BarrierReached,
+    FenceWish,
+    ForceWish,
+    SwitchOverStep,
+    SwitchOverWish,
+)
 from staqraft.errors import StaqraftError
 from staqraft.model import ClusterEvent, Epoch, GroupId, GroupRecord, NodeId, Position
 from staqraft.wire.v1 import admin_pb2
@@ -27,6 +33,7 @@ class FakeNode:
     barriers: list[tuple[GroupId, int, int]] = field(default_factory=list)
     wishes: list[SwitchOverWish] = field(default_factory=list)
     fenced: list[FenceWish] = field(default_factory=list)
+    forced: list[ForceWish] = field(default_factory=list)
     fence_answer: str | StaqraftError = "a is off: ipmi turned it off and says so"
     news: asyncio.Queue[ClusterEvent] = field(default_factory=asyncio.Queue)
     never: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,6 +67,10 @@ class FakeNode:
         if isinstance(self.fence_answer, StaqraftError):
             raise self.fence_answer
         return self.fence_answer
+
+    async def force_active(self, wish: ForceWish) -> str:
+        self.forced.append(wish)
+        return f"{self.me} becomes active"
 
     async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         for event in self.history:

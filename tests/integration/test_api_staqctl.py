@@ -164,6 +164,19 @@ async def test_fencing_by_an_operator(running: Running) -> None:
     assert ended.err == "staqctl: b could not be turned off: ipmi: 'off' failed\n"
 
 
+async def test_force_active_wants_the_loss_said_aloud_and_its_own_host(running: Running) -> None:
+    me = str(running.config.node)
+    ended = await running.staqctl("force-active", me)
+    assert ended.code != 0
+    assert "--accept-data-loss" in ended.err
+    ended = await running.staqctl("force-active", "b", "--accept-data-loss")
+    assert "run it on the host of b" in ended.err
+    assert running.node.forced == []
+    ended = await running.staqctl("force-active", me, "--accept-data-loss")
+    assert (ended.code, ended.out) == (0, f"{me} becomes active\n")
+    assert " on " in running.node.forced[0].requested_by
+
+
 async def test_events_are_followed_until_the_daemon_ends(running: Running) -> None:
     running.node.history = [event(3, "a took over")]
     ended = await running.staqctl("events")

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+from scenarios.pair_world import PairWorld
 from scenarios.world import World
 
 SCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
@@ -18,10 +19,10 @@ RULE = "-" * 60
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_scenario(path: Path) -> None:
     script, _, expected = path.read_text().partition(RULE + "\n")
-    world = World()
-    for line in script.splitlines():
-        if line and not line.startswith("#"):
-            world.obey(line)
+    lines = [line for line in script.splitlines() if line and not line.startswith("#")]
+    world = PairWorld() if lines[0] == "pair" else World()
+    for line in lines[lines[0] == "pair" :]:
+        world.obey(line)
     trace = "\n".join(world.trace) + "\n"
     if os.environ.get("STAQRAFT_REWRITE"):
         path.write_text(f"{script}{RULE}\n{trace}")

@@ -298,11 +298,17 @@ class World:
             case _:
                 self._act_later(host, command)
 
+    def can_commit(self, host: Host) -> bool:
+        """Whether what this host proposes now reaches the majority."""
+        return host.raft
+
     def _propose_later(self, host: Host, command: do.Propose) -> None:
         core_settings = host.core.settings if host.core else None
 
         def arrive() -> None:
             if host.core is None or host.core.settings is not core_settings:
+                return
+            if not self.can_commit(host):
                 return
             outcome = self.propose(command.proposal)
             if isinstance(outcome, Accepted):
@@ -319,7 +325,7 @@ class World:
                 on.ProposalUnknown(now_ms=self.now, token=command.token, detail="no majority"),
             )
 
-        if host.raft:
+        if self.can_commit(host):
             self.after(PROPOSE_MS, arrive)
         else:
             self.after(UNKNOWN_MS, give_up)

@@ -266,7 +266,7 @@ class Daemon:
                 self._propose(command)
             case do.FenceLoser(token=token):
                 self._fence(command)
-            case do.TurnOff() | do.StopTurnOff():
+            case do.TurnOff() | do.StopTurnOff() | do.GoAlone():
                 raise AssertionError("there are no fence devices here")
             case do.ArmWatchdog() | do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
                 raise AssertionError("there are no watchdogs here")

@@ -195,7 +195,15 @@ class TestMembers:
         self, tmp_path: Path
     ) -> None:
         line = "  w: {role: witness, rings: {service: 10.0.0.3}}\n"
-        assert the_finding(write_config(tmp_path, {line: ""})).startswith("nodes: has no witness")
+        finding = the_finding(write_config(tmp_path, {line: ""}))
+        assert finding.startswith("nodes: has no witness")
+        assert "no fence device for a, b" in finding or "no fence device for a and b" in finding
+
+    def test_of_two_without_a_witness_the_standby_waits_longer(self, tmp_path: Path) -> None:
+        line = "  w: {role: witness, rings: {service: 10.0.0.3}}\n"
+        changes = {line: "", "groups:": "pair: {active_waits: 9s, standby_waits: 9s}\ngroups:"}
+        found = findings(write_config(tmp_path, changes))
+        assert any("turn each other off" in finding for finding in found)
 
     def test_three_replicas_are_not(self, tmp_path: Path) -> None:
         found = findings(write_config(tmp_path, {"role: witness": "role: replica"}))

@@ -256,6 +256,24 @@ class FenceNodeResponse(_message.Message):
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
+class ForceActiveRequest(_message.Message):
+    __slots__ = ("node", "group", "requested_by", "accept_data_loss")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_DATA_LOSS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    group: str
+    requested_by: str
+    accept_data_loss: bool
+    def __init__(self, node: _Optional[str] = ..., group: _Optional[str] = ..., requested_by: _Optional[str] = ..., accept_data_loss: _Optional[bool] = ...) -> None: ...
+
+class ForceActiveResponse(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
+
 class FenceRequest(_message.Message):
     __slots__ = ("cluster", "group", "epoch", "loser", "relayed")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]

@@ -60,6 +60,11 @@ class AdminServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeResponse.FromString,
                 _registered_method=True)
+        self.ForceActive = channel.unary_unary(
+                '/staqraft.wire.v1.AdminService/ForceActive',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -101,6 +106,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForceActive(self, request, context):
+        """An operator accepts data loss: the node that is asked is to become active.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.FenceNode,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeResponse.SerializeToString,
+            ),
+            'ForceActive': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForceActive,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class AdminService:
             '/staqraft.wire.v1.AdminService/FenceNode',
             staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_admin__pb2.FenceNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForceActive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.AdminService/ForceActive',
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveResponse.FromString,
             options,
             channel_credentials,
             insecure,
