@@ -16,13 +16,23 @@ from lab.lab import Lab
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab of this test module's own, all hosts on, nothing running in them."""
+    yield from _built(tmp_path_factory, "default")
+
+
+@pytest.fixture(scope="module")
+def fast_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The same, and its cluster will have the fast profile."""
+    yield from _built(tmp_path_factory, "fast")
+
+
+def _built(tmp_path_factory: pytest.TempPathFactory, profile: str) -> Iterator[Lab]:
     if os.geteuid() != 0:
         pytest.skip("the lab needs root (try: unshare -Urnmp --fork --mount-proc)")
     try:
         requirements.check()
     except MissingError as missing:
         pytest.skip(str(missing))
-    built = Lab.create(tmp_path_factory.mktemp("lab") / "lab")
+    built = Lab.create(tmp_path_factory.mktemp("lab") / "lab", profile=profile)
     yield built
     built.down()
 

@@ -9,7 +9,8 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from lab.layout import REPLICAS, TREES, VIP, VIP_INTERFACE, other
 from lab.linux import boottime
 from lab.observers import Observer, probe_http, watch_arp
 from lab.prober import Record
-from lab.processes import wait_until
+from lab.processes import descendants, wait_until
 from staqraft.actions.gate import table_name
 
 STREAM_PORT = 7410  # journal records to the standby; Raft and the lease use another
@@ -57,6 +58,8 @@ class Takeover:
     epoch: int
     outage_s: float
     fence: str
+    at: float  # when the fault was done, or the switchover asked for (CLOCK_BOOTTIME)
+    errors: dict[str, int]  # what the client met, and how often
     silent_after_s: float | None = (
         None  # when the loser stopped answering ARP, counted from the fault
     )
@@ -179,6 +182,8 @@ class Story:
             epoch=self.epoch,
             outage_s=record.worst(since=at).seconds,
             fence=group.get("last_fence", ""),
+            at=at,
+            errors=record.errors(),
         )
 
     # --- 4 ------------------------------------------------------------------------------------
@@ -212,12 +217,21 @@ class Story:
 
     # --- 6 ------------------------------------------------------------------------------------
 
-    def freeze(self) -> Takeover:
-        """All processes of the active's daemon are stopped, and later go on as if nothing was."""
+    def freeze(self, *, everything: bool = False) -> Takeover:
+        """All processes of the active's daemon are stopped, and later go on as if nothing was.
+
+        With `everything`, all that runs on the host but its init.
+        """
         loser, winner = self.active, other(self.active)
         with probe_http(self.lab) as prober:
             time.sleep(0.5)
-            at = self.lab.signal_unit(loser, DAEMON, signal.SIGSTOP)
+            pids = (
+                descendants(self.lab.init(loser).pid)[1:]
+                if everything
+                else self.lab.unit_processes(loser, DAEMON)
+            )
+            at = boottime()
+            _signal(pids, signal.SIGSTOP)
             try:
                 wait_until(
                     lambda: not self.answers_for_vip(loser),
@@ -228,7 +242,7 @@ class Story:
                 silent = boottime() - at
                 takeover = self._taken_over(prober, loser, winner, at)
             finally:
-                self.lab.signal_unit(loser, DAEMON, signal.SIGCONT)
+                _signal(pids, signal.SIGCONT)
         self.cluster.wait_group(
             loser,
             lambda g: g.get("phase") == "standby" and g.get("active") == winner,
@@ -238,14 +252,7 @@ class Story:
         if self.answers_for_vip(loser):
             raise StoryError(f"{loser} went on and holds the VIP again")
         self.cluster.wait_protected(winner)
-        return Takeover(
-            loser=loser,
-            winner=winner,
-            epoch=takeover.epoch,
-            outage_s=takeover.outage_s,
-            fence=takeover.fence,
-            silent_after_s=silent,
-        )
+        return replace(takeover, silent_after_s=silent)
 
     def answers_for_vip(self, name: str) -> bool:
         """By the kernel's word the host has the address, and its gate, if it has one, is open."""
@@ -272,3 +279,9 @@ class Story:
                 f" {findings.doubles[:5]}"
             )
         return findings
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # a check of a service ended meanwhile
+            os.kill(pid, number)

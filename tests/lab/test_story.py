@@ -69,6 +69,7 @@ def test_a_switchover_is_hardly_noticed_and_loses_nothing(story: Story) -> None:
     assert (takeover.loser, takeover.winner, takeover.epoch) == ("b", "a", 3)
     assert takeover.fence == "released"
     assert takeover.outage_s < PLANNED_TARGET_S
+    assert "Connection refused" not in takeover.errors
     mails = [path for path in story.trees_of("a")["mail"] if b".last.lab" in path]
     assert len(mails) == 20
     story.compare()
