@@ -93,7 +93,7 @@ class VipHolder:
         self._group = group
         self._vips = tuple(vips)
         self._gate = gate
-        self._admits: Admission | None = None  # what was last told the gate; None: ask the kernel
+        self._admits: Admission | None = None  # what the gate was to admit; None: ask the kernel
         self._clock = clock
         self._make_kernel = kernel
         self._kernel: Kernel | None = None
@@ -123,7 +123,7 @@ class VipHolder:
 
         StillHeld when one is: this node must not be counted as having let go.
         """
-        await self._run(self._drop)
+        await self._run(self._let_go)
 
     async def held(self) -> dict[Vip, bool]:
         """Which addresses are on this node now, by the kernel's word."""
@@ -223,14 +223,18 @@ class VipHolder:
         """Closes the gate if there is one; returns why it could not."""
         if self._gate is None:
             return []
-        self._admits = Admission.CLOSED
         try:
             self._gate.admit(Admission.CLOSED, 0)
         except ActionError as error:  # it closes by itself, and the addresses go anyway
             return [str(error)]
         return []
 
+    def _let_go(self) -> None:
+        self._admits = Admission.CLOSED
+        self._drop()
+
     def _drop(self) -> None:
+        """Nothing is reached any more; a refresh that was only too late may open the gate again."""
         failures = self._shut()
         kernel = self._open()
         for address in kernel.addresses():
@@ -261,7 +265,7 @@ class VipHolder:
         self._refuse_foreign(kernel, present)
         left = tuple(vip for vip in self._vips if any(a.address == vip.address.ip for a in present))
         if left:
-            self._drop()
+            self._let_go()
         return left
 
     def _wanted(self, address: KernelAddress) -> bool:

@@ -76,6 +76,7 @@ def test_a_frozen_host_is_silenced_within_its_lease(story: Story, frozen: list[T
 
 
 def test_a_power_cut_costs_little_more_than_the_lease(story: Story) -> None:
+    story.compare()
     takeover = story.cut_power()
     assert takeover.fence == "lease"
     assert takeover.outage_s < OUTAGE_S

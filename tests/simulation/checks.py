@@ -24,6 +24,7 @@ from staqraft.decision.state import GroupState
 from staqraft.model import (
     NO_EPOCH,
     Acquire,
+    Admission,
     ClusterRecord,
     Command,
     DataRole,
@@ -245,14 +246,14 @@ class Checks:
                 continue
             if self.holds(host.daemon):
                 raise Violation("6 fenced", f"{daemon.me} goes on, and {host.me} holds a lease")
-            if host.kernel.present and not self._may_linger(host.me):
+            if host.kernel.answers and not self._may_linger(host.me):
                 raise Violation("6 fenced", f"{daemon.me} goes on, and {host.me} has the address")
 
     def answered_fence(self, daemon: Daemon, *, let_go: bool) -> None:
         if not let_go:
             return
         host = self.hosts[daemon.me]
-        if self.holds(daemon) or host.kernel.present or daemon.core.phase in ADDRESSED:
+        if self.holds(daemon) or host.kernel.answers or daemon.core.phase in ADDRESSED:
             raise Violation("6 fenced", f"{daemon.me} says that it let go, and did not")
 
     def proposed(self, me: NodeId, command: Command) -> None:
@@ -266,18 +267,26 @@ class Checks:
     # --- addresses --------------------------------------------------------------------------------
 
     def address_taken(self, me: NodeId) -> None:
+        """It answers for the address from now on, or goes on to."""
+        self._not_refused(self.hosts[me])
         for host in self.hosts.values():
-            if host.me != me and host.kernel.present and not self._may_linger(host.me):
+            if host.me != me and host.kernel.answers and not self._may_linger(host.me):
                 raise Violation("2 one address", f"{me} takes it, and {host.me} has it")
+
+    def _not_refused(self, host: Host) -> None:
+        """Behind a gate nobody is let in before the services run, if they start at all."""
+        opens = host.kernel.gated and host.kernel.admits is Admission.OPEN
+        if opens and not host.services.running and not host.services.failed:
+            raise Violation("9 refused", f"{host.me} lets clients in, and no service runs")
 
     def address_set(self, daemon: Daemon) -> None:
         """Without another word the kernel takes it away before the lease is over."""
         host = self.hosts[daemon.me]
         deadline_ms = daemon.core.lease.deadline_ms
-        if deadline_ms is None or not host.kernel.present or self._may_linger(daemon.me):
+        if deadline_ms is None or not host.kernel.answers or self._may_linger(daemon.me):
             return  # without a lease it is letting go; the call was under way
         left_ms = deadline_ms - host.clock.boot_ms()
-        if host.kernel.until_us > self.now + host.clock.true_us(left_ms) + MS:
+        if host.kernel.answers_until_us > self.now + host.clock.true_us(left_ms) + MS:
             raise Violation("2 one address", f"the kernel of {host.me} keeps it beyond the lease")
 
     def slept(self, me: NodeId, until_us: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never, cast
 
 from simulation.kernel import VIP, FakeKernel
 from simulation.lanes import Done, Lane, Services, Trouble
@@ -18,6 +18,7 @@ from simulation.machine import Clock, Process
 from simulation.raft import RaftNode
 from simulation.schedule import MS
 from simulation.worker import Worker
+from staqraft.actions.gate import Gate
 from staqraft.actions.vip import VipHolder
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
 from staqraft.consensus.ready import Failure, Ready
@@ -100,7 +101,10 @@ class Daemon:
         self._trouble = trouble
         self._services = services
         self._ask_loser = ask_loser
-        self._vips = VipHolder(GROUP, [VIP], clock=kernel.clock_ms, kernel=lambda: kernel)
+        gate = cast("Gate", kernel) if settings.gate else None
+        self._vips = VipHolder(
+            GROUP, [VIP], gate=gate, clock=kernel.clock_ms, kernel=lambda: kernel
+        )
         self._lanes = {name: Lane() for name in ("data", "barriers", "vips", "services")}
         self._pending: dict[bytes, Proposal] = {}
         self._begun = False
@@ -276,8 +280,8 @@ class Daemon:
                     answer(let_go)
             case do.HoldVips():
                 self._lane("vips", 1, lambda: self._hold(command))
-            case do.TakeVips(token=token, deadline_ms=deadline_ms):
-                self._act("vips", 3, command, token, lambda: self._take(deadline_ms))
+            case do.TakeVips(token=token):
+                self._act("vips", 3, command, token, lambda: self._take(command))
             case do.DropVips(token=token):
                 self._act("vips", 3, command, token, self._drop)
             case do.StartServices(token=token):
@@ -348,9 +352,9 @@ class Daemon:
                 self.process.stop()
                 self._checks.later(late_us, self.process.resume)
 
-    def _take(self, deadline_ms: int) -> None:
+    def _take(self, command: do.TakeVips) -> None:
         def work() -> None:
-            if self._vips._hold(deadline_ms).lifetime_s == 0:
+            if self._vips._hold(command.deadline_ms, command.admit).lifetime_s == 0:
                 raise ActionError("too little of the lease is left to take the addresses")
 
         self._with_kernel(work)
@@ -368,7 +372,7 @@ class Daemon:
 
     def _drop(self) -> None:
         self._kernel.begin()
-        self._vips._drop()
+        self._vips._let_go()
 
     # --- data -------------------------------------------------------------------------------------
 

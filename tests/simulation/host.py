@@ -51,11 +51,17 @@ class Host:
     ) -> None:
         self.me = me
         self.clock = clock
-        self.kernel = FakeKernel(schedule, clock, rng, lambda: checks.address_taken(me))
+        self.kernel = FakeKernel(
+            schedule,
+            clock,
+            rng,
+            lambda: checks.address_taken(me),
+            gated=settings is not None and settings.gate,
+        )
         self.volume = Volume(rng)
         self.journal = Journal()
         self.services = Services()
-        self.trouble = Trouble(failing=set())
+        self.trouble = Trouble(failing=set(), services=self.services)
         self.sync_ms = 1.0  # of the data volume
         self.powered = False
         self.broken = False  # cannot be powered on
@@ -103,7 +109,7 @@ class Host:
         self.volume.power_off()
         self.volume.crash_in = None
         self.journal.power_off(self._rng.random())
-        self.kernel.until_us = 0
+        self.kernel.power_off()
         self.services.stop()
 
     def sleep(self) -> None:

@@ -1,4 +1,7 @@
-"""A kernel's idea of addresses: they end by themselves, late by as much as a kernel may be."""
+"""A kernel's idea of addresses and of the gate before them.
+
+Both end by themselves, late by as much as a kernel may be.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from ipaddress import IPv4Interface
 
 from simulation.machine import Clock
 from simulation.schedule import MS, Schedule
+from staqraft.actions.gate import LATE_MS, SHORTEST_MS
 from staqraft.actions.netlink import OWN_MARK, KernelAddress
 from staqraft.config.schema import Vip
 from staqraft.errors import ActionError
+from staqraft.model import Admission
 
+_CLOSED = Admission.CLOSED
 VIP = Vip(address=IPv4Interface("192.0.2.10/24"), interface="sim0")
 
 
@@ -21,12 +27,21 @@ class FakeKernel:
     marks = True
 
     def __init__(
-        self, schedule: Schedule, clock: Clock, rng: random.Random, taken: Callable[[], None]
+        self,
+        schedule: Schedule,
+        clock: Clock,
+        rng: random.Random,
+        taken: Callable[[], None],
+        *,
+        gated: bool = False,
     ) -> None:
         self._schedule = schedule
         self._clock = clock
         self._rng = rng
         self._taken = taken
+        self.gated = gated
+        self.admits = Admission.CLOSED
+        self._gate_until_us = 0
         self.until_us = 0
         self.broken = False
         self.held_up_us = 0  # the next call takes so long
@@ -43,6 +58,17 @@ class FakeKernel:
     def present(self) -> bool:
         return self.until_us > self._schedule.now
 
+    @property
+    def answers_until_us(self) -> int:
+        """Until when it answers for the address, packets and ARP, if nothing more is said."""
+        if not self.gated:
+            return self.until_us
+        return min(self.until_us, self._gate_until_us) if self.admits is not _CLOSED else 0
+
+    @property
+    def answers(self) -> bool:
+        return self.answers_until_us > self._schedule.now
+
     def addresses(self) -> Sequence[KernelAddress]:
         if not self.present:
             return ()
@@ -58,14 +84,38 @@ class FakeKernel:
         )
 
     def put(self, vip: Vip, lifetime_s: int, *, prefix_route: bool) -> None:
+        self._call()
+        late_ms = self._rng.random() * (250 + 125 * lifetime_s)
+        lasting = self._clock.true_us(lifetime_s * 1000 + late_ms)
+        self.until_us = self._schedule.now + self.late_us + lasting
+        self._tell()
+
+    def admit(self, admission: Admission, duration_ms: int) -> None:
+        """The gate's: see `Gate.admit`."""
+        self._call()
+        assert admission is _CLOSED or duration_ms >= SHORTEST_MS
+        lasting = self._clock.true_us(duration_ms + self._rng.random() * LATE_MS)
+        self.admits = admission
+        self._gate_until_us = self._schedule.now + self.late_us + lasting
+        self._tell()
+
+    def admission(self) -> Admission:
+        """The gate's: see `Gate.admission`."""
+        return self.admits if self._gate_until_us > self._schedule.now else _CLOSED
+
+    def _call(self) -> None:
         if self.broken:
             raise ActionError("the kernel refuses (simulated)")
         self.late_us += self.held_up_us
         self.held_up_us = 0
-        late_ms = self._rng.random() * (250 + 125 * lifetime_s)
-        lasting = self._clock.true_us(lifetime_s * 1000 + late_ms)
-        self.until_us = self._schedule.now + self.late_us + lasting
-        self._taken()
+
+    def _tell(self) -> None:
+        if self.answers:
+            self._taken()
+
+    def power_off(self) -> None:
+        self.until_us = 0
+        self.admits = _CLOSED
 
     def remove(self, address: KernelAddress) -> None:
         if self.broken:
@@ -79,3 +129,4 @@ class FakeKernel:
         """Its timers stood still while the machine slept."""
         if self.until_us:
             self.until_us += duration_us
+        self._gate_until_us += duration_us

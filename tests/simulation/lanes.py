@@ -34,11 +34,14 @@ class Trouble:
     """What fails on this host at present."""
 
     failing: set[str]  # names of commands
+    services: Services
     slow_ms: int = 0  # each action takes so much longer
 
     def strike(self, name: str) -> None:
         """ActionError if this is to fail now."""
         if name in self.failing:
+            if name == "StartServices":
+                self.services.failed = True
             raise ActionError("it fails (simulated)")
 
 
@@ -47,6 +50,7 @@ class Services:
 
     def __init__(self) -> None:
         self.running = False
+        self.failed = False  # once they did not start when they were told to
 
     def start(self) -> None:
         self.running = True

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from simulation import barriers, checks, daemon, guards, worker
+from simulation import barriers, checks, daemon, gate_mutations, guards, worker
 from simulation.guards import put
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
@@ -399,6 +399,18 @@ MUTATIONS: Final = (
     Mutation(name="kernel taken for punctual", patch=_kernel_is_punctual),
     Mutation(name="held up kernel call not noticed", patch=_held_up_call_not_seen),
     Mutation(name="address without a lifetime", patch=_address_without_end),
+    Mutation(name="gate taken for punctual", patch=gate_mutations.taken_for_punctual),
+    Mutation(name="gate without an end", patch=gate_mutations.without_end),
+    Mutation(name="held up gate call not noticed", patch=gate_mutations.held_up_call_not_seen),
+    Mutation(name="gate opened for a lease from now", patch=gate_mutations.counts_from_now),
+    Mutation(name="gate not closed on letting go", patch=gate_mutations.not_closed_when_let_go),
+    Mutation(
+        name="gate opened before the services", patch=gate_mutations.opened_before_the_services
+    ),
+    Mutation(
+        name="gate closed for good by a late refresh",
+        patch=gate_mutations.late_refresh_closes_for_good,
+    ),
     Mutation(name="barrier ignores a joining standby", patch=_barrier_ignores_joining),
     Mutation(name="barrier waits for nobody", patch=_barrier_waits_for_nobody),
     Mutation(name="barrier skips who is silent", patch=_barrier_skips_the_silent),

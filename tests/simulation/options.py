@@ -17,6 +17,7 @@ from simulation.faults import KINDS
 from simulation.schedule import S
 from staqraft.model import NodeId
 
+_GATE_SHARE: Final = 0.5
 _PARTED_SHARE: Final = 0.25
 DRILL_EVERY: Final = 3
 
@@ -39,6 +40,8 @@ class Plan:
     sqlite: bool
     parted_in_the_end: bool
     active_lost_in_the_end: bool
+    gate: bool
+    fast: bool  # the fast profile, which needs the gate
 
     def without(self, at: int) -> Plan:
         """The plan with one fault left out."""
@@ -60,6 +63,9 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
     allowed = rng.choice((1000, 1000, 20_000))
     extra = random.Random(f"extra {seed}")  # of its own: added later, old seeds stay what they were
     drilled = seed % DRILL_EVERY == DRILL_EVERY - 1
+    gates = random.Random(f"gate {seed}")
+    # What a drill does is timed for the default profile.
+    gate = not drilled and gates.random() < _GATE_SHARE
     if drilled:
         storm_us = STORM_S * S
         faults = drill(extra)
@@ -78,6 +84,8 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
         sqlite=rng.random() < sqlite_share,
         parted_in_the_end=rng.random() < _PARTED_SHARE,
         active_lost_in_the_end=extra.random() < _PARTED_SHARE,
+        gate=gate,
+        fast=gate and gates.random() < _GATE_SHARE,
     )
 
 

@@ -45,6 +45,7 @@ from staqraft.model import (
 )
 
 _RAFT: Final = RaftTiming(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
+_RAFT_FAST: Final = RaftTiming(election_min_s=0.15, election_max_s=0.3, heartbeat_s=0.049)
 _PEACE_WITHIN_US: Final = 60 * S
 _TERMS_ALLOWED: Final = 2  # a witness that led hands over
 _FAILOVER_WITHIN_US: Final = 30 * S
@@ -103,24 +104,29 @@ class World:
     def _host(self, node: NodeId, directory: Path | None) -> Host:
         plan = self.plan
         timing = Timing(
-            ttl_ms=3000,
-            renew_ms=300,
+            ttl_ms=1000 if plan.fast else 3000,
+            renew_ms=100 if plan.fast else 300,
             margin_ms=plan.margin_ms,
             drift_ppm=plan.allowed_drift_ppm,
-            let_go_ms=250,
+            let_go_ms=100 if plan.gate else 250,
             in_sync_timeout_ms=3000,
             retry_ms=200,
             cooldown_ms=10_000,
         )
         settings = Settings(
-            node=node, group=GROUP, replicas=REPLICAS, initial_active=A, timing=timing
+            node=node,
+            group=GROUP,
+            replicas=REPLICAS,
+            initial_active=A,
+            timing=timing,
+            gate=plan.gate,
         )
         return Host(
             me=node,
             members=NODES,
             heirs=REPLICAS if node == W else (),
             settings=settings if node in REPLICAS else None,
-            raft_timing=_RAFT,
+            raft_timing=_RAFT_FAST if plan.fast else _RAFT,
             schedule=self.schedule,
             clock=Clock(
                 self.schedule, drift_ppm=plan.drift_ppm[node], offset_us=plan.offset_us[node]
@@ -329,7 +335,7 @@ class World:
         host = self.hosts[node]
         if host.daemon is None or host.daemon.core.phase is not Phase.ACTIVE:
             return False
-        return host.kernel.present
+        return host.kernel.answers
 
     def _term(self) -> int:
         return max(host.raft.member.term for host in self.hosts.values() if host.raft is not None)
@@ -383,7 +389,7 @@ class World:
         if behind := self._left_behind(self.hosts.values()):
             return behind
         active = records[0].active
-        if active is None or not self.hosts[active].kernel.present:
+        if active is None or not self.hosts[active].kernel.answers:
             return "the active has no address"
         if records[0].switchover is not None or records[0].maintenance:
             return "an operator's wish is pending"

@@ -220,6 +220,18 @@ async def test_a_refresh_leaves_the_gate_as_it_is() -> None:
         assert (held.admits, kernel.admits) == (admission, admission)
 
 
+async def test_a_refresh_that_came_too_late_closes_the_gate_and_the_next_opens_it() -> None:
+    kernel = FakeKernel()
+    holder = gated_on(kernel)
+    await holder.hold(1000, Admission.OPEN)
+    kernel.now_ms = 1200
+    assert (await holder.hold(1100)).lifetime_s == 0
+    assert (kernel.admits, kernel.present) == (Admission.CLOSED, [])
+    assert (await holder.hold(2000)).admits is Admission.OPEN
+    await holder.drop()
+    assert (await holder.hold(2000)).admits is Admission.CLOSED
+
+
 @pytest.mark.parametrize("admission", [Admission.OPEN, Admission.CLOSED])
 async def test_a_daemon_that_was_restarted_asks_the_kernel(admission: Admission) -> None:
     kernel = FakeKernel()
