@@ -93,6 +93,9 @@ class PairWorld(World):
             member.linked and self.members[_other(host.name)].linked
         )
 
+    def arrives(self, host: Host) -> bool:
+        return self.can_commit(host)
+
     def _observe(self, host: Host) -> None:
         record, core = self.group(), host.core
 
