@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=[*PROFILES], default="default", help="of the lease")
     parser.add_argument("--only", default="", help="only faults whose name contains this")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--story", action="store_true", help="all that happened, line by line")
     parser.add_argument("--keep-logs", action="store_true", help="also when all was well")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else time_ns() % 1_000_000
@@ -59,6 +60,8 @@ def _run(arguments: argparse.Namespace, seed: int) -> int:
         nemeses = (n for n in draw(seed) if arguments.only in n.name)
         tell = report.tell_json if arguments.json else report.tell
         judgement = run(lab, islice(nemeses, arguments.count), tell)
+        if arguments.story:
+            report.print_story(judgement, lab)
         if judgement.violations:
             report.print_violations(judgement, lab)
             print(f"chaos: to try it again: {again}", file=sys.stderr)

@@ -88,6 +88,12 @@ def to_json(judgement: Judgement, seed: int) -> dict[str, Any]:
     }
 
 
+def print_story(judgement: Judgement, lab: Lab) -> None:
+    """All that happened, in the order of time, host by host."""
+    for line in _story(judgement, lab):
+        print(f"{line.at:.3f}  {line.text}")
+
+
 def print_violations(judgement: Judgement, lab: Lab) -> None:
     """Each with what happened around it, host by host."""
     story = _story(judgement, lab)
@@ -111,6 +117,10 @@ def _story(judgement: Judgement, lab: Lab) -> list[_Line]:
         lines.append(_Line(struck.healed, f"fault {struck.number} is healed"))
     lines += [
         _Line(at, f"the VIP is answered for by {who or 'nobody'}") for at, who in judgement.holders
+    ]
+    lines += [
+        _Line(at, f"{host}: Raft is led by {leader or 'nobody'}")
+        for at, host, leader in judgement.leaders
     ]
     return sorted(lines)
 

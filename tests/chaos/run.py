@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +65,7 @@ class Judgement:
     questions: int = 0
     postman_failures: dict[str, int] = field(default_factory=dict)
     holders: list[tuple[float, str]] = field(default_factory=list)
+    leaders: list[tuple[float, str, str]] = field(default_factory=list)  # when, whose word, who
 
 
 Tell = Callable[[Struck], None]
@@ -158,8 +159,20 @@ def _count(
     judgement.barriers = len(postman.barriers)
     judgement.postman_failures = dict(postman.failures)
     judgement.views = sum(history.taken for history in views.histories.values())
+    judgement.leaders = [
+        found for history in views.histories.values() for found in _leaders(history.views)
+    ]
     judgement.questions = findings.questions
     judgement.holders = findings.holders
+
+
+def _leaders(views: list[View]) -> Iterator[tuple[float, str, str]]:
+    """When a member began to follow whom in Raft."""
+    last = ""
+    for view in views:
+        if view.raft_leader != last:
+            last = view.raft_leader
+            yield view.begun, view.node, last
 
 
 def _ops(ground: Ground, views: Views, postman: Postman) -> list[Op]:

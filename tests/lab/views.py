@@ -60,6 +60,7 @@ class View:
     in_sync: tuple[str, ...] = ()
     lease_left_ms: int = 0
     holds_vip: bool = False
+    raft_leader: str = ""  # whom it follows; information only
     summary: str = ""
     problems: tuple[str, ...] = ()
 
@@ -119,6 +120,7 @@ def _view(
         holds_vip=bool(group.vips)
         and all(vip.held for vip in group.vips)
         and group.gate != Admission.CLOSED.value,
+        raft_leader=answer.raft.leader,
         summary=group.summary,
         problems=tuple(problem.text for problem in (*group.problems, *answer.problems)),
     )
