@@ -98,6 +98,7 @@ class Executor:
         self._watch: asyncio.Task[None] | None = None
         self._fence_answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._turning_off: dict[int, asyncio.Task[None]] = {}
+        self._hold_until_ms = 0
         self.vip_problem = ""
         self.watchdog_problem = ""
 
@@ -135,8 +136,13 @@ class Executor:
             case do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
                 self._lane("watchdog", self._tell_watchdog(command))
             case do.HoldVips():
+                # On a busy machine this waits for its turn, and the deadline that came with it may
+                # be over when it gets it, while a newer renewal is granted already: that counts.
+                self._hold_until_ms = max(self._hold_until_ms, command.deadline_ms)
                 self._lane("vips", self._hold(command))
             case _:
+                if isinstance(command, do.DropVips):
+                    self._hold_until_ms = 0  # what was granted is given back
                 lane, work = self._action(command)
                 self._lane(lane, self._answered(command.token, work))
 
@@ -310,7 +316,8 @@ class Executor:
     # --- addresses --------------------------------------------------------------------------------
 
     async def _take(self, command: do.TakeVips) -> None:
-        held = await self._hands.vips.hold(command.deadline_ms, command.admit)
+        until_ms = max(command.deadline_ms, self._hold_until_ms)
+        held = await self._hands.vips.hold(until_ms, command.admit)
         addresses = await self._hands.vips.held()
         if addresses and held.lifetime_s == 0:
             raise ActionError("too little of the lease is left to take the addresses")
@@ -323,7 +330,7 @@ class Executor:
         try:
             if command.only_if_held and not all((await self._hands.vips.held()).values()):
                 return
-            held = await self._hands.vips.hold(command.deadline_ms)
+            held = await self._hands.vips.hold(max(command.deadline_ms, self._hold_until_ms))
         except StaqraftError as error:
             if str(error) != self.vip_problem:
                 logger.error("group %s: %s", self._group, error)  # noqa: TRY400 - a sentence
