@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, ip_network
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from staqraft.actions.gate import Gate, ends_in_time, timeout_ms
 from staqraft.actions.netlink import OWN_MARK, Kernel, KernelAddress, Netlink
@@ -74,6 +74,19 @@ def lasting_lifetime_s(remaining_ms: int) -> int:
     return -(-(remaining_ms + LATE_MS) // 1000) if remaining_ms > 0 else 0
 
 
+class Note(Protocol):
+    """Until when the addresses may stay, kept for the next life of the daemon (`note`)."""
+
+    def write(self, until_ms: int) -> None:
+        """Cannot raise: the kernel's lifetimes stand without it."""
+
+    def read(self) -> int | None:
+        """What was written last; None: nothing is known."""
+
+    def close(self) -> None:
+        """What was written stays."""
+
+
 class VipHolder:
     """Holds a group's addresses on this node. Its calls are carried out one after the other."""
 
@@ -83,6 +96,7 @@ class VipHolder:
         vips: Sequence[Vip],
         *,
         gate: Gate | None = None,
+        note: Note | None = None,
         clock: Callable[[], int] = boottime_ms,
         kernel: Callable[[], Kernel] = Netlink,
     ) -> None:
@@ -93,6 +107,7 @@ class VipHolder:
         self._group = group
         self._vips = tuple(vips)
         self._gate = gate
+        self._note = note
         self._admits: Admission | None = None  # what the gate was to admit; None: ask the kernel
         self._clock = clock
         self._make_kernel = kernel
@@ -134,6 +149,13 @@ class VipHolder:
         gate = self._gate
         return None if gate is None else await self._run(gate.admission)
 
+    async def end_what_is_over(self) -> tuple[Vip, ...]:
+        """Removes addresses whose lease is over by the note; returns which those were.
+
+        The kernel's timers stand still while the machine sleeps. StillHeld as of `drop`.
+        """
+        return await self._run(self._end_what_is_over)
+
     async def remove_leftovers(self) -> tuple[Vip, ...]:
         """At start: removes what an earlier life of this daemon still held; returns what that was.
 
@@ -159,6 +181,8 @@ class VipHolder:
         return self._kernel
 
     def _close(self) -> None:
+        if self._note is not None:
+            self._note.close()
         if self._kernel is not None:
             self._kernel.close()
             self._kernel = None
@@ -170,6 +194,8 @@ class VipHolder:
             self._drop()
             return Held(lifetime_s=0)
         self._refuse_foreign(kernel, present)
+        if self._note is not None:
+            self._note.write(until_ms)
         # The gate before the addresses: what it does not admit is never reached, not even at first.
         if self._gate is not None and not self._admit(self._gate, until_ms, admit):
             self._drop()
@@ -258,6 +284,17 @@ class VipHolder:
     def _held(self) -> dict[Vip, bool]:
         present = self._open().addresses()
         return {vip: any(_is(a, vip) for a in present) for vip in self._vips}
+
+    def _end_what_is_over(self) -> tuple[Vip, ...]:
+        until_ms = self._note.read() if self._note is not None else None
+        if until_ms is None or self._clock() < until_ms:
+            return ()
+        kernel = self._open()
+        mine = [a for a in kernel.addresses() if _own(kernel, a)]
+        left = tuple(vip for vip in self._vips if any(_is(a, vip) for a in mine))
+        if left:
+            self._drop()
+        return left
 
     def _remove_leftovers(self) -> tuple[Vip, ...]:
         kernel = self._open()

@@ -345,6 +345,26 @@ class Executor:
             )
             self._hands.announcer.announce(held.added)
 
+    def end_what_is_over(self) -> None:
+        """Addresses of an earlier life whose lease is over go; after whatever is under way."""
+        self._lane("vips", self._end_what_is_over())
+
+    async def _end_what_is_over(self) -> None:
+        try:
+            ended = await self._hands.vips.end_what_is_over()
+        except StaqraftError as error:
+            if str(error) != self.vip_problem:
+                logger.error("group %s: %s", self._group, error)  # noqa: TRY400 - a sentence
+            self.vip_problem = str(error)
+            return
+        if ended:
+            logger.warning(
+                "group %s: the lease ran out while this machine slept or staqraftd was down;"
+                " removed: %s",
+                self._group,
+                ", ".join(str(vip.address) for vip in ended),
+            )
+
     async def _drop(self) -> None:
         await self._hands.announcer.stop()
         await self._hands.vips.drop()

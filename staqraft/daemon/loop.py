@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _LOOK_MS = 50  # whether the handing over before a stop is done
 _RETRY_MS = 200
 _COOLDOWN_MS = 10_000
+_LEFTOVERS_S = 0.1
 _BEGIN_BARRIER_MS = 1_000
 _ANY_EPOCH = Epoch(1 << 62)  # newer than any: no epoch is taken or kept after it
 _LET_GO_TRIES = 6
@@ -119,6 +120,7 @@ class GroupLoop:
             tasks.create_task(self.executor.run())
             tasks.create_task(self.watch.run())
             tasks.create_task(self._begin())
+            tasks.create_task(self._end_leftovers())
             if self._pair is not None:
                 tasks.create_task(self._pair.run())
             try:
@@ -128,6 +130,12 @@ class GroupLoop:
             finally:
                 if self._alarm is not None:
                     self._alarm.cancel()
+
+    async def _end_leftovers(self) -> None:
+        """Until the lease is renewed or lost, nobody else watches what an earlier life left."""
+        while self.state.phase in {Phase.STARTUP, Phase.RESUMING}:
+            self.executor.end_what_is_over()
+            await asyncio.sleep(_LEFTOVERS_S)
 
     async def _begin(self) -> None:
         """The first record comes after a read barrier: it is not older than our start."""

@@ -13,6 +13,7 @@ from staqraft import __version__
 from staqraft.actions.announce import Announcer
 from staqraft.actions.fence import FenceClient, FenceServicer
 from staqraft.actions.fence_agent import FenceDevices
+from staqraft.actions.note import LeaseNote
 from staqraft.actions.services import ServiceManager
 from staqraft.actions.vip import VipHolder
 from staqraft.actions.watchdog import KernelDevice, Watchdog
@@ -93,7 +94,12 @@ class ControlNode:
             Hands(
                 raft=self.raft,
                 data=DataWorker(self._config, group, now_ms=boottime_ms),
-                vips=VipHolder(group, settings.vips, gate=self._gates.get(group)),
+                vips=VipHolder(
+                    group,
+                    settings.vips,
+                    gate=self._gates.get(group),
+                    note=LeaseNote(self._config.run_dir / f"{group}.lease"),
+                ),
                 announcer=Announcer(lease_runs),
                 services=ServiceManager(group, settings.services),
                 fence=self._fence,

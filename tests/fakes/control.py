@@ -150,6 +150,9 @@ class FakeVips:
         self.admits = Admission.CLOSED
         self._tell()
 
+    async def end_what_is_over(self) -> tuple[Vip, ...]:
+        return ()
+
     async def held(self) -> dict[Vip, bool]:
         return dict.fromkeys(self.vips, self.until_ms > 0)
 

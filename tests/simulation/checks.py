@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 _GROUP = GroupId("default")
 _NONE = GroupRecord()
 _RELIED_ON = HOLDING - {Phase.RELEASING}
-_AWAKE_US = 2_600 * MS  # a kernel lifetime: its timers stood still, and no daemon may be there
+_AWAKE_US = 2_600 * MS  # a kernel lifetime: its timers stood still while the machine slept
+_REACTS_US = 300 * MS  # so soon a daemon that runs removes what is over
 
 
 class Violation(AssertionError):
@@ -292,12 +293,18 @@ class Checks:
     def slept(self, me: NodeId, until_us: int) -> None:
         """A machine that slept may have an address for a moment after it woke.
 
-        Without a watchdog or a device nothing can prevent that, and the documentation says so.
+        Without a watchdog or a device nothing can prevent that, and the documentation says so. It
+        is a moment where a daemon runs and can act, and a kernel lifetime where none does.
         """
         self._exempt[me] = until_us + _AWAKE_US
 
     def _may_linger(self, me: NodeId) -> bool:
-        return self._exempt.get(me, -1) >= self.now
+        if self._exempt.get(me, -1) < self.now:
+            return False
+        host = self.hosts[me]
+        runs = host.control.alive and not host.control.stopped
+        can_act = not host.kernel.broken and not host.trouble.slow_ms
+        return not (runs and can_act and self.now - host.control.since_us > _REACTS_US)
 
     # --- data -------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from staqraft.consensus.ready import Failure, Ready
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision import step as core
+from staqraft.decision.phases import Phase
 from staqraft.decision.state import GroupState, Settings
 from staqraft.decision.wake import wake_ms
 from staqraft.errors import ActionError
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = GroupId("default")
 _WATCH_MS: Final = 250
+_LEFTOVERS_MS: Final = 100
 _PROPOSE_MS: Final = 2000
 _BEGIN_MS: Final = 1000
 _RETRY_MS: Final = 30
@@ -103,7 +105,12 @@ class Daemon:
         self._ask_loser = ask_loser
         gate = cast("Gate", kernel) if settings.gate else None
         self._vips = VipHolder(
-            GROUP, [VIP], gate=gate, clock=kernel.clock_ms, kernel=lambda: kernel
+            GROUP,
+            [VIP],
+            gate=gate,
+            note=kernel.note,
+            clock=kernel.clock_ms,
+            kernel=lambda: kernel,
         )
         self._lanes = {name: Lane() for name in ("data", "barriers", "vips", "services")}
         self._pending: dict[bytes, Proposal] = {}
@@ -114,6 +121,7 @@ class Daemon:
         self._due_us = 0  # when the core wants to be asked
         self._alarm_us = 0  # the earliest alarm that is set
         self._begin()
+        self._end_leftovers()
         self._set_alarm(clock.boot_ms())
         self._after_ms(rng.random() * _WATCH_MS, self._watch)
 
@@ -369,6 +377,18 @@ class Daemon:
             self._with_kernel(work)
         except ActionError:
             self._checks.note("hold failed")
+
+    def _end_leftovers(self) -> None:
+        if self.core.phase in {Phase.STARTUP, Phase.RESUMING}:
+            self._lane("vips", 1, self._end_what_is_over)
+            self._after_ms(_LEFTOVERS_MS, self._end_leftovers)
+
+    def _end_what_is_over(self) -> None:
+        self._kernel.begin()
+        try:
+            self._vips._end_what_is_over()
+        except ActionError:
+            self._checks.note("leftovers stay")
 
     def _drop(self) -> None:
         self._kernel.begin()

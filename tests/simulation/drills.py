@@ -141,6 +141,22 @@ def _die_while_comparing(rng: random.Random) -> list[Fault]:
     return faults
 
 
+def _asleep_at_the_restart(rng: random.Random) -> list[Fault]:
+    """The active's daemon is restarted, its machine sleeps meanwhile, and wakes cut off."""
+    at = rng.uniform(4, 6)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        for who in REPLICAS:
+            faults += _faults(
+                rng,
+                ("isolate", at, who, who, rng.uniform(7, 9), 0.0),
+                ("kill", at + 0.05, who, who, 0.1, 0.0),
+                ("sleep", at + rng.uniform(0.06, 0.5), who, who, rng.uniform(3.5, 5), 0.0),
+            )
+            at += rng.uniform(13, 16)
+    return faults
+
+
 _DRILLS: Final[tuple[Callable[[random.Random], list[Fault]], ...]] = (
     _elections,
     _elections,
@@ -149,6 +165,7 @@ _DRILLS: Final[tuple[Callable[[random.Random], list[Fault]], ...]] = (
     _late_news,
     _late_grant,
     _die_while_comparing,
+    _asleep_at_the_restart,
 )
 
 

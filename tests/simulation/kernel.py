@@ -21,6 +21,22 @@ _CLOSED = Admission.CLOSED
 VIP = Vip(address=IPv4Interface("192.0.2.10/24"), interface="sim0")
 
 
+class Note:
+    """The instant that a file in /run keeps: it outlives the daemon, not the power."""
+
+    def __init__(self) -> None:
+        self.until_ms: int | None = None
+
+    def write(self, until_ms: int) -> None:
+        self.until_ms = until_ms
+
+    def read(self) -> int | None:
+        return self.until_ms
+
+    def close(self) -> None:
+        pass
+
+
 class FakeKernel:
     """One machine's addresses; there is one VIP. `StillHeld` and the like are the holder's."""
 
@@ -43,6 +59,7 @@ class FakeKernel:
         self.admits = Admission.CLOSED
         self._gate_until_us = 0
         self.until_us = 0
+        self.note = Note()
         self.broken = False
         self.held_up_us = 0  # the next call takes so long
         self.late_us = 0  # how long the calls since `begin` took
@@ -115,6 +132,7 @@ class FakeKernel:
 
     def power_off(self) -> None:
         self.until_us = 0
+        self.note.until_ms = None
         self.admits = _CLOSED
 
     def remove(self, address: KernelAddress) -> None:

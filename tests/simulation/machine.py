@@ -39,6 +39,7 @@ class Process:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self.alive = True
+        self.since_us = schedule.now  # it runs
         self.runs = True  # alive and not stopped
         self._stops = 0
         self._backlog: list[Action] = []
@@ -69,6 +70,7 @@ class Process:
 
     def resume(self) -> None:
         self._stops = max(0, self._stops - 1)
+        self.since_us = self._schedule.now
         self.runs = self.alive and not self._stops
         while self._backlog and self.alive and not self._stops:
             waiting, self._backlog = self._backlog, []

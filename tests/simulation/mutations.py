@@ -210,6 +210,10 @@ def _address_without_end() -> None:
     put(vip, "whole_lifetime_s", lambda left_ms: 3600 if left_ms > 0 else 0)
 
 
+def _leftovers_stay() -> None:
+    put(daemon.Daemon, "_end_what_is_over", lambda _: None)
+
+
 # --- data -----------------------------------------------------------------------------------------
 
 
@@ -398,6 +402,7 @@ MUTATIONS: Final = (
     Mutation(name="VIP lifetime rounded up", patch=_lifetime_rounded_up),
     Mutation(name="kernel taken for punctual", patch=_kernel_is_punctual),
     Mutation(name="held up kernel call not noticed", patch=_held_up_call_not_seen),
+    Mutation(name="leftovers of a sleep stay after a restart", patch=_leftovers_stay),
     Mutation(name="address without a lifetime", patch=_address_without_end),
     Mutation(name="gate taken for punctual", patch=gate_mutations.taken_for_punctual),
     Mutation(name="gate without an end", patch=gate_mutations.without_end),

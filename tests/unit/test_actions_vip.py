@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from staqraft.actions.gate import LATE_MS, Gate, timeout_ms
 from staqraft.actions.netlink import OWN_MARK, KernelAddress
+from staqraft.actions.note import LeaseNote
 from staqraft.actions.vip import (
     ForeignAddress,
     StillHeld,
@@ -281,3 +283,50 @@ async def test_no_address_is_added_when_the_gate_cannot_be_told() -> None:
     with pytest.raises(ActionError, match="the packet filter refused"):
         await gated_on(kernel).hold(1000)
     assert kernel.present == []
+
+
+async def test_what_the_kernel_keeps_beyond_the_lease_is_ended_by_the_next_life(
+    tmp_path: Path,
+) -> None:
+    kernel = FakeKernel(now_ms=1000)
+    path = tmp_path / "run" / "default.lease"
+
+    def life() -> VipHolder:
+        return VipHolder(
+            GROUP, [WEB], note=LeaseNote(path), clock=lambda: kernel.now_ms, kernel=lambda: kernel
+        )
+
+    await life().hold(until_ms=3990)
+    kernel.now_ms = 3989
+    assert await life().end_what_is_over() == ()
+    assert kernel.present
+    kernel.now_ms = 3990  # the machine slept: the kernel's timer has not run
+    assert await life().end_what_is_over() == (WEB,)
+    assert not kernel.present
+
+
+async def test_what_is_not_ours_or_not_known_is_left_alone(tmp_path: Path) -> None:
+    kernel = FakeKernel(now_ms=9000, present=[_address(WEB, None, mark=0)])
+    path = tmp_path / "default.lease"
+    note = LeaseNote(path)
+    holder = VipHolder(GROUP, [WEB], note=note, clock=lambda: kernel.now_ms, kernel=lambda: kernel)
+    for content in (None, b"", b"12", b"x" * 21, b"\xff" * 21):
+        if content is not None:
+            path.write_bytes(content)
+        assert note.read() is None
+        assert await holder.end_what_is_over() == ()
+    note.write(8000)
+    assert note.read() == 8000
+    assert await holder.end_what_is_over() == ()
+    assert kernel.present
+
+
+def test_a_note_that_cannot_be_written_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run").write_text("in the way")
+    note = LeaseNote(tmp_path / "run" / "default.lease")
+    note.write(1)
+    note.write(2)
+    assert len(caplog.records) == 1
+    assert "too long" in caplog.text
