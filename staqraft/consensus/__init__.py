@@ -27,7 +27,8 @@ where each guard is:
  3. A snapshot empties a shorter or older log: `LogStore.adopt_snapshot`, `clear`, `settle`.
  4. Pickle on the wire, on disk, in entries: `codec`, `message_codec`; `syncobj` disables it.
     Commands that change members or versions are refused; the members are configuration.
- 5. A cut link makes leadership wander: `ElectionRules`.
+ 5. A cut link makes leadership wander: `ElectionRules`. They also let leadership follow the active,
+    so that such a link does not keep its renewals from the leader.
  6. Stale leadership: the leader steps down before another can be elected; nothing is decided by who
     leads; a read is a committed barrier; what is not confirmed in time is `OutcomeUnknown`.
  7. An exception while applying blocks all members for ever: `statemachine` is total,

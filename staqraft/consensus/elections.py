@@ -1,4 +1,4 @@
-"""PreVote, loyalty to a live leader, and a witness that does not stay leader.
+"""PreVote, loyalty to a live leader, and leadership that goes where it serves best.
 
 The Raft library holds an election whenever its timer runs out, and everyone who hears of a newer
 term drops its leader. With one cut link and a witness that both replicas reach, leadership then
@@ -12,6 +12,12 @@ changes for ever. This stands between the library and the network and asks first
   leader of an older term, which would otherwise talk to it in vain for ever (as etcd does).
 - **The witness leads as a last resort**: its timer is longer, and when it leads nevertheless,
   because only it has the newest entry, it hands over to a replica that has caught up.
+- **Leadership follows the active**: proposals go to the leader only. Where the active leads, its
+  renewals take one round trip, and a cut link to the other replica costs it nothing as long as the
+  witness is there. So a replica hands over, calmly, to the one that is active in most groups.
+- **Who is about to stop hands over first**, so that nobody has to wait for an election timeout.
+
+Who leads is a matter of speed only: no decision is ever taken from it.
 
 Nothing here does input or output, and time is an argument: the simulator runs it as it is.
 """
@@ -26,6 +32,8 @@ from staqraft.model import NodeId
 
 NEVER: Final = float("-inf")
 _HAND_OVER_EVERY_S: Final = 0.5
+_CALM_S: Final = 2.0  # so long one has led, and the same replica been active
+_FOLLOW_EVERY_S: Final = 10.0
 
 
 class Candidate(Protocol):
@@ -69,6 +77,10 @@ class Candidate(Protocol):
     def caught_up(self) -> list[NodeId]:
         """As a leader whose term has committed: the connected members with its whole log."""
 
+    @property
+    def most_active(self) -> NodeId | None:
+        """Who is active in more groups than this member; None: nobody is."""
+
     def hand_over(self, node: NodeId) -> None:
         """As a leader: asks `node` to stand for election at once."""
 
@@ -85,12 +97,23 @@ class ElectionRules:
     _asking_for: int | None = None  # the term of the PreVote under way
     _granted: set[NodeId] = field(default_factory=set)
     _transfer: bool = False  # the election under way is one that the leader asked for
-    _hand_over_at: float = NEVER
+    _hand_over_at: float = NEVER  # not before
+    _resigning: bool = False
+    _calm_since: float | None = None  # since when it leads and `_active` is the same
+    _active: NodeId | None = None
+
+    def resign(self) -> None:
+        """The member is about to stop: it hands over, and does not stand any more."""
+        self._resigning = True
+        self._hand_over_at = NEVER
 
     def before_tick(self, member: Candidate) -> None:
         """Replaces an election that is due by a PreVote, until a majority has granted it."""
         self._transfer = False
         if not member.election_due:
+            return
+        if self._resigning and self.peers:
+            member.postpone_election(retry=False)
             return
         if member.asked_to_stand:
             self._transfer = True
@@ -118,13 +141,27 @@ class ElectionRules:
             )
 
     def after_tick(self, member: Candidate, now: float) -> None:
-        """A witness that leads hands over as soon as a replica can lead."""
-        if not self.heirs or not member.leads or now < self._hand_over_at:
+        """A leader hands over as soon as another member is the better one, and can lead."""
+        if not member.leads:
+            self._calm_since = None
             return
-        heirs = [node for node in member.caught_up() if node in self.heirs]
-        if heirs:
-            self._hand_over_at = now + _HAND_OVER_EVERY_S
-            member.hand_over(min(heirs))
+        active = member.most_active
+        if self._calm_since is None or active != self._active:
+            self._calm_since, self._active = now, active
+        if now < self._hand_over_at:
+            return
+        if self._resigning:
+            heirs, pause_s = self.peers, _HAND_OVER_EVERY_S
+        elif self.heirs:
+            heirs, pause_s = self.heirs, _HAND_OVER_EVERY_S
+        elif active in self.peers and now - self._calm_since >= _CALM_S:
+            heirs, pause_s = frozenset({active}), _FOLLOW_EVERY_S
+        else:
+            return
+        able = [node for node in member.caught_up() if node in heirs]
+        if able:
+            self._hand_over_at = now + pause_s
+            member.hand_over(active if active in able else min(able))
 
     def outgoing(self, message: RaftMessage) -> RaftMessage:
         """Marks the requests of an election that the leader asked for."""

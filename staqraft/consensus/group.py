@@ -19,6 +19,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,7 @@ from staqraft.consensus.ready import (
     Happening,
     Ready,
     Received,
+    Resign,
     Submitted,
     Timing,
     Withdrawn,
@@ -63,6 +65,7 @@ logger = logging.getLogger(__name__)
 
 INBOX_LIMIT: Final = 10_000
 PENDING_LIMIT: Final = 1_000
+_AT_ONCE: Final = 1_000  # taken in by one step: the other groups of the process wait for it
 _RETRY_S: Final = 0.03
 _STORE_RETRY_S: Final = 1.0
 _IDLE_S: Final = 0.25  # a member is ticked so often even if it has no timer
@@ -142,6 +145,7 @@ class Group(Sink):
         self._pending: dict[bytes, asyncio.Future[Outcome | Failure]] = {}
         self._subscribers: list[Subscriber] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._resigned: asyncio.Event | None = None  # while it stops: somebody else leads
         self._state = ClusterRecord()
         self._outdated = asyncio.Event()
 
@@ -171,6 +175,7 @@ class Group(Sink):
 
     async def stop(self) -> None:
         """Leaves: sessions end, what waits gets OutcomeUnknown, the stores are closed."""
+        await self._resign()
         self._endpoint.unregister(self._transport)
         await self._transport.stop()
         await asyncio.to_thread(self._ticker.remove, self)
@@ -184,6 +189,16 @@ class Group(Sink):
         for answer in self._going:
             if not answer.done():
                 answer.set_result(self._problem)
+
+    async def _resign(self) -> None:
+        """Another member is to lead before this one is gone; no longer than an election takes."""
+        if self._member is None or not self._member.leads:
+            return
+        self._resigned = asyncio.Event()
+        self._put(Resign())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._config.consensus.election_max_ms / 1000):
+                await self._resigned.wait()
 
     async def _open(self) -> RaftMember:
         while True:
@@ -385,7 +400,8 @@ class Group(Sink):
         member, loop = self._member, self._loop
         if member is None or loop is None:
             return _IDLE_S
-        happenings = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        some = min(len(self._inbox), _AT_ONCE)
+        happenings = [self._inbox.popleft() for _ in range(some)]
         ready = member.step(happenings)
         self._in_company = member.follows_in_company
         self._transport.post(ready.messages)
@@ -393,6 +409,10 @@ class Group(Sink):
             self._transport.drop(node, f"what {node} sent was refused: {reason}")
         for node in ready.redial:
             self._transport.drop(node, "this node is in another generation now")
+        if self._inbox:
+            self._ticker.wake(self)
+        if self._resigned is not None and member.leader not in {None, self._config.node}:
+            loop.call_soon_threadsafe(self._resigned.set)
         if ready.record is not None or ready.outcomes or ready.failures or ready.alone:
             loop.call_soon_threadsafe(self._deliver, ready)
         if member.outdated:

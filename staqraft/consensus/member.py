@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from staqraft.consensus import statemachine, versions
@@ -31,6 +32,7 @@ from staqraft.consensus.ready import (
     Happening,
     Ready,
     Received,
+    Resign,
     Submitted,
     Timing,
     Withdrawn,
@@ -231,7 +233,7 @@ class RaftMember:
                 self._ready.failures.append((identity, failure))
             case GoAlone() if self.outdated:
                 self._ready.alone.append(self.outdated)
-            case Connected() | Disconnected() | Withdrawn() | GoAlone():
+            case Connected() | Disconnected() | Withdrawn() | GoAlone() | Resign():
                 self._take(happening)
             case Received():
                 pass  # as if it were lost
@@ -248,6 +250,8 @@ class RaftMember:
                 self._connect(node, told, heard)
             case Disconnected(node=node):
                 self._disconnect(node)
+            case Resign():
+                self._rules.resign()
             case GoAlone(rung=rung, contacts=contacts):
                 self._ready.alone.append(self._go_alone(rung, contacts))
 
@@ -447,8 +451,16 @@ class RaftMember:
         self._engine.send(node, message)
 
     def caught_up(self) -> list[NodeId]:
-        """The connected members with this leader's whole log, once its term has committed."""
+        """Who has this leader's whole log, once its term has committed, and answers at present."""
         return self._engine.caught_up()
+
+    @property
+    def most_active(self) -> NodeId | None:
+        """Who is active in more groups than this member, as far as it knows; None: nobody is."""
+        groups = self.record.groups.values()
+        active = Counter(group.active for group in groups if group.active and not group.released)
+        best = max(sorted(active), key=lambda node: active[node], default=self.me)
+        return best if active[best] > active[self.me] else None
 
     def hand_over(self, node: NodeId) -> None:
         """Asks `node` to stand for election at once."""

@@ -57,7 +57,12 @@ class GoAlone:
     contacts: int
 
 
-Happening = Connected | Disconnected | Received | Submitted | Withdrawn | GoAlone
+@dataclass(frozen=True, slots=True)
+class Resign:
+    """The node is about to stop: if it leads, another one is to."""
+
+
+Happening = Resign | Connected | Disconnected | Received | Submitted | Withdrawn | GoAlone
 
 
 class Failure(Enum):

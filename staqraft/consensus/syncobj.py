@@ -1,4 +1,4 @@
-"""PySyncObj 0.3.17, subdued: the only module that imports it.
+"""PySyncObj 0.3.17, subdued: the only module that imports it, but for `snapshot_transfer`.
 
 The library is subclassed, and its private methods that would load pickle, swallow an error or
 apply a command are replaced by name; its files, sockets, pickles and clock are replaced in its
@@ -20,16 +20,17 @@ import pysyncobj.journal
 import pysyncobj.pickle
 import pysyncobj.syncobj
 import pysyncobj.version
-from pysyncobj.config import FAIL_REASON, SERIALIZER_STATE, SyncObjConf
+from pysyncobj.config import FAIL_REASON, SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
-from staqraft.consensus.codec import Entry, Snapshot
+from staqraft.consensus.codec import Entry
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.message_codec import RaftMessage
 from staqraft.consensus.ready import Failure, Timing
-from staqraft.consensus.snapshot_store import MAX_SNAPSHOT_BYTES, SnapshotStore
+from staqraft.consensus.snapshot_store import SnapshotStore
+from staqraft.consensus.snapshot_transfer import SnapshotTransfer
 from staqraft.errors import ConsensusError
 from staqraft.model import ClusterRecord, NodeId
 
@@ -38,8 +39,6 @@ logger = logging.getLogger(__name__)
 LIBRARY_VERSION: Final = "0.3.17"
 SNAPSHOT_AFTER_ENTRIES: Final = 2000
 _SNAPSHOT_AFTER_S: Final = 3600
-_RETRY_SNAPSHOT_S: Final = 5.0
-_CHUNK_BYTES: Final = 256 << 10
 _BATCH_BYTES: Final = 16 << 20  # far above any entry: the library splits larger ones, as pickle
 _FOLLOWER: Final = 0  # pysyncobj.syncobj._RAFT_STATE
 _LEADER: Final = 2
@@ -56,6 +55,7 @@ _PRIVATE_METHODS: Final = (
 _PRIVATE_VALUES: Final = (
     "commandsWaitingCommit",
     "commandsWaitingReply",
+    "lastResponseTime",
     "needLoadDumpFile",
     "newAppendEntriesTime",
     "noopIDx",
@@ -219,78 +219,6 @@ class _Outbox(Transport):  # type: ignore[misc]  # the library has no types
         """Nothing to close."""
 
 
-class _SnapshotTransfer:
-    """The library's serializer: snapshots to and from the store, in pieces."""
-
-    def __init__(self, store: SnapshotStore, host: Host) -> None:
-        self._store = store
-        self._host = host
-        self._state = SERIALIZER_STATE.NOT_SERIALIZING
-        self._index = 0
-        self._retry_at: float | None = None
-        self._sending: dict[Node, tuple[bytes, int]] = {}
-        self._receiving: bytearray | None = None
-        self.applied: Callable[[], int] = int
-
-    def serialize(self, data: tuple[Any, ...], index: int) -> None:
-        """Takes a snapshot at the last applied entry. Without space it tries again later."""
-        _, last, previous, _ = data
-        self._index = index
-        host = self._host
-        snapshot = Snapshot(
-            last=last, previous=previous, record=host.snapshot_record(), format=host.spoken()
-        )
-        try:
-            self._store.save(snapshot)
-        except ConsensusError as error:
-            logger.error("the Raft log stays long, no snapshot was taken: %s", error)  # noqa: TRY400
-            self._retry_at = _clock.now + _RETRY_SNAPSHOT_S
-            return
-        self._state = SERIALIZER_STATE.SUCCESS
-
-    def checkSerializing(self) -> tuple[int, int]:  # noqa: N802
-        """The library shortens its log when this says SUCCESS, once."""
-        if self._retry_at is not None:
-            if _clock.now < self._retry_at:
-                return SERIALIZER_STATE.SERIALIZING, self._index
-            self._retry_at = None
-        state, self._state = self._state, SERIALIZER_STATE.NOT_SERIALIZING
-        return state, self._index
-
-    def getTransmissionData(self, node: Node) -> tuple[bytes, bool, bool]:  # noqa: N802
-        """The next piece for a member that lags; an empty one ends the transfer."""
-        content, at = self._sending.get(node, (self._store.file_bytes, 0))
-        piece = content[at : at + _CHUNK_BYTES]
-        if piece:
-            self._sending[node] = (content, at + len(piece))
-        else:
-            self._sending.pop(node, None)
-        return piece, at == 0, not piece
-
-    def setTransmissionData(self, chunk: tuple[bytes, bool, bool]) -> bool:  # noqa: N802
-        """True when a whole, newer snapshot is on disk. BadMessage for one that is not whole."""
-        data, first, last = chunk
-        if first:
-            self._receiving = bytearray()
-        if self._receiving is None:
-            return False
-        self._receiving += data
-        if len(self._receiving) > MAX_SNAPSHOT_BYTES:
-            self._receiving = None
-            raise BadMessage("a snapshot that does not end")
-        if not last:
-            return False
-        content, self._receiving = bytes(self._receiving), None
-        if self._store.decode(content).last[1] <= self.applied():
-            return False  # what is here is newer
-        self._store.install(content)
-        return True
-
-    def cancelTransmisstion(self, node: Node) -> None:  # noqa: N802 - the library's spelling
-        """The member is not connected."""
-        self._sending.pop(node, None)
-
-
 class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library has no types
     """The library with its dangerous private methods replaced, and names for what is needed."""
 
@@ -310,7 +238,7 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
         self.host = host
         self.log = log
         self.outbox = _Outbox(host)
-        transfer = _SnapshotTransfer(snapshots, host)
+        transfer = SnapshotTransfer(snapshots, host, _now)
         conf = _configuration(timing, log, transfer)
         self._nodes = {peer: _Peer(peer) for peer in sorted(peers)}
         super().__init__(_Peer(me), list(self._nodes.values()), conf, transport=self.outbox)
@@ -459,15 +387,18 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
         self._SyncObj__raftLastApplied = last[1]
 
     def caught_up(self) -> list[NodeId]:
-        """The connected members with this leader's whole log, once its term has committed."""
+        """Who has this leader's whole log, once its term has committed, and answers at present."""
         no_op = self._SyncObj__noopIDx
         if no_op is None or self.commit_index < no_op:
             return []
-        match = self._SyncObj__raftMatchIndex
+        answered = self._SyncObj__lastResponseTime
+        lately = self.now - 3 * self.conf.appendEntriesPeriod
         return [
             NodeId(node.id)
-            for node, index in match.items()
-            if index == self.log.last_index and node.id in self.outbox.connected
+            for node, index in self._SyncObj__raftMatchIndex.items()
+            if index == self.log.last_index
+            and node.id in self.outbox.connected
+            and answered[node] > lately
         ]
 
     def hand_over(self, node: NodeId) -> None:
@@ -485,7 +416,7 @@ class Engine(pysyncobj.syncobj.SyncObj):  # type: ignore[misc]  # the library ha
                 callback(None, FAIL_REASON.UNKNOWN_OUTCOME)
 
 
-def _configuration(timing: Timing, log: LogStore, transfer: _SnapshotTransfer) -> SyncObjConf:
+def _configuration(timing: Timing, log: LogStore, transfer: SnapshotTransfer) -> SyncObjConf:
     return SyncObjConf(
         autoTick=False,
         raftMinTimeout=timing.election_min_s,

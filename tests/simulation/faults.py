@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from simulation import aimed
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
+from staqraft.consensus.ready import Resign
 
 if TYPE_CHECKING:
     from simulation.fault import Fault
@@ -234,12 +235,17 @@ def _shutdown(world: World, fault: Fault) -> None:
     daemon = host.daemon
     host.control.do(daemon.shut_down)
 
+    def resign() -> None:
+        if host.daemon is daemon and host.raft is not None:
+            host.raft.put(Resign())
+            world.schedule.after(100 * MS, end)
+
     def end() -> None:
         if host.daemon is daemon:
             host.kill()
             world.schedule.after(300 * MS, host.start)
 
-    world.schedule.after(1 * S + fault.duration_us, end)
+    world.schedule.after(1 * S + fault.duration_us, resign)
 
 
 def _first_heard(world: World, fault: Fault) -> Host:

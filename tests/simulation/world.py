@@ -28,7 +28,7 @@ from simulation.options import Plan
 from simulation.raft import RaftLink
 from simulation.schedule import MS, Action, S, Schedule
 from simulation.workload import Workload
-from staqraft.consensus import syncobj
+from staqraft.consensus import snapshot_transfer, syncobj
 from staqraft.consensus.ready import Timing as RaftTiming
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
@@ -279,10 +279,9 @@ class World:
             calm = calm + 1 if not self._unrest() else 0
 
     def _part_the_pair(self) -> None:
-        """One cut link, and a witness that both reach: leadership is not to wander.
+        """One cut link, and a witness that both reach: nothing is to change.
 
-        The active itself may change once, when the other replica leads Raft: proposals are
-        forwarded to the leader only, and so do not reach it any more.
+        In peace the active leads Raft, so its renewals need nobody but the witness.
         """
         self.checks.say("*** the replicas are parted, the witness reaches both")
         before = self._term(), self.record(self.hosts[A]).epoch
@@ -295,9 +294,7 @@ class World:
             self.network.heal(*way)
         self.schedule.run_until(self.schedule.now + 2 * S)
         after = self._term(), self.record(self.hosts[A]).epoch
-        if after[1] != before[1]:
-            self.checks.note("failover by one cut link")
-        if after[0] > before[0] + _TERMS_ALLOWED or after[1] > before[1] + 1:
+        if after[0] > before[0] + _TERMS_ALLOWED or after[1] != before[1]:
             raise Violation("R stable", f"a cut link: term and epoch {before} became {after}")
 
     def _lose_the_active(self) -> None:
@@ -391,6 +388,8 @@ class World:
         active = records[0].active
         if active is None or not self.hosts[active].kernel.answers:
             return "the active has no address"
+        if (raft := self.hosts[active].raft) is None or not raft.member.leads:
+            return "the active does not lead Raft"
         if records[0].switchover is not None or records[0].maintenance:
             return "an operator's wish is pending"
         return ""
@@ -421,9 +420,14 @@ def run(plan: Plan, *, tracing: bool = False) -> Result:
     begun = time.process_time()
     scratch = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     directory = Path(tempfile.mkdtemp(prefix="simulate-", dir=scratch)) if plan.sqlite else None
-    before = (syncobj.SNAPSHOT_AFTER_ENTRIES, syncobj._CHUNK_BYTES, logging.root.manager.disable)
+    before = (
+        syncobj.SNAPSHOT_AFTER_ENTRIES,
+        snapshot_transfer.CHUNK_BYTES,
+        logging.root.manager.disable,
+    )
     logging.disable(logging.CRITICAL)
-    syncobj.SNAPSHOT_AFTER_ENTRIES, syncobj._CHUNK_BYTES = plan.snapshot_after, plan.chunk_bytes  # type: ignore[misc]
+    syncobj.SNAPSHOT_AFTER_ENTRIES = plan.snapshot_after  # type: ignore[misc]
+    snapshot_transfer.CHUNK_BYTES = plan.chunk_bytes  # type: ignore[misc]
     gc.disable()
     world = World(plan, tracing=tracing, directory=directory)
     try:
@@ -436,7 +440,7 @@ def run(plan: Plan, *, tracing: bool = False) -> Result:
         if tracing:
             world.checks.trace += traceback.format_exc().splitlines()
     finally:
-        syncobj.SNAPSHOT_AFTER_ENTRIES, syncobj._CHUNK_BYTES = before[:2]  # type: ignore[misc]
+        syncobj.SNAPSHOT_AFTER_ENTRIES, snapshot_transfer.CHUNK_BYTES = before[:2]  # type: ignore[misc]
         logging.disable(before[2])
         world.checks.tracing = False  # what follows is no part of the run
         for host in world.hosts.values():

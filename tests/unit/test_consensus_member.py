@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakes.raft_members import NODES, A, B, W, World
-from staqraft.consensus import syncobj
+from staqraft.consensus import snapshot_transfer, syncobj
 from staqraft.consensus.message_codec import message_to_wire
 from staqraft.consensus.ready import Disconnected, Failure, Received
 from staqraft.model import NodeId
@@ -115,7 +115,7 @@ def test_a_piece_of_a_snapshot_commits_nothing(world: World) -> None:
 def test_a_member_that_lags_learns_from_a_snapshot(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(syncobj, "_CHUNK_BYTES", 200)
+    monkeypatch.setattr(snapshot_transfer, "CHUNK_BYTES", 200)
     world.lead(A)
     world.isolate(A)
     lost = world.submit(A, "never committed")
