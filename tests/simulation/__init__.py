@@ -7,6 +7,7 @@ is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon
 
     options   a seed becomes a plan: which faults, when, on whom (swarm testing)
     faults    what each kind of fault does to the world, and undoes
+    hardware  fence devices, watchdogs, paused machines, wall clocks: for a third of the seeds
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
     workload  applications that write, and ask for barriers; knows nothing of the checks

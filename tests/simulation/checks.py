@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from simulation.hardware import NONE
 from simulation.moments import Moment, Moments
 from simulation.schedule import MS, Action, Schedule
 from staqraft.consensus.codec import KIND_NO_OP, decode_proposal
@@ -49,6 +50,9 @@ _AWAKE_US = 2_600 * MS  # a kernel lifetime: its timers stood still while the ma
 _REACTS_US = 300 * MS  # so soon a daemon that runs removes what is over
 
 
+OUTLIVED = "a paused machine outlived its lease"  # the known limit, where the plan allows it
+
+
 class Violation(AssertionError):
     """A broken invariant. `rule` names it."""
 
@@ -76,7 +80,9 @@ class Checks:
         self._leaders: dict[int, NodeId] = {}
         self._acknowledged: set[int] = set()
         self._forced = False
+        self.hardware = NONE
         self._exempt: dict[NodeId, int] = {}  # machines that slept, until when
+        self._stood_still: dict[NodeId, int] = {}  # those that are frozen or were, until when
         self.acknowledgements = 0
         self.takeovers = 0
 
@@ -237,7 +243,9 @@ class Checks:
         if not self.holds(daemon):
             return
         for host in self.hosts.values():
-            if host.daemon is not daemon and self.holds(host.daemon):
+            if host.daemon is daemon or self._may_believe(host.me) or self._may_believe(daemon.me):
+                continue
+            if self.holds(host.daemon):
                 raise Violation("1 one lease", f"{daemon.me} and {host.me} hold it")
 
     def _fenced(self, daemon: Daemon) -> None:
@@ -245,7 +253,8 @@ class Checks:
         for host in self.hosts.values():
             if host.me == daemon.me or host.daemon is daemon:
                 continue
-            if self.holds(host.daemon):
+            believes = self._may_believe(host.me) and not self.hardware.without_lease
+            if self.holds(host.daemon) and not believes:
                 raise Violation("6 fenced", f"{daemon.me} goes on, and {host.me} holds a lease")
             if host.kernel.answers and not self._may_linger(host.me):
                 raise Violation("6 fenced", f"{daemon.me} goes on, and {host.me} has the address")
@@ -271,7 +280,9 @@ class Checks:
         """It answers for the address from now on, or goes on to."""
         self._not_refused(self.hosts[me])
         for host in self.hosts.values():
-            if host.me != me and host.kernel.answers and not self._may_linger(host.me):
+            if host.me == me or not host.kernel.answers:
+                continue
+            if not self._may_linger(host.me) and not self._refreshes(me):
                 raise Violation("2 one address", f"{me} takes it, and {host.me} has it")
 
     def _not_refused(self, host: Host) -> None:
@@ -284,8 +295,10 @@ class Checks:
         """Without another word the kernel takes it away before the lease is over."""
         host = self.hosts[daemon.me]
         deadline_ms = daemon.core.lease.deadline_ms
-        if deadline_ms is None or not host.kernel.answers or self._may_linger(daemon.me):
+        if deadline_ms is None or not host.kernel.answers:
             return  # without a lease it is letting go; the call was under way
+        if max(self._exempt.get(host.me, -1), self._stood_still.get(host.me, -1)) >= self.now:
+            return  # its timers stood still
         left_ms = deadline_ms - host.clock.boot_ms()
         if host.kernel.answers_until_us > self.now + host.clock.true_us(left_ms) + MS:
             raise Violation("2 one address", f"the kernel of {host.me} keeps it beyond the lease")
@@ -299,12 +312,44 @@ class Checks:
         self._exempt[me] = until_us + _AWAKE_US
 
     def _may_linger(self, me: NodeId) -> bool:
+        if self.hardware.strict:
+            return False
+        if self._may_believe(me):
+            self.note(OUTLIVED)
+            return True
         if self._exempt.get(me, -1) < self.now:
             return False
         host = self.hosts[me]
         runs = host.control.alive and not host.control.stopped
         can_act = not host.kernel.broken and not host.trouble.slow_ms
         return not (runs and can_act and self.now - host.control.since_us > _REACTS_US)
+
+    def woke(self, me: NodeId) -> None:
+        """It goes on, with the address that it had; who took it meanwhile was never asked."""
+        host = self.hosts.get(me)
+        if host is None or not host.kernel.answers:
+            return
+        for other in self.hosts.values():
+            if other.me != me and other.kernel.answers and not self._may_linger(me):
+                raise Violation("2 one address", f"{me} wakes with it, and {other.me} has it")
+
+    def _refreshes(self, me: NodeId) -> bool:
+        """It was paused, and refreshes what it had, as its own clock allows."""
+        return self._may_believe(me) and self._may_linger(me)
+
+    def froze(self, me: NodeId) -> None:
+        """A machine is paused with all its clocks: by them its lease lasts."""
+        self._stood_still[me] = 1 << 60
+
+    def thawed(self, me: NodeId) -> None:
+        """It goes on, and may believe in a lease for as long as one can last.
+
+        The known limit of the lease. No decision here is wrong; what may serve, is another rule.
+        """
+        self._stood_still[me] = self.now + self.hardware.ttl_ms * 1100
+
+    def _may_believe(self, me: NodeId) -> bool:
+        return self._stood_still.get(me, -1) >= self.now
 
     # --- data -------------------------------------------------------------------------------------
 

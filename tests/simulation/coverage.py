@@ -25,6 +25,9 @@ _FORWARD: Final = (
     (Phase.FENCING, Phase.FINISHING),
     (Phase.FINISHING, Phase.OPENING),
     (Phase.OPENING, Phase.CAPTURING),
+    (Phase.OPENING, Phase.ARMING),
+    (Phase.RESUMING, Phase.ARMING),
+    (Phase.ARMING, Phase.CAPTURING),
     (Phase.CAPTURING, Phase.STARTING),
     (Phase.CAPTURING, Phase.ACQUIRING),
     (Phase.CAPTURING, Phase.ADDRESSING),  # with a gate

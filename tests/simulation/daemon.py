@@ -18,8 +18,10 @@ from simulation.machine import Clock, Process
 from simulation.raft import RaftNode
 from simulation.schedule import MS
 from simulation.worker import Worker
+from staqraft.actions.fence_plan import Verdict
 from staqraft.actions.gate import Gate
 from staqraft.actions.vip import VipHolder
+from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
 from staqraft.consensus.ready import Failure, Ready
 from staqraft.decision import commands as do
@@ -55,6 +57,8 @@ _PROPOSE_MS: Final = 2000
 _BEGIN_MS: Final = 1000
 _RETRY_MS: Final = 30
 _BEGIN_RETRY_MS: Final = 200
+_LANES: Final = ("data", "barriers", "vips", "services", "watchdog")
+_LEAVING_MS: Final = 6000  # for services to stop, before the machine is reset
 _FENCE_MS: Final = 2000
 _FENCE_ANSWER_MS: Final = 10_000
 _WAIT_MS: Final = 10_000
@@ -87,6 +91,9 @@ class Daemon:
         trouble: Trouble,
         services: Services,
         ask_loser: Callable[[NodeId, Epoch, Callable[[bool], None]], None],
+        turn_off: Callable[[NodeId, Callable[[Verdict], None]], int],
+        stop_agent: Callable[[int], None],
+        watchdog: Watchdog | None,
     ) -> None:
         self.core = GroupState(settings=settings)
         self.me = settings.node
@@ -103,6 +110,10 @@ class Daemon:
         self._trouble = trouble
         self._services = services
         self._ask_loser = ask_loser
+        self._turn_off = turn_off
+        self._stop_agent = stop_agent
+        self._agents: dict[int, int] = {}  # the number of the agent program, by token
+        self._watchdog = watchdog
         gate = cast("Gate", kernel) if settings.gate else None
         self._vips = VipHolder(
             GROUP,
@@ -112,7 +123,9 @@ class Daemon:
             clock=kernel.clock_ms,
             kernel=lambda: kernel,
         )
-        self._lanes = {name: Lane() for name in ("data", "barriers", "vips", "services")}
+        self._lanes = {
+            name: Lane() for name in ("data", "barriers", "vips", "services", "watchdog")
+        }
         self._pending: dict[bytes, Proposal] = {}
         self._begun = False
         self._seen: GroupRecord | None = None
@@ -267,8 +280,9 @@ class Daemon:
                     event = on.ProposalUnknown(now_ms=self.now_ms, token=token, detail=answer)
             self.tell(event)
 
-        self._checks.proposed(self.me, command.proposal)
-        self.propose(command.proposal, answered)
+        proposal = replace(command.proposal, wall_ms=self.clock.wall_ms())
+        self._checks.proposed(self.me, proposal)
+        self.propose(proposal, answered)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -278,10 +292,16 @@ class Daemon:
                 self._propose(command)
             case do.FenceLoser(token=token):
                 self._fence(command)
-            case do.TurnOff() | do.StopTurnOff() | do.GoAlone():
-                raise AssertionError("there are no fence devices here")
-            case do.ArmWatchdog() | do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
-                raise AssertionError("there are no watchdogs here")
+            case do.TurnOff():
+                self._start_turning_off(command)
+            case do.StopTurnOff(token=token):
+                self._stop_agent(self._agents.pop(token, 0))
+            case do.ArmWatchdog(token=token, deadline_ms=deadline_ms):
+                self._act("watchdog", 1, command, token, lambda: self._arm(deadline_ms))
+            case do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
+                self._lane("watchdog", 0, lambda: self._tell_watchdog(command))
+            case do.GoAlone():
+                raise AssertionError("there is a witness here")
             case do.AnswerFence(token=token, let_go=let_go):
                 self._checks.answered_fence(self, let_go=let_go)
                 if (answer := self._fence_answers.pop(token, None)) is not None:
@@ -469,7 +489,37 @@ class Daemon:
 
         self._after_ms(self._took_ms(4), begin)
 
+    # --- the watchdog -----------------------------------------------------------------------------
+
+    def _arm(self, deadline_ms: int) -> None:
+        assert self._watchdog is not None, "there is no watchdog here"
+        self._watchdog.arm(GROUP, deadline_ms)
+
+    def _tell_watchdog(
+        self, command: do.KickWatchdog | do.LeaveWatchdog | do.DisarmWatchdog
+    ) -> None:
+        assert self._watchdog is not None, "there is no watchdog here"
+        match command:
+            case do.KickWatchdog(deadline_ms=deadline_ms):
+                self._watchdog.kick(GROUP, deadline_ms)
+            case do.LeaveWatchdog():
+                self._watchdog.leave(GROUP, _LEAVING_MS)
+            case do.DisarmWatchdog():
+                self._watchdog.disarm(GROUP)
+
     # --- fencing ----------------------------------------------------------------------------------
+
+    def _start_turning_off(self, command: do.TurnOff) -> None:
+        token = command.token
+
+        def done(verdict: Verdict) -> None:
+            self._agents.pop(token, None)
+            event = on.ActionDone if verdict.proved else on.ActionFailed
+            self.process.do(
+                lambda: self.tell(event(now_ms=self.now_ms, token=token, detail=verdict.text))
+            )
+
+        self._agents[token] = self._turn_off(command.loser, done)
 
     def _fence(self, command: do.FenceLoser) -> None:
         open_ = [True]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from simulation.faults import ACTIONS
+from simulation.hardware import OF_REPLICAS
 from simulation.schedule import S
 from staqraft.model import NodeId
 
@@ -53,7 +54,8 @@ class Fault:
 
 def draw(rng: random.Random, at_us: int, kind: str) -> Fault:
     """A fault of that kind at that time; on whom, how long and how big is drawn."""
-    who = rng.choice(REPLICAS if kind in _REPLICAS_ONLY else NODES)
+    of_replicas = kind in _REPLICAS_ONLY or kind in OF_REPLICAS
+    who = rng.choice(REPLICAS if of_replicas else NODES)
     other = rng.choice([node for node in NODES if node != who])
     return Fault(
         at_us=at_us,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from simulation import aimed
+from simulation import aimed, hardware
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
@@ -275,7 +275,7 @@ def _force(world: World, fault: Fault) -> None:
         world.operator(_first_heard(world, fault), "force", fault.who)
 
 
-APPLY: Final[dict[str, Apply]] = {
+_DRAWN: Final[dict[str, Apply]] = {
     "cut": _cut,
     "cut-one-way": _cut_one_way,
     "isolate": _isolate,
@@ -311,4 +311,5 @@ APPLY: Final[dict[str, Apply]] = {
     "force-active": _force,
     **aimed.APPLY,
 }
-KINDS: Final = tuple(APPLY)
+KINDS: Final = tuple(_DRAWN)
+APPLY: Final[dict[str, Apply]] = {**_DRAWN, **hardware.APPLY}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from simulation.daemon import GROUP, Daemon
 from simulation.disks import Crash, MemoryLog, MemorySnapshots, Volume
+from simulation.hardware import Agents, Hardware, SimulatedDog, reset, switch_of
 from simulation.kernel import FakeKernel
 from simulation.lanes import Services, Trouble
 from simulation.machine import Clock, Process
@@ -16,6 +17,8 @@ from simulation.network import Network
 from simulation.raft import RaftNode
 from simulation.schedule import MS, Schedule
 from simulation.worker import Journal, Worker
+from staqraft.actions.fence_plan import Verdict
+from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.ready import Ready, Timing
 from staqraft.consensus.snapshot_store import SnapshotStore
@@ -26,6 +29,7 @@ from staqraft.model import Epoch, NodeId
 if TYPE_CHECKING:
     from simulation.checks import Checks
 
+TurnOff = Callable[[NodeId, NodeId, Callable[[Verdict], None]], int]
 Ask = Callable[[NodeId, NodeId, Epoch, Callable[[bool], None]], None]
 
 
@@ -48,6 +52,8 @@ class Host:
         sqlite: Path | None,
         worker_of_other: Callable[[NodeId], Worker | None],
         ask_loser: Ask,
+        turn_off: TurnOff,
+        hardware: Hardware,
     ) -> None:
         self.me = me
         self.clock = clock
@@ -85,13 +91,28 @@ class Host:
         self._sqlite = sqlite
         self._worker_of_other = worker_of_other
         self._ask_loser = ask_loser
+        self.hardware = hardware
+        self.dog = SimulatedDog(schedule, clock, lambda: reset(self))
+        self.switch = switch_of(self)
+        self.machine = Process(schedule)  # what runs on it besides the daemons
+        self.agents = Agents(self)
+        self._turn_off = turn_off
+        self._frozen = False
         network.dark.add(me)
+
+    def say(self, text: str) -> None:
+        self._checks.say(f"{self.me}: {text}")
+
+    def later(self, delay_us: int, action: Callable[[], None]) -> None:
+        """By somebody else: it happens whatever becomes of this host."""
+        self._schedule.after(delay_us, action)
 
     # --- power ------------------------------------------------------------------------------------
 
     def power_on(self) -> None:
         if not self.powered and not self.broken:
             self.powered = True
+            self.machine = Process(self._schedule)
             self._network.dark.discard(self.me)
             self._network.healed()
             self.start()
@@ -105,6 +126,12 @@ class Host:
         self._network.dark.add(self.me)
         self._end()
         self._end_data()
+        self.machine.kill()
+        self.dog.close()
+        if self._frozen:
+            self._frozen = False
+            self.clock.thaw()
+            self._checks.thawed(self.me)
         self._asleep_since = None
         self.volume.power_off()
         self.volume.crash_in = None
@@ -119,10 +146,19 @@ class Host:
             self._asleep_since = self._schedule.now
             self._checks.slept(self.me, 1 << 60)
             self._network.dark.add(self.me)
+            self.dog.stands = not self.hardware.outside
             self._stop_both()
 
+    def freeze(self) -> None:
+        """A hypervisor pauses it: as asleep, and all its clocks stand still."""
+        if self.powered and self._asleep_since is None:
+            self.sleep()
+            self._frozen = True
+            self.clock.freeze()
+            self._checks.froze(self.me)
+
     def _stop_both(self) -> None:
-        for process in (self.control, self.data):
+        for process in (self.control, self.data, self.machine):
             process.stop()
         self.suspect_sessions()
 
@@ -132,10 +168,19 @@ class Host:
         self._checks.say(f"{self.me}: wakes")
         slept, self._asleep_since = self._schedule.now - self._asleep_since, None
         self._network.dark.discard(self.me)
-        self.clock.slept(slept)
+        if self._frozen:
+            self._frozen = False
+            self.clock.thaw()
+            self._checks.thawed(self.me)
+        else:
+            self.clock.slept(slept)
         self.kernel.slept(slept)
+        if not self.hardware.outside:
+            self.dog.stood_still(slept)
         self._checks.slept(self.me, self._schedule.now)
+        self._checks.woke(self.me)
         self._network.healed()
+        self.machine.resume()
         self.data.resume()
         self.control.resume()
 
@@ -210,7 +255,15 @@ class Host:
             trouble=self.trouble,
             services=self.services,
             ask_loser=lambda loser, epoch, answer: self._ask_loser(self.me, loser, epoch, answer),
+            turn_off=lambda loser, done: self._turn_off(self.me, loser, done),
+            stop_agent=self.agents.stop,
+            watchdog=self._watchdog(),
         )
+
+    def _watchdog(self) -> Watchdog | None:
+        if not self.hardware.watchdog_s:
+            return None
+        return Watchdog(self.dog, self.hardware.watchdog_s, [GROUP], clock=self.kernel.clock_ms)
 
     def _stores(self) -> tuple[LogStore, SnapshotStore]:
         if self._sqlite is None:
@@ -237,6 +290,7 @@ class Host:
 
     def _end(self) -> None:
         self.control.kill()
+        self.dog.left_behind()
         if self.raft is not None:
             for session in list(self.raft.sessions.values()):
                 session.end(self.me, tell=False)

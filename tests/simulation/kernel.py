@@ -61,6 +61,7 @@ class FakeKernel:
         self.until_us = 0
         self.note = Note()
         self.broken = False
+        self.stuck = False  # somebody made the address permanent, and it cannot be removed
         self.held_up_us = 0  # the next call takes so long
         self.late_us = 0  # how long the calls since `begin` took
 
@@ -73,7 +74,7 @@ class FakeKernel:
 
     @property
     def present(self) -> bool:
-        return self.until_us > self._schedule.now
+        return self.stuck or self.until_us > self._schedule.now
 
     @property
     def answers_until_us(self) -> int:
@@ -84,12 +85,12 @@ class FakeKernel:
 
     @property
     def answers(self) -> bool:
-        return self.answers_until_us > self._schedule.now
+        return self.answers_until_us > self._schedule.now or (self.stuck and not self.gated)
 
     def addresses(self) -> Sequence[KernelAddress]:
         if not self.present:
             return ()
-        left_s = (self.until_us - self._schedule.now) // (1000 * MS)
+        left_s = max(0, self.until_us - self._schedule.now) // (1000 * MS)
         return (
             KernelAddress(
                 interface=VIP.interface,
@@ -133,10 +134,11 @@ class FakeKernel:
     def power_off(self) -> None:
         self.until_us = 0
         self.note.until_ms = None
+        self.stuck = False
         self.admits = _CLOSED
 
     def remove(self, address: KernelAddress) -> None:
-        if self.broken:
+        if self.broken or self.stuck:
             raise ActionError("the kernel refuses (simulated)")
         self.until_us = 0
 

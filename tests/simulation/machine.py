@@ -13,11 +13,13 @@ class Clock:
         self.rate = 1 + drift_ppm / 1_000_000
         self._offset_us = offset_us
         self._asleep_us = 0  # by so much CLOCK_MONOTONIC is behind
-        self._slept_at: int | None = None
+        self._frozen_at: int | None = None  # since when every clock of it stands still
+        self.wall_step_ms = 0  # what somebody did to the wall clock
 
     def boot_ms(self) -> int:
-        """CLOCK_BOOTTIME: goes on while the machine sleeps."""
-        return int(self._schedule.now * self.rate + self._offset_us) // MS
+        """CLOCK_BOOTTIME: goes on while the machine sleeps, and not while it is frozen."""
+        now = self._schedule.now if self._frozen_at is None else self._frozen_at
+        return int(now * self.rate + self._offset_us) // MS
 
     def monotonic_s(self) -> float:
         """CLOCK_MONOTONIC: does not."""
@@ -27,6 +29,20 @@ class Clock:
     def true_us(self, duration_ms: float) -> int:
         """How long, truly, this machine takes to count a duration."""
         return int(duration_ms * MS / self.rate)
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970, as this machine believes: for people only."""
+        return 1_700_000_000_000 + self.boot_ms() + self.wall_step_ms
+
+    def freeze(self) -> None:
+        """A hypervisor pauses the machine: all its clocks stand still."""
+        self._frozen_at = self._schedule.now
+
+    def thaw(self) -> None:
+        """They go on where they stood."""
+        assert self._frozen_at is not None, "it does not stand still"
+        self._offset_us -= int((self._schedule.now - self._frozen_at) * self.rate)
+        self._frozen_at = None
 
     def slept(self, duration_us: int) -> None:
         """The machine was suspended for so long."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from simulation import barriers, checks, daemon, gate_mutations, guards, worker
 from simulation.guards import put
+from simulation.hardware_mutations import PATCHES as HARDWARE
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
 from staqraft.decision import events as on
@@ -164,10 +165,8 @@ def _silence_is_consent() -> None:
     real = fencing.on_failed
 
     def on_failed(turn: Any, event: Any) -> bool:
-        found = real(turn, event)
-        if found:
-            proof = FenceRung.CONFIRMED, ""
-            turn.set(fencing=replace(turn.state.fencing, proof=proof))
+        if found := real(turn, event):
+            turn.set(fencing=replace(turn.state.fencing, proof=(FenceRung.CONFIRMED, "")))
         return found
 
     put(fencing, "on_failed", on_failed)
@@ -448,4 +447,5 @@ MUTATIONS: Final = (
         name="drill: unfinished comparison, and finishes",
         patch=_both(_unfinished_comparison_eligible, _unfinished_is_no_reason),
     ),
+    *(Mutation(name=name, patch=patch, why=why) for name, patch, why in HARDWARE),
 )

@@ -11,9 +11,11 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final
 
+from simulation import hardware
 from simulation.drills import STORM_S, drill
 from simulation.fault import NODES, Fault, draw
 from simulation.faults import KINDS
+from simulation.hardware import Hardware, hardware_of
 from simulation.schedule import S
 from staqraft.model import NodeId
 
@@ -42,6 +44,7 @@ class Plan:
     active_lost_in_the_end: bool
     gate: bool
     fast: bool  # the fast profile, which needs the gate
+    hardware: Hardware
 
     def without(self, at: int) -> Plan:
         """The plan with one fault left out."""
@@ -69,6 +72,9 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
     if drilled:
         storm_us = STORM_S * S
         faults = drill(extra)
+    around = None if drilled else hardware_of(seed)
+    if around is not None:
+        faults = _with_hardware(around[1], faults, storm_us)
     return Plan(
         seed=seed,
         storm_us=storm_us,
@@ -85,8 +91,21 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
         parted_in_the_end=rng.random() < _PARTED_SHARE,
         active_lost_in_the_end=extra.random() < _PARTED_SHARE,
         gate=gate,
-        fast=gate and gates.random() < _GATE_SHARE,
+        fast=gate and around is None and gates.random() < _GATE_SHARE,
+        hardware=around[0] if around is not None else hardware.NONE,
     )
+
+
+def _with_hardware(rng: random.Random, faults: list[Fault], storm_us: int) -> list[Fault]:
+    """Faults of the hardware among the others, or, to see it at work, nearly alone."""
+    kept = [fault for fault in faults if rng.random() < 0.5] if rng.random() < 0.5 else []
+    at = rng.uniform(2, 5)
+    while at * S < storm_us:
+        kind = rng.choice(tuple(hardware.APPLY))
+        lasting_us = int(rng.uniform(1, 9) * S)
+        kept.append(replace(draw(rng, int(at * S), kind), duration_us=lasting_us))
+        at += lasting_us / S * rng.random() + rng.expovariate(1 / 4)
+    return sorted(kept, key=lambda fault: fault.at_us)
 
 
 def _drift(rng: random.Random, allowed: int) -> int:

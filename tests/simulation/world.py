@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fakes.fence_device import device
 from simulation.checks import Checks, Violation
 from simulation.daemon import GROUP
 from simulation.fault import NODES, REPLICAS, A, B, Fault, W
@@ -28,6 +29,7 @@ from simulation.options import Plan
 from simulation.raft import RaftLink
 from simulation.schedule import MS, Action, S, Schedule
 from simulation.workload import Workload
+from staqraft.actions.fence_plan import Verdict, turn_off
 from staqraft.consensus import snapshot_transfer, syncobj
 from staqraft.consensus.ready import Timing as RaftTiming
 from staqraft.decision.lease import Timing
@@ -82,6 +84,7 @@ class World:
         self.rng = random.Random(f"world {plan.seed}")
         self.checks = Checks(self.schedule, tracing=tracing)
         self.moments = self.checks.moments = Moments(self.schedule)
+        self.checks.hardware = plan.hardware
         self.network = Network(self.schedule, self.rng, _RINGS)
         self.replicas = REPLICAS
         self.hosts = {node: self._host(node, directory) for node in NODES}
@@ -104,8 +107,8 @@ class World:
     def _host(self, node: NodeId, directory: Path | None) -> Host:
         plan = self.plan
         timing = Timing(
-            ttl_ms=1000 if plan.fast else 3000,
-            renew_ms=100 if plan.fast else 300,
+            ttl_ms=1000 if plan.fast else plan.hardware.ttl_ms,
+            renew_ms=100 if plan.fast else plan.hardware.renew_ms,
             margin_ms=plan.margin_ms,
             drift_ppm=plan.allowed_drift_ppm,
             let_go_ms=100 if plan.gate else 250,
@@ -113,6 +116,7 @@ class World:
             retry_ms=200,
             cooldown_ms=10_000,
         )
+        hardware = plan.hardware
         settings = Settings(
             node=node,
             group=GROUP,
@@ -120,6 +124,9 @@ class World:
             initial_active=A,
             timing=timing,
             gate=plan.gate,
+            fenced_by=hardware.fenced_by,
+            devices={r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
+            watchdog_ms=1000 * hardware.watchdog_s,
         )
         return Host(
             me=node,
@@ -137,6 +144,8 @@ class World:
             sqlite=directory,
             worker_of_other=lambda other: self.hosts[other].worker,
             ask_loser=self._ask_loser,
+            turn_off=self._turn_off,
+            hardware=hardware,
         )
 
     # --- what faults use --------------------------------------------------------------------------
@@ -227,6 +236,11 @@ class World:
                 self.schedule.after(100 * MS, ask)
 
         self.schedule.after(500, ask)
+
+    def _turn_off(self, me: NodeId, loser: NodeId, done: Callable[[Verdict], None]) -> int:
+        """An agent program on `me`, for the switch of `loser`."""
+        plan = turn_off([device()])
+        return self.hosts[me].agents.start(plan, self.hosts[loser].switch, done)
 
     # --- a run ------------------------------------------------------------------------------------
 
