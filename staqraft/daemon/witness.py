@@ -11,6 +11,7 @@ The clusters know nothing of each other. What is wrong with one of them is said 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 30.0
 ALIVE_S: Final = 1.0
+_GARBAGE: Final = 20_000  # objects made before Python looks for garbage in circles
 TOGETHER_S: Final = 0.02  # far below any election timeout of a shared pair
 
 
@@ -237,6 +239,12 @@ class SharedWitness:
             await asyncio.sleep(period_s)
 
 
+def _collect_seldom() -> None:
+    """Hundreds of logs in memory are not garbage, and looking through them takes a while."""
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 20, 100)
+
+
 async def _serve(directory: Path, clusters: Clusters) -> None:
     stop = asyncio.Event()
     witness = SharedWitness(directory, clusters)
@@ -244,6 +252,7 @@ async def _serve(directory: Path, clusters: Clusters) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, witness.rescan.set)
+    _collect_seldom()
     await witness.run(stop)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from bench import record
 from bench.town import Helpers, Witness
-from fakes.many import CALM, QUICK, Town
+from fakes.many import CALM, QUICK, SLOW, Town
 from fakes.trio import free_port
 from lab.errors import LabError
 from lab.spread import Spread
@@ -31,7 +31,7 @@ MEMORY_MIB = 64.0
 PROCESSOR_PERCENT = 15.0
 CONNECT_S = 240.0
 SETTLE_S = 3.0
-TIMINGS = {"calm": CALM, "quick": QUICK}
+TIMINGS = {"slow": SLOW, "calm": CALM, "quick": QUICK}
 MISCHIEF = ("flood", "nonsense", "reconnect", "knock", "kill")
 
 

@@ -37,6 +37,10 @@ QUICK = (
     "election_min: 300ms, election_max: 600ms, heartbeat: 95ms, tick: 15ms",
     "ttl: 3s, renew: 300ms",
 )
+SLOW = (
+    "election_min: 2s, election_max: 3s, heartbeat: 660ms, tick: 50ms",
+    "ttl: 9s, renew: 600ms",
+)
 CALM = (
     "election_min: 1s, election_max: 1500ms, heartbeat: 330ms, tick: 50ms",
     "ttl: 5s, renew: 300ms",

@@ -14,6 +14,7 @@ from staqraft.cli.rendering import (
     local_time,
     path_text,
     render_barrier,
+    render_clusters,
     render_event,
     render_quarantine,
     render_status,
@@ -251,3 +252,24 @@ def test_sizes(size: int, text: str) -> None:
 )
 def test_durations(milliseconds: int, text: str) -> None:
     assert duration_text(milliseconds) == text
+
+
+def test_the_clusters_of_a_witness_are_one_a_line_with_what_is_wrong_below() -> None:
+    quorum = admin_pb2.RaftStatus(has_quorum=True)
+    text = render_clusters(
+        admin_pb2.ListClustersResponse(
+            clusters=[
+                admin_pb2.ClusterStatus(
+                    cluster="alpha", source="/a", served=True, reachable=["a", "b"], raft=quorum
+                ),
+                admin_pb2.ClusterStatus(cluster="beta-long", source="/b", served=True),
+                admin_pb2.ClusterStatus(source="/c", problems=["/c:1: the file is empty\x1b[2J"]),
+            ]
+        )
+    )
+    assert text.splitlines() == [
+        "alpha      served, a and b connected  (/a)",
+        "beta-long  no majority  (/b)",
+        "?          LEFT OUT  (/c)",
+        "    /c:1: the file is empty\\x1b[2J",
+    ]
