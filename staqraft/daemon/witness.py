@@ -11,7 +11,6 @@ The clusters know nothing of each other. What is wrong with one of them is said 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Iterator, Mapping
@@ -40,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 30.0
 ALIVE_S: Final = 1.0
-_GARBAGE: Final = 20_000  # objects made before Python looks for garbage in circles
+AT_ONCE: Final = 16  # logs that are synced side by side
 TOGETHER_S: Final = 0.02  # far below any election timeout of a shared pair
 
 
@@ -74,7 +73,7 @@ class SharedWitness:
         self._directory = directory
         self._shared = clusters.shared
         self._sockets = self._shared.run_dir / "clusters"
-        self._ticker = RaftTicker(together_s=TOGETHER_S)
+        self._ticker = RaftTicker(together_s=TOGETHER_S, at_once=AT_ONCE)
         self._seats: dict[str, _Seat] = {}
         self._left_out: Mapping[Path, tuple[str, ...]] = {}
         self._said = Once(capacity=4096)
@@ -239,12 +238,6 @@ class SharedWitness:
             await asyncio.sleep(period_s)
 
 
-def _collect_seldom() -> None:
-    """Hundreds of logs in memory are not garbage, and looking through them takes a while."""
-    gc.freeze()
-    gc.set_threshold(_GARBAGE, 20, 100)
-
-
 async def _serve(directory: Path, clusters: Clusters) -> None:
     stop = asyncio.Event()
     witness = SharedWitness(directory, clusters)
@@ -252,7 +245,6 @@ async def _serve(directory: Path, clusters: Clusters) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, witness.rescan.set)
-    _collect_seldom()
     await witness.run(stop)
 
 

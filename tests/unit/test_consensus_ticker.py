@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -146,3 +147,25 @@ def test_how_late_the_ticks_were_is_counted_by_size() -> None:
     ticker.remove(member)
     counted = dict(zip((*LATENESS_S, None), ticker.lateness, strict=True))
     assert {bound: count for bound, count in counted.items() if count} == {0.001: 1, 0.2: 1}
+
+
+def test_members_that_wait_for_the_disk_do_so_side_by_side() -> None:
+    ticker, meeting = RaftTicker(together_s=0.05, at_once=4), threading.Barrier(4)
+
+    class Meets(Ticked):
+        def tick(self) -> float:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meeting.wait(5)
+                super().tick()
+            return 60.0
+
+    members = [Meets(str(number)) for number in range(4)]
+    for member in members:
+        ticker.add(member, shortest_s=0.0, late_s=10)
+    while not meeting.broken and min(member.ticks for member in members) < 1:
+        for member in members:
+            ticker.wake(member)
+            member.enough.wait(0.01)
+    for member in members:
+        ticker.remove(member)
+    assert not meeting.broken, "they were ticked one after the other"
