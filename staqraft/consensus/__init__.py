@@ -12,6 +12,8 @@
                                  statemachine    what a command does to the record          (PURE)
     RaftTransport (asyncio)     one ordered gRPC stream per pair of members, mutual TLS
 
+How sessions are kept alive, and what a witness of many clusters may put off, is in `manners`.
+
 `RaftMember.step` is deterministic: what happened goes in, what is to be sent comes out, and the log
 is synced in between. It does no network input or output and has clock and randomness injected, so
 that a simulator can run the real library in virtual time.
