@@ -51,6 +51,12 @@ class ManyAdmin(admin_pb2_grpc.AdminServiceServicer):
         """Of the named cluster, by the other replica."""
         return await (await self._of(context)).FenceNode(request, context)
 
+    async def ForceActive(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.ForceActiveRequest, context: tls.Context
+    ) -> admin_pb2.ForceActiveResponse:
+        """Of the named cluster, which says where to ask."""
+        return await (await self._of(context)).ForceActive(request, context)
+
     async def ListEvents(  # noqa: N802 - the protocol's name
         self, request: admin_pb2.ListEventsRequest, context: tls.Context
     ) -> AsyncIterator[admin_pb2.ListEventsResponse]:

@@ -159,7 +159,9 @@ async def force_active(options: Namespace) -> int:
             requested_by=_me(),
             accept_data_loss=options.accept_data_loss,
         )
-        response: admin_pb2.ForceActiveResponse = await stub.ForceActive(request, timeout=FORCE_S)
+        response: admin_pb2.ForceActiveResponse = await stub.ForceActive(
+            request, timeout=FORCE_S, metadata=about(options)
+        )
     show(to_json(response) if options.json else response.text)
     return OK
 
