@@ -11,6 +11,8 @@ is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
     workload  applications that write, and ask for barriers; knows nothing of the checks
+    pool      seeds over processes; one that dies or hangs is named with its seed
+    runner    what many seeds came to, and a failing plan made smaller
     mutations the guards, taken out one at a time: a simulator has to be able to fail
 
 Everything random comes from the seed: the plan from one generator, the world from another, so that

@@ -135,6 +135,11 @@ def term_notices_ignored() -> None:
     put(RaftMember, "adopt_term", lambda *_: None)
 
 
+def leadership_stays() -> None:
+    """As its name says."""
+    put(RaftMember, "most_active", None)
+
+
 def witness_never_leads() -> None:
     """As its name says."""
     real = RaftMember.election_timeout

@@ -371,6 +371,7 @@ MUTATIONS: Final = (
     Mutation(name="PreVote and loyalty off (hazard 5)", patch=guards.no_pre_vote_no_loyalty),
     Mutation(name="term notices ignored", patch=guards.term_notices_ignored),
     Mutation(name="witness never leads (hazard 12)", patch=guards.witness_never_leads),
+    Mutation(name="leadership does not follow the active", patch=guards.leadership_stays),
     Mutation(
         name="old sessions not purged (hazard 8)",
         patch=guards.sessions_not_purged,
