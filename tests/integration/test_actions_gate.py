@@ -15,7 +15,7 @@ from fakes.private_network import INSIDE, in_private_network, ip
 from fakes.wire import PORT, Wire
 from staqraft.actions.gate import Gate, remove_stale, table_name, timeout_ms
 from staqraft.actions.nft import Nft, NftRefused
-from staqraft.actions.vip import boottime_ms
+from staqraft.actions.vip import VipHolder, boottime_ms
 from staqraft.config.schema import Vip
 from staqraft.model import Admission, GroupId
 
@@ -39,12 +39,21 @@ def nft(*words: str) -> str:
     return subprocess.run(["nft", *words], check=True, capture_output=True, text=True).stdout
 
 
+def wait_usable(vip: Vip) -> None:
+    """The kernel begins to answer for an IPv6 address a moment after it was added."""
+    version = f"-{vip.address.version}"
+    deadline_ms = boottime_ms() + 10_000
+    while not ip(version, "route", "show", "table", "local", str(vip.address.ip)):
+        assert boottime_ms() < deadline_ms, f"{vip.address} does not become usable"
+
+
 @contextmanager
 def gate(*vips: Vip, group: GroupId = GROUP) -> Iterator[Gate]:
     """A gate whose tables are there, and whose addresses are on this host for ever."""
     made = Gate(CLUSTER, group, vips)
     for vip in vips:
         ip("address", "replace", str(vip.address), "dev", vip.interface, "nodad")
+        wait_usable(vip)
     try:
         made.prepare()
         yield made
@@ -301,6 +310,35 @@ async def test_groups_clusters_and_other_peoples_rules_are_left_alone() -> None:
         assert "second" not in tables
         assert "inet staqraft.example2.default" in tables
     assert nft("list", "table", "ip", "firewall") == foreign
+
+
+@in_private_network
+async def test_a_holder_is_silent_when_its_lease_ends_though_the_address_stays() -> None:
+    made = Gate(CLUSTER, GROUP, VIPS)
+    made.prepare()
+    holder = VipHolder(GROUP, VIPS, gate=made)
+    with client() as wire:
+        await holder.hold(boottime_ms() + LONG_MS)
+        wait_usable(WEB)
+        wait_usable(MAIL)
+        assert reached(wire) == set()  # services start now, and nobody is refused
+        until_ms = boottime_ms() + 400
+        await holder.hold(until_ms, Admission.OPEN)
+        last_ms = 0
+        while True:  # nobody refreshes it: the process might as well be stopped
+            asked_ms = boottime_ms()
+            if not wire.pinged(WEB.address.ip):
+                break
+            last_ms = asked_ms
+        assert last_ms <= until_ms
+        assert all((await holder.held()).values())
+        assert reached(wire) == set()
+        await holder.hold(boottime_ms() + LONG_MS)
+        assert reached(wire) == EVERYTHING
+        await holder.drop()
+        assert not any((await holder.held()).values())
+        assert await holder.admission() is Admission.CLOSED
+        await holder.aclose()
 
 
 @in_private_network
