@@ -108,11 +108,11 @@ class Quarantine:
 
     def _lines(self) -> Iterator[Kept]:
         for manifest in sorted(self.directory.glob(f"*/{MANIFEST}")):
-            with manifest.open(encoding="utf-8") as lines:
+            with manifest.open(encoding="utf-8", errors="surrogateescape") as lines:
                 for number, line in enumerate(lines, 1):
                     try:
                         yield _from_json(self.directory, json.loads(line))
-                    except (ValueError, KeyError, TypeError):
+                    except (ValueError, KeyError, TypeError, RecursionError):
                         # A line cut by a power failure; its object is still in the directory.
                         logger.warning("%s: line %d is not readable, passed over", manifest, number)
 

@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 from typing import Self
 
+from staqraft.errors import JournalCorrupt
 from staqraft.index import FileIdentity, Index
 from staqraft.journal.record import Chunk, Record, Upsert
 from staqraft.journal.record_codec import decode, encode
@@ -26,7 +27,11 @@ class Unsettled:
         made = cls()
         text = index.meta(_META_KEY)
         if text:
-            for record in decode(base64.b64decode(text)):
+            try:
+                frames = base64.b64decode(text, validate=True)
+            except ValueError as error:
+                raise JournalCorrupt(f"what is unsettled cannot be read: {error}") from error
+            for record in decode(frames):
                 made.add(record)
             made._saved = True
         return made

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from staqraft.consensus import state_codec, versions
+from staqraft.consensus.bounds import check_fields
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.state_codec import RUNGS_BACK, RUNGS_OUT, position, wire_position
 from staqraft.errors import Outdated
@@ -296,6 +297,7 @@ def encode_snapshot(cluster: str, snapshot: Snapshot) -> bytes:
 
 def decode_snapshot(cluster: str, data: bytes) -> Snapshot:
     """BadMessage for another cluster's, and what contradicts itself; Outdated for a newer one."""
+    check_fields(data, pb.Snapshot.DESCRIPTOR)
     wire = _parse(pb.Snapshot(), data)
     _check_format("a snapshot", wire.format, versions.FORMAT)
     if wire.cluster != cluster:

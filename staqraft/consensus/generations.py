@@ -109,7 +109,10 @@ def to_text(generation: Generation) -> str:
 
 def from_text(text: str) -> Generation:
     """ValueError for anything that `to_text` does not make."""
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict) or set(values) != {"number", "members", "founder", "rung"}:
         raise ValueError("it is not a generation")
     number, members, founder = values["number"], values["members"], values["founder"]

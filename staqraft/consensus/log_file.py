@@ -103,7 +103,7 @@ class LogFile:
         try:
             file._prepare()
             stored = file._load()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:  # that: of a sentence of SQLite's own
             file.close()
             raise file._explain(error, reading=True) from error
         except BaseException:
@@ -138,7 +138,7 @@ class LogFile:
             )
             self._db.execute(_SET_STATE, (*row, _state_crc(row)))
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise self._explain(error, reading=False) from error
@@ -156,13 +156,13 @@ class LogFile:
     # --- opening --------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
+        # Before anything that reads: a second daemon is refused, and without a memory-mapped index
+        # file beside the log a full volume cannot kill us with SIGBUS.
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         # A renewal changes three pages. Small ones spare the disk, and the memory of a witness
         # that has hundreds of these open. An existing log keeps its own.
         self._db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
         self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        # Before WAL: a second daemon is refused, and without a memory-mapped index file beside the
-        # log a full volume cannot kill us with SIGBUS.
-        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
@@ -274,7 +274,7 @@ class LogFile:
     def _corrupt(self, what: str) -> StoreCorrupt:
         return corrupt(self._path, what)
 
-    def _explain(self, error: sqlite3.Error, *, reading: bool) -> ConsensusError:
+    def _explain(self, error: sqlite3.Error | UnicodeError, *, reading: bool) -> ConsensusError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _NO_SPACE:
             return _no_space(self._path, error)

@@ -21,7 +21,7 @@ from staqraft.errors import ConsensusError, Outdated, StoreFull
 
 _MAGIC: Final = b"STQRSNAP"
 _HEADER: Final = struct.Struct("<8sIQ")  # magic, crc32 of the content, its length
-MAX_SNAPSHOT_BYTES: Final = 64 << 20
+MAX_SNAPSHOT_BYTES: Final = 32 << 20
 
 
 class SnapshotStore:

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 LIBRARY_VERSION: Final = "0.3.17"
 SNAPSHOT_AFTER_ENTRIES: Final = 2000
 _SNAPSHOT_AFTER_S: Final = 3600
-_BATCH_BYTES: Final = 16 << 20  # far above any entry: the library splits larger ones, as pickle
+_BATCH_BYTES: Final = 1 << 20  # far above any entry: the library splits larger ones, as pickle
 _FOLLOWER: Final = 0  # pysyncobj.syncobj._RAFT_STATE
 _LEADER: Final = 2
 

@@ -130,9 +130,16 @@ def _decoded(frames: bytes) -> list[Record]:
 
 
 def _listed(entry: pb.DirectoryEntry) -> Listed:
+    try:
+        kind = ObjectType(entry.type)
+    except ValueError as error:
+        raise ReplicationError(
+            f"the active listed an object of type {entry.type}, which this version does not know:"
+            " run the same StaqRaft version on both replicas"
+        ) from error
     return Listed(
         name=entry.name,
-        type=ObjectType(entry.type),
+        type=kind,
         state=entry.state,
         subtree=entry.subtree,
         size=entry.size,

@@ -40,12 +40,16 @@ def pack_xattrs(xattrs: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 
 def unpack_xattrs(packed: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """What `pack_xattrs` was given."""
+    """What `pack_xattrs` was given. ValueError for anything else."""
     texts: list[bytes] = []
     at = 0
     while at < len(packed):
+        if len(packed) - at < _LENGTH.size:
+            raise ValueError("extended attributes that are cut off")
         (length,) = _LENGTH.unpack_from(packed, at)
         at += _LENGTH.size
+        if len(packed) - at < length:
+            raise ValueError("extended attributes that are cut off")
         texts.append(packed[at : at + length])
         at += length
     return tuple(zip(texts[::2], texts[1::2], strict=True))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from staqraft.index.digest import pack_xattrs, unpack_xattrs
+from staqraft.index.errors import IndexDamaged
 from staqraft.journal.record import Metadata, ObjectType
 from staqraft.model import Epoch, Position
 
@@ -106,7 +107,14 @@ def to_row(entry: Entry) -> tuple[Any, ...]:
 
 
 def metadata_of(row: Sequence[Any]) -> Metadata:
-    """The metadata in a row that begins with `COLUMNS`."""
+    """The metadata in a row that begins with `COLUMNS`. IndexDamaged when that cannot be."""
+    try:
+        return _metadata(row)
+    except (ValueError, TypeError) as error:
+        raise IndexDamaged(f"a row of the index cannot be read: {error}") from error
+
+
+def _metadata(row: Sequence[Any]) -> Metadata:
     return Metadata(
         type=ObjectType(row[0]),
         mode=row[1],

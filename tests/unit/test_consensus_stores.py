@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,16 @@ def test_a_file_that_is_no_database_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "log.sqlite").write_bytes(b"not a database, not at all" * 100)
     with pytest.raises(ConsensusError, match=r"log\.sqlite"):
         open_log(tmp_path)
+
+
+def test_a_log_that_is_opened_again_maps_no_file_into_memory(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    copy = Path(shutil.copytree(tmp_path, tmp_path / "copy"))
+    log.close()
+    log = open_log(copy)
+    assert (copy / "log.sqlite-wal").stat().st_size, "it was killed"
+    assert not (copy / "log.sqlite-shm").exists(), "a full volume would end the daemon by SIGBUS"
+    log.close()
 
 
 def test_a_log_is_not_copied_to_another_node(tmp_path: Path) -> None:
