@@ -102,7 +102,7 @@ def _hand_over_cut(world: World, fault: Fault) -> None:
         dying.kill()
         world.schedule.after(int(400 + 600 * fault.size) * MS, dying.start)
 
-    world.schedule.after(650 * MS, dies)
+    world.moments.later(650 * MS, dies)
 
     def stands(who: NodeId) -> None:
         cut_ways(world, ways_of(world, who, out=True, into=False), 1 * S)
@@ -169,7 +169,7 @@ def _cut_when_admitted(world: World, fault: Fault) -> None:
             world.hosts[active].power_off()
             world.schedule.after(6 * S, world.hosts[active].power_on)
 
-        world.schedule.after(dies_us, dies)
+        world.moments.later(dies_us, dies)
 
     world.moments.when(Moment.ADMITS, None, 0, admits)
 

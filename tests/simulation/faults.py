@@ -67,7 +67,7 @@ def _flap(world: World, fault: Fault) -> None:
     ring = _ring(world, fault)
     for beat in range(2 + int(fault.size * 6)):
         for way in ((ring, fault.who, fault.other), (ring, fault.other, fault.who)):
-            world.schedule.after(beat * 400 * MS, lambda w=way: world.network.cut(*w))  # type: ignore[misc]
+            world.moments.later(beat * 400 * MS, lambda w=way: world.network.cut(*w))  # type: ignore[misc]
             world.schedule.after(
                 beat * 400 * MS + 250 * MS,
                 lambda w=way: world.network.heal(*w),  # type: ignore[misc]
@@ -245,7 +245,7 @@ def _shutdown(world: World, fault: Fault) -> None:
             host.kill()
             world.schedule.after(300 * MS, host.start)
 
-    world.schedule.after(1 * S + fault.duration_us, resign)
+    world.moments.later(1 * S + fault.duration_us, resign)
 
 
 def _first_heard(world: World, fault: Fault) -> Host:

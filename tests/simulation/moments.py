@@ -32,6 +32,7 @@ class Moments:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._waiting: dict[Moment, list[tuple[NodeId | None, int, Strike]]] = {}
+        self._over = False
 
     def when(self, moment: Moment, node: NodeId | None, delay_us: int, strike: Strike) -> None:
         """`strike` so long after the next such moment of `node`, or of any."""
@@ -46,8 +47,18 @@ class Moments:
             wanted, delay_us, strike = one
             if wanted in {None, node}:
                 waiting.remove(one)
-                self._schedule.after(delay_us, lambda s=strike: s(node))  # type: ignore[misc]
+                self.later(delay_us, lambda s=strike: s(node))  # type: ignore[misc]
+
+    def later(self, delay_us: int, strike: Callable[[], None]) -> None:
+        """`strike` after this time, unless everything is healed by then."""
+
+        def now() -> None:
+            if not self._over:
+                strike()
+
+        self._schedule.after(delay_us, now)
 
     def forget(self) -> None:
         """Nobody waits any more."""
         self._waiting.clear()
+        self._over = True
