@@ -1,9 +1,6 @@
 """Barriers: when this returns, what was written before the call survives the loss of a host.
 
-The order of the checks is what makes a barrier honest. The position is taken first; then every
-replica that is in sync *or about to be* acknowledges it; then that set is looked at again, since a
-standby may have begun to join meanwhile; and at last Raft is asked whether this node's record is
-current, so that a partitioned active, which cannot know that it was replaced, does not answer.
+What it waits for, and in which order, is `staqraft.decision.barrier`'s to say.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ import asyncio
 
 from staqraft.api.node import BarrierReached
 from staqraft.daemon.loop import GroupLoop
-from staqraft.decision.phases import CAPTURED
+from staqraft.decision.barrier import Verdict, active_epoch, missing, verdict
 from staqraft.errors import BarrierTimeout, NotActive, OutcomeUnknown
 from staqraft.model import Epoch, NodeId, Position
 
@@ -31,17 +28,20 @@ async def barrier(loop: GroupLoop, timeout_ms: int, min_replicas: int) -> Barrie
     try:
         async with asyncio.timeout(timeout_ms / 1000):
             position = await data.capture_barrier(timeout_ms / 1000)
-            while missing := loop.barrier_peers() - confirmed:
-                confirmed |= await _first_acknowledgement(loop, missing, position, timeout_ms)
-            await loop.hands.raft.barrier(timeout_ms)
+            judged = Verdict.WAIT
+            while judged is Verdict.WAIT:
+                while peers := missing(loop.state, confirmed):
+                    confirmed |= await _first_acknowledgement(loop, peers, position, timeout_ms)
+                await loop.hands.raft.barrier(timeout_ms)
+                judged = verdict(loop.state, epoch, confirmed)
     except (TimeoutError, OutcomeUnknown) as error:
-        waiting = ", ".join(sorted(loop.barrier_peers() - confirmed)) or "the Raft majority"
+        waiting = ", ".join(sorted(missing(loop.state, confirmed))) or "the Raft majority"
         why = loop.story() or "see 'staqctl status' for what is wrong there, then try again"
         raise BarrierTimeout(
             f"position {position or 'not known yet'} of group {loop.group} is not known to be "
             f"durable after {timeout_ms} ms: still waiting for {waiting}. Nothing is lost; {why}"
         ) from error
-    if _active_epoch(loop) != epoch:
+    if judged is Verdict.VOID:
         raise NotActive(f"the epoch changed from {epoch} while the barrier waited: ask again")
     me = loop.state.settings.node
     replicas = frozenset({me}) | (loop.state.record.in_sync & confirmed)
@@ -56,25 +56,26 @@ async def barrier(loop: GroupLoop, timeout_ms: int, min_replicas: int) -> Barrie
 
 def _active_epoch(loop: GroupLoop) -> Epoch:
     state = loop.state
-    if state.phase not in CAPTURED or not state.mine:
+    epoch = active_epoch(state)
+    if epoch is None:
         active = state.record.active
         who = f"{active} is" if active and active != state.settings.node else "nobody is at present"
         raise NotActive(
             f"{state.settings.node} is not active in group {loop.group} "
             f"(it is {state.phase.value}); {who}: ask there"
         )
-    return state.record.epoch
+    return epoch
 
 
 async def _first_acknowledgement(
-    loop: GroupLoop, missing: frozenset[NodeId], position: Position, timeout_ms: int
+    loop: GroupLoop, peers: frozenset[NodeId], position: Position, timeout_ms: int
 ) -> frozenset[NodeId]:
     """Who of `missing` has acknowledged; empty when who must acknowledge changed first."""
     waits = {
         asyncio.create_task(
             loop.hands.data.wait_acknowledged(peer, position, timeout_ms / 1000), name=peer
         )
-        for peer in missing
+        for peer in peers
     }
     changed = asyncio.create_task(loop.changed())
     try:

@@ -8,12 +8,15 @@ is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon
     options   a seed becomes a plan: which faults, when, on whom (swarm testing)
     faults    what each kind of fault does to the world, and undoes
     hardware  fence devices, watchdogs, paused machines, wall clocks: for a third of the seeds
+    aimed     faults that strike whoever leads, or at a moment (`moments`), not at an instant
+    drills    sequences that a known hazard needs, and chance brings together too seldom
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
     workload  applications that write, and ask for barriers; knows nothing of the checks
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller
     mutations the guards, taken out one at a time: a simulator has to be able to fail
+    guards    those of Raft, for `mutations`
 
 Everything random comes from the seed: the plan from one generator, the world from another, so that
 a plan with faults left out (`shrink`) still makes sense. Nothing depends on the order of a set.

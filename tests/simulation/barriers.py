@@ -1,7 +1,6 @@
-"""An application's barrier: mirrors `staqraft.daemon.barriers.barrier`, step by step.
+"""An application's barrier: the waiting of `staqraft.daemon.barriers` in virtual time.
 
-Position first; then every replica that is in sync or about to be; then that set again; then Raft,
-whether this node's record is current; then whether the epoch is still the same.
+For what it waits, and when it may be answered, is the product's (`staqraft.decision.barrier`).
 """
 
 from __future__ import annotations
@@ -12,25 +11,14 @@ from typing import Final
 from simulation.daemon import Answer, Daemon
 from simulation.schedule import MS
 from simulation.worker import Worker
-from staqraft.decision import insync
-from staqraft.decision.phases import CAPTURED
-from staqraft.model import Epoch, NodeId, Position, ReadBarrier
+from staqraft.decision import barrier
+from staqraft.decision.barrier import Verdict
+from staqraft.model import NodeId, Position, ReadBarrier
 
 _LIMIT_MS: Final = 5000
 _TOLD_US: Final = 300  # the data worker tells the control process of an acknowledgement
 
 Reached = Callable[[Position], None]
-
-
-def active_epoch(daemon: Daemon) -> Epoch | None:
-    """The epoch in which this node may answer a barrier."""
-    state = daemon.core
-    return state.record.epoch if state.phase in CAPTURED and state.mine else None
-
-
-def must_confirm(daemon: Daemon) -> frozenset[NodeId]:
-    """The replicas, besides this one, that a barrier waits for now."""
-    return insync.barrier_peers(daemon.core)
 
 
 def confirm_with_raft(daemon: Daemon, answer: Callable[[Answer], None]) -> None:
@@ -45,7 +33,7 @@ class Barrier:
         self._daemon = daemon
         self._worker = worker
         self._reached = reached
-        self._epoch = active_epoch(daemon)
+        self._epoch = barrier.active_epoch(daemon.core)
         self._position: Position | None = None
         self._confirmed: frozenset[NodeId] = frozenset()
         self._deadline_ms = daemon.clock.boot_ms() + _LIMIT_MS
@@ -68,8 +56,7 @@ class Barrier:
         assert self._position is not None
         if self._worker.peer.durable >= self._position:
             self._confirmed |= frozenset(self._daemon.core.settings.peers)
-        missing = must_confirm(self._daemon) - self._confirmed
-        if not missing:
+        if not barrier.missing(self._daemon.core, self._confirmed):
             self._asked_raft = True
             confirm_with_raft(self._daemon, self._raft_said)
         elif self._daemon.clock.boot_ms() < self._deadline_ms and self._worker.process.alive:
@@ -92,7 +79,15 @@ class Barrier:
         self._daemon.process.after(_TOLD_US, self._wait)
 
     def _raft_said(self, answer: Answer) -> None:
-        if isinstance(answer, str) or active_epoch(self._daemon) != self._epoch:
+        if isinstance(answer, str):
             return
         assert self._position is not None
-        self._reached(self._position)
+        assert self._epoch is not None
+        match barrier.verdict(self._daemon.core, self._epoch, self._confirmed):
+            case Verdict.REACHED:
+                self._reached(self._position)
+            case Verdict.WAIT:
+                self._asked_raft = False
+                self._wait()
+            case Verdict.VOID:
+                pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from staqraft.decision.phases import HOLDING, Phase
+from staqraft.decision.phases import CAPTURED, HOLDING, Phase
 
 # As `staqraft.decision` has them; what it takes within one step shows as one transition.
 _FORWARD: Final = (
@@ -52,7 +52,22 @@ _FORWARD: Final = (
     (Phase.HALTING, Phase.RELEASING),
     (Phase.HALTING, Phase.ACQUIRING),
 )
-TABLE: Final = frozenset(_FORWARD) | {(phase, Phase.DROPPING) for phase in HOLDING}
+# The data worker was restarted and cannot go on in this epoch (`CaptureBroken`): the next one.
+_BROKEN: Final = {(phase, Phase.ACQUIRING) for phase in CAPTURED}
+# What had been done is done again or undone within the same step that found the lease lost.
+_AT_ONCE: Final = {
+    (Phase.HALTING, Phase.DROPPING),  # granted in the step in which it was lost again
+    (Phase.ACQUIRING, Phase.DROPPING),  # granted with less of its lease left than letting go takes
+    (Phase.STANDBY, Phase.DROPPING),  # the same, learned late
+    (Phase.ADDRESSING, Phase.STOPPING),  # a switchover is asked for as it becomes active
+    (Phase.ADDRESSING, Phase.PREPARING),
+    (Phase.ADMITTING, Phase.PREPARING),
+}
+# Seldom: it takes a switchover whose very step fails, or a lease that ends in a phase of
+# milliseconds. Impossible in these plans: ARMING, since no simulated machine has a watchdog.
+TABLE: Final = (
+    frozenset(_FORWARD) | {(phase, Phase.DROPPING) for phase in HOLDING} | _BROKEN | _AT_ONCE
+)
 
 
 def never_taken(taken: Mapping[tuple[Phase, Phase], int]) -> Iterator[str]:

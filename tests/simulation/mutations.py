@@ -16,12 +16,12 @@ from simulation.guards import put
 from simulation.hardware_mutations import PATCHES as HARDWARE
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
+from staqraft.decision import barrier, fencing, insync, lease, standdown, step, takeover
 from staqraft.decision import events as on
-from staqraft.decision import fencing, insync, lease, standdown, step, takeover
 from staqraft.decision.commands import AnswerFence
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
-from staqraft.decision.state import Joining
+from staqraft.decision.state import GroupState, Joining
 from staqraft.model import ORIGIN, FenceRung
 from staqraft.replication.plan import Resume
 from staqraft.replication.plan import plan as real_plan
@@ -217,19 +217,19 @@ def _leftovers_stay() -> None:
 
 
 def _barrier_ignores_joining() -> None:
-    put(barriers, "must_confirm", lambda d: d.core.record.in_sync - {d.me})
+    put(barrier, "must_confirm", lambda state: state.record.in_sync - {state.settings.node})
 
 
 def _barrier_waits_for_nobody() -> None:
-    put(barriers, "must_confirm", lambda _: frozenset())
+    put(barrier, "must_confirm", lambda _: frozenset())
 
 
 def _barrier_skips_the_silent() -> None:
-    def must(d: daemon.Daemon) -> frozenset[Any]:
-        streaming = {peer for peer, sync in d.core.peers.items() if sync.streaming}
-        return insync.barrier_peers(d.core) & streaming
+    def must(state: GroupState) -> frozenset[Any]:
+        streaming = {peer for peer, sync in state.peers.items() if sync.streaming}
+        return insync.barrier_peers(state) & streaming
 
-    put(barriers, "must_confirm", must)
+    put(barrier, "must_confirm", must)
 
 
 def _barrier_without_raft() -> None:
