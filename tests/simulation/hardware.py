@@ -287,6 +287,7 @@ def _hostile(world: World, fault: Fault) -> None:
     host = world.hosts[fault.who]
     if host.raft is None or fault.other not in host.raft.sessions:
         return
+    world.disturbed()
     member = host.raft.member
     envelope = garbage(int(fault.size * 1e6), member.term, member.applied_index)
     host.raft.received(fault.other, [envelope])

@@ -276,6 +276,10 @@ class World:
             if behind := self._left_behind(well):
                 raise Violation("R progress", f"{behind}, and nothing is wrong with {names}")
 
+    def disturbed(self) -> None:
+        """Something happened that costs a session, and perhaps the leader for a moment."""
+        self._calm_since = self.schedule.now
+
     @staticmethod
     def _left_behind(hosts: Iterable[Host]) -> str:
         indexes = [host.raft.member.applied_index for host in hosts if host.raft is not None]
