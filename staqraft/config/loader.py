@@ -299,7 +299,6 @@ def _device(name: str, node: str, section: Section) -> FenceDevice:
             plug=section.read("plug", values.fence_value, node),
             level=section.read("level", values.integer(1, MAX_LEVEL), default.level),
             timeout_ms=section.read("timeout", patience_ms, default.timeout_ms),
-            monitor_ms=section.read("monitor", service_ms, default.monitor_ms),
             options=tuple(section.pairs("options", values.fence_option, values.fence_value, "")),
         )
 

@@ -165,7 +165,6 @@ class FenceDevice:
     plug: str  # what the device calls the node
     level: int = 1
     timeout_ms: int = 60_000  # for one action, a second try included
-    monitor_ms: int = 300_000  # between two looks whether the device itself answers
     options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
