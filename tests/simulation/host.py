@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulation.daemon import GROUP, Daemon
 from simulation.disks import Crash, MemoryLog, MemorySnapshots, Volume
@@ -14,6 +15,7 @@ from simulation.kernel import FakeKernel
 from simulation.lanes import Services, Trouble
 from simulation.machine import Clock, Process
 from simulation.network import Network
+from simulation.pair import Memory, PairDaemon, PairOff
 from simulation.raft import RaftNode
 from simulation.schedule import MS, Schedule
 from simulation.worker import Journal, Worker
@@ -54,6 +56,7 @@ class Host:
         ask_loser: Ask,
         turn_off: TurnOff,
         hardware: Hardware,
+        pair_off: PairOff,
     ) -> None:
         self.me = me
         self.clock = clock
@@ -65,6 +68,7 @@ class Host:
             gated=settings is not None and settings.gate,
         )
         self.volume = Volume(rng)
+        self.memory = Memory()
         self.journal = Journal()
         self.services = Services()
         self.trouble = Trouble(failing=set(), services=self.services)
@@ -96,8 +100,9 @@ class Host:
         self.switch = switch_of(self)
         self.machine = Process(schedule)  # what runs on it besides the daemons
         self.agents = Agents(self)
-        self._turn_off = turn_off
         self._frozen = False
+        self._pair_off = pair_off
+        self._turn_off = turn_off
         network.dark.add(me)
 
     def say(self, text: str) -> None:
@@ -138,6 +143,7 @@ class Host:
         self.journal.power_off(self._rng.random())
         self.kernel.power_off()
         self.services.stop()
+        self.memory.right = None
 
     def sleep(self) -> None:
         """The whole machine stands still; CLOCK_BOOTTIME goes on."""
@@ -243,7 +249,10 @@ class Host:
 
     def _start_daemon(self, settings: Settings) -> None:
         assert self.raft is not None
-        self.daemon = Daemon(
+        kind: Any = Daemon
+        if settings.pair:
+            kind = partial(PairDaemon, memory=self.memory, pair_off=self._pair_off)
+        self.daemon = kind(
             settings=settings,
             process=self.control,
             clock=self.clock,
