@@ -196,6 +196,12 @@ class Host:
         bad_volume = self.volume.full or self.volume.slow_us > 0
         return bad_volume or not self.control.alive or self.control.stopped
 
+    @property
+    def leads(self) -> bool:
+        """Its Raft member leads, and is able to, if slowly."""
+        able = self.control.alive and not self.control.stopped and not self.volume.full
+        return able and self.raft is not None and self.raft.member.leads
+
     def suspect_sessions(self) -> None:
         """Who talks to it will find it silent."""
         sessions = list(self.raft.sessions.values()) if self.raft else []
