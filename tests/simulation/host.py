@@ -193,13 +193,17 @@ class Host:
     @property
     def hindered(self) -> bool:
         """Its Raft member cannot do what it should."""
-        bad_volume = self.volume.full or self.volume.slow_us > 0
-        return bad_volume or not self.control.alive or self.control.stopped
+        slow = self.volume.slow_us > 0
+        return slow or self._cannot_write or not self.control.alive or self.control.stopped
+
+    @property
+    def _cannot_write(self) -> bool:
+        return self.volume.full and self._sqlite is None  # real files know nothing of it
 
     @property
     def leads(self) -> bool:
         """Its Raft member leads, and is able to, if slowly."""
-        able = self.control.alive and not self.control.stopped and not self.volume.full
+        able = self.control.alive and not self.control.stopped and not self._cannot_write
         return able and self.raft is not None and self.raft.member.leads
 
     def suspect_sessions(self) -> None:
