@@ -11,6 +11,7 @@ from staqraft.consensus import versions
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
+from staqraft.consensus.openings import make_opening, named
 from staqraft.consensus.ready import (
     Connected,
     Disconnected,
@@ -22,7 +23,7 @@ from staqraft.consensus.ready import (
 )
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import StoreFull
-from staqraft.model import Announce, Command, NodeId, NoteEvent, Outcome
+from staqraft.model import Announce, Command, Generation, NodeId, NoteEvent, Outcome
 from staqraft.wire.v1 import raft_pb2 as pb
 
 A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
@@ -108,9 +109,14 @@ class World:
 
     def connect(self, one: NodeId, other: NodeId) -> None:
         """A new session, in which both name their generation."""
-        first, second = self.members[one].generation, self.members[other].generation
+        first, second = self._said(one), self._said(other)
         self.inbox[one].append(Connected(other, first, second))
         self.inbox[other].append(Connected(one, second, first))
+
+    def _said(self, node: NodeId) -> Generation:
+        """The node's generation, as its opening tells it."""
+        generation = self.members[node].generation
+        return named(make_opening("test", node, b"", "", generation), self.nodes)
 
     def crash(self, node: NodeId) -> None:
         """Power off: what was not persisted is gone."""

@@ -12,6 +12,7 @@ from simulation.network import Network, Session
 from simulation.schedule import MS, Schedule
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
+from staqraft.consensus.openings import make_opening, named
 from staqraft.consensus.ready import (
     Connected,
     Disconnected,
@@ -245,13 +246,13 @@ class RaftLink:
         if ring is None:
             return
         session = Session(self._network, ring, _DEAD_US)
-        named = dialer.member.generation, acceptor.member.generation
-        self._attach(session, dialer, self._acceptor, named)
-        self._attach(session, acceptor, self._dialer, named[::-1])
+        said = _said(dialer), _said(acceptor)
+        self._attach(session, dialer, self._acceptor, said)
+        self._attach(session, acceptor, self._dialer, said[::-1])
 
     @staticmethod
     def _attach(
-        session: Session, node: RaftNode, peer: NodeId, named: tuple[Generation, Generation]
+        session: Session, node: RaftNode, peer: NodeId, said: tuple[Generation, Generation]
     ) -> None:
         def ended() -> None:
             if node.sessions.get(peer) is session:
@@ -263,4 +264,10 @@ class RaftLink:
         if before is not None:
             before.end(node.me)
         node.sessions[peer] = session
-        node.put(Connected(peer, *named))
+        node.put(Connected(peer, *said))
+
+
+def _said(node: RaftNode) -> Generation:
+    """The node's generation, as its opening tells it."""
+    opening = make_opening("sim", node.me, b"", "", node.member.generation)
+    return named(opening, node.member.membership.configured)
