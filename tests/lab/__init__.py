@@ -6,6 +6,9 @@ UTS and IPC namespaces. To cut its power is to take its links down and to SIGKIL
 kernel then kills everything that runs in the host at once. Nothing can say goodbye to the network,
 as with a real power cut.
 
+**Without a witness** there is no `w`, but a power strip (`strip.py`): either replica turns the
+other off through it, by a fence agent (`fence_lab`) that real daemons run as any other.
+
 **The switch** is one more init, the ancestor of all hosts, whose network namespace holds the
 bridges of the two networks. So nothing touches the machine's own network, and killing the switch
 ends the whole lab, whatever state it is in.

@@ -26,6 +26,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--profile", choices=[*PROFILES], default="default", help="the timing of its cluster"
     )
+    up.add_argument(
+        "--no-witness",
+        action="store_true",
+        help="two replicas only; each can turn the other off (fence agent tests/lab/fence_lab)",
+    )
     commands.add_parser("down", help="end everything that the lab started")
     status = commands.add_parser("status", help="hosts, their units, cut links")
     status.add_argument("--json", action="store_true")
@@ -86,7 +91,8 @@ def _print_status(status: dict[str, Any]) -> None:
 def _execute(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "up":
-            print(f"the lab is up in {Lab.create(profile=arguments.profile).directory}")
+            lab = Lab.create(profile=arguments.profile, witness=not arguments.no_witness)
+            print(f"the lab is up in {lab.directory}")
         case "down":
             Lab.open().down()
         case "status":

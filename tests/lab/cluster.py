@@ -18,13 +18,24 @@ from typing import Any
 from lab import nginx
 from lab.errors import LabError
 from lab.lab import Lab
-from lab.layout import HOSTS, MEMBERS, NETWORKS, PROFILES, REPLICAS, TREES, VIP, VIP_INTERFACE
-from lab.processes import wait_until
+from lab.layout import (
+    HOSTS,
+    MEMBERS,
+    NETWORKS,
+    PAIR,
+    PROFILES,
+    REPLICAS,
+    TREES,
+    VIP,
+    VIP_INTERFACE,
+)
+from lab.processes import TESTS, wait_until
 
 NAME = "lab"
 GROUP = "default"
 CONFIGURATION = "/etc/staqraft/staqraft.yaml"
 DAEMON = "staqraftd"
+FENCE_AGENT = TESTS / "lab" / "fence_lab"
 ASK_EVERY_S = 0.25  # each staqctl is a Python of its own: not to load what is measured
 ALL_IS_WELL, NEEDS_ATTENTION = 0, 1  # exit codes of `staqctl status`
 Status = dict[str, Any]
@@ -40,14 +51,24 @@ STAQCTL = program("staqctl", "staqraft.cli.staqctl")
 STAQRAFTD = program("staqraftd", "staqraft.cli.staqraftd")
 
 
-def configuration(node: str, initial_active: str = "a", profile: str = "default") -> str:
-    """staqraft.yaml of a node. JSON is YAML, so nothing else is needed to write it."""
+def configuration(
+    node: str,
+    initial_active: str = "a",
+    profile: str = "default",
+    *,
+    members: Iterable[str] = MEMBERS,
+    devices: bool = False,
+) -> str:
+    """staqraft.yaml of a node. JSON is YAML, so nothing else is needed to write it.
+
+    With `devices` either replica can turn the other off.
+    """
     nodes = {
         name: {
             "role": HOSTS[name].role,
             "rings": {n: HOSTS[name].address(n) for n in NETWORKS if n in HOSTS[name].networks},
         }
-        for name in MEMBERS
+        for name in members
     }
     group = {
         "initial_active": initial_active,
@@ -75,8 +96,16 @@ def configuration(node: str, initial_active: str = "a", profile: str = "default"
         "tls": tls,
         "groups": {GROUP: group},
         **PROFILES[profile],
+        **({} if "w" in nodes else {"pair": PAIR}),
+        **({"fencing": {name: _device(name) for name in REPLICAS}} if devices else {}),
     }
     return json.dumps(text, indent=2) + "\n"
+
+
+def _device(node: str) -> dict[str, Any]:
+    """How a replica is turned off, for `fencing`."""
+    strip = {"agent": str(FENCE_AGENT), "plug": node, "timeout": "15s"}
+    return {"delay": "1s", "devices": {"strip": strip}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +128,7 @@ class Barrier:
 
 
 class Cluster:
-    """Two replicas and a witness on the hosts of a lab."""
+    """Two replicas, and a witness where there is one, on the hosts of a lab."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -110,17 +139,27 @@ class Cluster:
         """Certificates, configuration and empty trees on every member."""
         authority = self.lab.directory / "ca"
         self._certs("init", NAME, "--directory", str(authority))
-        self._certs("issue", *MEMBERS, "--directory", str(authority))
-        for node in MEMBERS:
+        self._certs("issue", *self.lab.members, "--directory", str(authority))
+        for node in self.lab.members:
             etc = self.lab.host_directory(node) / "etc"
             (etc / "tls").mkdir()
             for file in ("ca.pem", f"{node}.pem", f"{node}.key"):
                 shutil.copy2(authority / file, etc / "tls" / file)
-            text = configuration(node, profile=self.lab.profile)
-            (etc / "staqraft.yaml").write_text(text, encoding="utf-8")
+            self.configure(node)
         for node in REPLICAS:
             (self.lab.host_directory(node) / "etc" / "nginx.conf").write_text(nginx.TEXT)
             self.lab.run(node, self.lab.module("workload", "prepare"))
+
+    def configure(self, node: str, *, devices: bool = True) -> None:
+        """Writes a node's staqraft.yaml; fence devices are for replicas without a witness only."""
+        text = configuration(
+            node,
+            profile=self.lab.profile,
+            members=self.lab.members,
+            devices=devices and not self.lab.has_witness,
+        )
+        path = self.lab.host_directory(node) / "etc" / "staqraft.yaml"
+        path.write_text(text, encoding="utf-8")
 
     def _certs(self, *words: str) -> None:
         argv = [*STAQCTL, "certs", *words]
@@ -136,10 +175,10 @@ class Cluster:
                 f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}{done.stderr}"
             )
 
-    def start(self, nodes: Iterable[str] = MEMBERS) -> None:
+    def start(self) -> None:
         """Starts the daemons, now and at every boot."""
         argv = [*STAQRAFTD, "--config", CONFIGURATION]
-        for node in nodes:
+        for node in self.lab.members:
             self.lab.enable(node, DAEMON, argv)
 
     # --- staqctl ------------------------------------------------------------------------------

@@ -25,14 +25,22 @@ def fast_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     yield from _built(tmp_path_factory, "fast")
 
 
-def _built(tmp_path_factory: pytest.TempPathFactory, profile: str) -> Iterator[Lab]:
+@pytest.fixture(scope="module")
+def pair_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two replicas without a witness; each can turn the other off."""
+    yield from _built(tmp_path_factory, "default", witness=False)
+
+
+def _built(
+    tmp_path_factory: pytest.TempPathFactory, profile: str, *, witness: bool = True
+) -> Iterator[Lab]:
     if os.geteuid() != 0:
         pytest.skip("the lab needs root (try: unshare -Urnmp --fork --mount-proc)")
     try:
         requirements.check()
     except MissingError as missing:
         pytest.skip(str(missing))
-    built = Lab.create(tmp_path_factory.mktemp("lab") / "lab", profile=profile)
+    built = Lab.create(tmp_path_factory.mktemp("lab") / "lab", profile=profile, witness=witness)
     yield built
     built.down()
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from lab.cluster import DAEMON
 from lab.errors import LabError
 from lab.lab import Lab
-from lab.layout import MEMBERS
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
@@ -87,7 +86,7 @@ def _title(pid: int) -> str:
 
 def idle_use(lab: Lab, seconds: float = 3.0) -> list[Use]:
     """CPU over a span in which nobody writes, and memory, of every process of the daemons."""
-    pids = [(host, pid) for host in MEMBERS for pid in lab.unit_processes(host, DAEMON)]
+    pids = [(host, pid) for host in lab.members for pid in lab.unit_processes(host, DAEMON)]
     before = {pid: _cpu_s(pid) for _, pid in pids}
     begun = time.monotonic()
     time.sleep(seconds)

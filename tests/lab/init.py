@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import linux
-from lab.layout import HOST_STATE
+from lab.layout import HOST_STATE, POWER
 from lab.supervisor import Supervisor
 
 OVERLAID = ("/etc", "/var/lib", "/var/log")
@@ -64,6 +64,7 @@ def _open_disk(spec: Spec, name: str) -> int:
 
 def _mount_host(spec: Spec) -> None:
     own = {name: os.open(f"{spec.root}/{name}", os.O_PATH) for name in ("etc", "log", "units")}
+    power = os.open(Path(spec.root).parents[1] / POWER, os.O_PATH)
     disks = {name: _open_disk(spec, name) for name in spec.disks}
     linux.mount("tmpfs", "/run", "tmpfs", data="mode=755")
     for path in OVERLAID:
@@ -75,6 +76,7 @@ def _mount_host(spec: Spec) -> None:
     _bind_descriptor(own["etc"], "/etc/staqraft")
     _bind_descriptor(own["log"], "/var/log/staqraft")
     _bind_descriptor(own["units"], UNITS)
+    _bind_descriptor(power, f"{HOST_STATE}/{POWER}")
     for name, descriptor in disks.items():
         _bind_descriptor(descriptor, f"{DISK_MOUNT}/{name}")
     if "data" in disks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -10,16 +11,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab import disks, linux, processes, requirements
 from lab.errors import LabError
 from lab.init import DISK_MOUNT, SOCKET, Spec
-from lab.layout import HOSTS, Host
+from lab.layout import HOSTS, MEMBERS, POWER, Host
 from lab.network import Link, Network
 from lab.processes import DEATH_TIMEOUT_S, TESTS, wait_until
 from lab.state import Process, State, default_directory
@@ -35,15 +36,20 @@ class Lab:
         self.directory = directory
         self._state = state
         self._saving = threading.Lock()
+        self.hosts = tuple(n for n, h in HOSTS.items() if state.witness or h.role != "witness")
+        self.members = tuple(name for name in MEMBERS if name in self.hosts)
         self.network = Network(state.switch.pid)
 
     # --- up and down --------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, directory: Path | None = None, *, profile: str = "default") -> Lab:
+    def create(
+        cls, directory: Path | None = None, *, profile: str = "default", witness: bool = True
+    ) -> Lab:
         """Builds the lab and powers all hosts on. Raises MissingError if this machine cannot.
 
-        `profile` is the timing (`layout.PROFILES`) of the cluster that is installed in it.
+        `profile` is the timing (`layout.PROFILES`) of the cluster that is installed in it. Without
+        a witness there is no host w, and each replica can turn the other off (`lab.strip`).
         """
         requirements.check()
         directory = (directory or default_directory()).absolute()
@@ -58,7 +64,7 @@ class Lab:
             raise LabError(
                 f"{directory} is not empty and has no lab: choose another with STAQRAFT_LAB_DIR"
             )
-        directory.mkdir(parents=True, exist_ok=True)
+        (directory / POWER).mkdir(parents=True, exist_ok=True)
         images = requirements.loop_devices_work()
         place = disks.place(directory, images=images)
         try:
@@ -71,12 +77,18 @@ class Lab:
             disks.remove(place)
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        lab = cls(directory, State(switch=switch, disks=str(place), images=images, profile=profile))
+        state = State(
+            switch=switch, disks=str(place), images=images, profile=profile, witness=witness
+        )
+        lab = cls(directory, state)
         try:
-            lab._state.save(directory)
+            state.save(directory)
+            if not witness:
+                with lab._changed() as kept:
+                    kept.strip = processes.start_strip(directory)
             lab.network.build()
-            with ThreadPoolExecutor(max_workers=len(HOSTS)) as pool:
-                for boot in [pool.submit(lab.power_on, name) for name in HOSTS]:
+            with ThreadPoolExecutor(max_workers=len(lab.hosts)) as pool:
+                for boot in [pool.submit(lab.power_on, name) for name in lab.hosts]:
                     boot.result()
         except BaseException:
             lab.down()
@@ -95,7 +107,10 @@ class Lab:
     def down(self) -> None:
         """Ends everything that this lab started, and removes its disks and its directory."""
         try:
-            for name in HOSTS:
+            strip = self._now().strip
+            if strip is not None and strip.alive:
+                processes.kill(strip, "the power strip")
+            for name in self.hosts:
                 if self.has_power(name):
                     self.power_off(name)
         finally:  # the switch is everybody's ancestor: nothing survives it
@@ -105,12 +120,24 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _remember(self, name: str, init: Process | None) -> None:
-        with self._saving:  # hosts may boot at the same time
+        with self._changed() as state:
             if init is None:
-                del self._state.inits[name]
+                state.inits.pop(name, None)
             else:
-                self._state.inits[name] = init
-            self._state.save(self.directory)
+                state.inits[name] = init
+
+    def _now(self) -> State:
+        """As it is now: the power strip, or another program, may have changed it."""
+        return State.load(self.directory) or self._state
+
+    @contextmanager
+    def _changed(self) -> Iterator[State]:
+        """What is changed in it is kept. One at a time: hosts may boot at the same time."""
+        with self._saving, (self.directory / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._now()
+            yield state
+            state.save(self.directory)
 
     @property
     def forgets_at_power_cut(self) -> bool:
@@ -122,12 +149,16 @@ class Lab:
         """The timing that the cluster in it has."""
         return self._state.profile
 
+    @property
+    def has_witness(self) -> bool:
+        """There is a host w."""
+        return self._state.witness
+
     # --- power --------------------------------------------------------------------------------
 
     def has_power(self, name: str) -> bool:
         """The host runs."""
-        init = self._state.inits.get(_host(name).name)
-        return init is not None and init.alive
+        return self.pid_of_init(name) is not None
 
     def power_on(self, name: str) -> None:
         """Boots a host; returns when its init is ready and its cables are in."""
@@ -185,11 +216,11 @@ class Lab:
         """The pid, as seen from here, of the host's init."""
         if not self.has_power(name):
             raise LabError(f"host {name} has no power: scripts/lab power on {name}")
-        return self._state.inits[name]
+        return self._now().inits[name]
 
     def pid_of_init(self, name: str) -> int | None:
         """The pid, as seen from here, of the host's init; None without power."""
-        init = self._state.inits.get(_host(name).name)
+        init = self._now().inits.get(_host(name).name)
         return init.pid if init is not None and init.alive else None
 
     def root(self, name: str) -> Path:
@@ -319,7 +350,7 @@ class Lab:
                 }
                 if self.has_power(name)
                 else {"power": False}
-                for name in HOSTS
+                for name in self.hosts
             },
             "unplugged": self.network.unplugged(),
             "dropped": [str(drop) for drop in self.network.drops()],

@@ -13,6 +13,7 @@ VIP: Final = f"{PREFIX}.0.100"
 VIP_INTERFACE: Final = "eth0"
 PROBE_SENDERS: Final = tuple(f"{PREFIX}.0.{n}" for n in range(240, 248))  # asked from by arpwatch
 HOST_STATE: Final = "/run/lab"  # inside a host: its init's socket and mounts
+POWER: Final = "power"  # below the lab's directory and below HOST_STATE: the power strip's socket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ PROFILES: Final[dict[str, dict[str, dict[str, str]]]] = {  # what staqraft.yaml 
     },
     "gateless": {"lease": {"gate": "off"}},
 }
+# Two replicas without a witness: how long the other is missed before it is turned off.
+PAIR: Final = {"active_waits": "2s", "standby_waits": "5s"}
 DISK_BYTES: Final = {"data": 2 << 30, "state": 1 << 30}
 
 

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from lab.lab import Lab
-from lab.layout import MEMBERS
 
 TAIL_LINES = 25
 
@@ -16,7 +15,7 @@ TAIL_LINES = 25
 def keep_logs(lab: Lab, who: str, *, tail: bool) -> Path:
     """Copies the members' logs and says where; with `tail` shows their ends, too."""
     kept = Path(tempfile.mkdtemp(prefix=f"staqraft-{who}-logs-"))
-    for name in MEMBERS:
+    for name in lab.members:
         logs = lab.host_directory(name) / "log"
         if logs.exists():
             shutil.copytree(logs, kept / name, dirs_exist_ok=True)

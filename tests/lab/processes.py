@@ -83,6 +83,21 @@ def boot(spec: Spec, console: Path, parent: Process | None) -> Process:
     return Process.of(pid)
 
 
+def start_strip(directory: Path) -> Process:
+    """Starts the power strip of the lab in `directory`; it goes on until the lab is down."""
+    with (directory / "strip.log").open("ab") as log:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "lab.strip", str(directory)],
+            env={"PATH": PATH, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            check=True,
+            start_new_session=True,
+        )
+    return Process.of(int(done.stdout))
+
+
 def kill(process: Process, what: str, and_then: Callable[[], None] = lambda: None) -> None:
     """SIGKILLs an init; returns when everything in its PID namespace is dead and reaped."""
     handle = os.pidfd_open(process.pid)

@@ -53,6 +53,8 @@ class State:
     disks: str  # where images or tmpfs are
     images: bool  # ext4 images on loop devices; else tmpfs
     profile: str = "default"  # the timing that the cluster gets: see layout.PROFILES
+    witness: bool = True  # else there are two replicas and the client only
+    strip: Process | None = None  # see lab.strip
     inits: dict[str, Process] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:
@@ -73,5 +75,7 @@ class State:
             disks=text["disks"],
             images=text["images"],
             profile=text.get("profile", "default"),
+            witness=text.get("witness", True),
+            strip=Process(**text["strip"]) if text.get("strip") else None,
             inits={name: Process(**process) for name, process in text["inits"].items()},
         )

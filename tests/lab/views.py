@@ -18,7 +18,7 @@ import grpc
 
 from lab.errors import LabError
 from lab.lab import Lab
-from lab.layout import MEMBERS, REPLICAS
+from lab.layout import REPLICAS
 from lab.linux import boottime
 from lab.processes import wait_until
 from staqraft.model import Admission
@@ -133,11 +133,11 @@ class Views(AbstractContextManager["Views"]):
         self._lab = lab
         self._interval_s = interval_s
         self._over = threading.Event()
-        self.latest: dict[str, View | None] = dict.fromkeys(MEMBERS)
-        self.histories = {node: History() for node in MEMBERS}
+        self.latest: dict[str, View | None] = dict.fromkeys(lab.members)
+        self.histories: dict[str, History] = {node: History() for node in lab.members}
         self._threads = [
             threading.Thread(target=self._follow, args=(node,), name=f"views-{node}", daemon=True)
-            for node in MEMBERS
+            for node in lab.members
         ]
         for thread in self._threads:
             thread.start()
@@ -185,7 +185,7 @@ class Views(AbstractContextManager["Views"]):
         )
 
     def protected(self, active: str | None = None, *, since: float = 0.0) -> View | None:
-        """One replica serves (`active`, if named), both are in sync, and all three members say so,
+        """One replica serves (`active`, if named), both are in sync, and all members say so,
         asked after `since` (CLOCK_BOOTTIME); the view of the one that serves.
 
         Members are asked one after the other, so this is what held within the last moments.
@@ -193,7 +193,7 @@ class Views(AbstractContextManager["Views"]):
         latest = list(self.latest.values())
         views = [view for view in latest if view is not None and view.begun > since]
         serving = [view for view in views if view.serves]
-        if len(views) < len(MEMBERS) or len(serving) != 1:
+        if len(views) < len(self._lab.members) or len(serving) != 1:
             return None
         leading = serving[0]
         agreed = active in (None, leading.node) and all(

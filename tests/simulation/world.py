@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,6 @@ from simulation.machine import Clock, Process
 from simulation.moments import Moments
 from simulation.network import Network
 from simulation.options import Plan
-from simulation.pair import Devices
 from simulation.raft import RaftLink
 from simulation.schedule import MS, Action, S, Schedule
 from simulation.workload import Workload
@@ -36,12 +34,11 @@ from staqraft.consensus import snapshot_transfer, syncobj
 from staqraft.consensus.ready import Timing as RaftTiming
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
-from staqraft.decision.state import EVERY_RUNG, Settings
+from staqraft.decision.state import Settings
 from staqraft.model import (
     CancelSwitchover,
     Command,
     Epoch,
-    FenceRung,
     ForceActive,
     GroupRecord,
     NodeId,
@@ -88,16 +85,11 @@ class World:
         self.checks = Checks(self.schedule, tracing=tracing)
         self.moments = self.checks.moments = Moments(self.schedule)
         self.checks.hardware = plan.hardware
-        self.nodes = REPLICAS if plan.pair else NODES
-        self.devices = Devices(self, plan.seed)
-        rings: dict[str, tuple[NodeId, ...]] = (
-            dict.fromkeys(_RINGS, REPLICAS) if plan.pair else _RINGS
-        )
-        self.network = Network(self.schedule, self.rng, rings)
+        self.network = Network(self.schedule, self.rng, _RINGS)
         self.replicas = REPLICAS
-        self.hosts = {node: self._host(node, directory) for node in self.nodes}
+        self.hosts = {node: self._host(node, directory) for node in NODES}
         self.checks.hosts = {node: self.hosts[node] for node in REPLICAS}
-        for one, other in combinations(self.nodes, 2):
+        for one, other in ((A, B), (A, W), (B, W)):
             RaftLink(self.network, one, other, lambda node: self.hosts[node].raft)
         self.workload = Workload(
             self.schedule,
@@ -123,8 +115,6 @@ class World:
             in_sync_timeout_ms=3000,
             retry_ms=200,
             cooldown_ms=10_000,
-            favoured_waits_ms=1_500,
-            other_waits_ms=7_000,  # a device takes up to 4 s
         )
         hardware = plan.hardware
         settings = Settings(
@@ -134,16 +124,13 @@ class World:
             initial_active=A,
             timing=timing,
             gate=plan.gate,
-            pair=plan.pair,
-            fenced_by=EVERY_RUNG - {FenceRung.LEASE} if plan.pair else hardware.fenced_by,
-            devices=dict.fromkeys(REPLICAS, 1000)
-            if plan.pair
-            else {r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
+            fenced_by=hardware.fenced_by,
+            devices={r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
             watchdog_ms=1000 * hardware.watchdog_s,
         )
         return Host(
             me=node,
-            members=self.nodes,
+            members=NODES,
             heirs=REPLICAS if node == W else (),
             settings=settings if node in REPLICAS else None,
             raft_timing=_RAFT_FAST if plan.fast else _RAFT,
@@ -159,7 +146,6 @@ class World:
             ask_loser=self._ask_loser,
             turn_off=self._turn_off,
             hardware=hardware,
-            pair_off=lambda loser, done: self.devices.turn_off(self.hosts[node], loser, done),
         )
 
     # --- what faults use --------------------------------------------------------------------------
@@ -260,9 +246,7 @@ class World:
 
     def run(self) -> None:
         """Violation if anything that must be true is not."""
-        if self.plan.pair:
-            self.devices.begin()
-        for node in self.nodes:
+        for node in NODES:
             self.schedule.after(int(self.rng.random() * 400) * MS, self.hosts[node].power_on)
         for fault in self.plan.faults:
             self.schedule.after(fault.at_us, lambda f=fault: self._strike(f))  # type: ignore[misc]
@@ -287,7 +271,7 @@ class World:
             self._lives, self._calm_since = lives, self.schedule.now
         elif self.schedule.now - self._calm_since > _CALM_US and len(well) > 1:
             names = ", ".join(host.me for host in well)
-            if not any(host.leads for host in self.hosts.values()):  # one with a slow disk may
+            if not any(host.raft is not None and host.raft.member.leads for host in well):
                 raise Violation("R progress", f"of {names} nobody leads, and nothing is wrong")
             if behind := self._left_behind(well):
                 raise Violation("R progress", f"{behind}, and nothing is wrong with {names}")
@@ -372,8 +356,7 @@ class World:
         return max(host.raft.member.term for host in self.hosts.values() if host.raft is not None)
 
     def _strike(self, fault: Fault) -> None:
-        there = {fault.who, fault.other} <= {*self.nodes}
-        if there and self.schedule.now < self.plan.storm_us:
+        if self.schedule.now < self.plan.storm_us:
             self.checks.say(f"*** {fault}")
             APPLY[fault.kind](self, fault)
 
@@ -382,7 +365,6 @@ class World:
         for undo in list(self._undo.values()):
             undo()
         self.moments.forget()
-        self.devices.storm = False
         self.network.heal_all()
         for host in self.hosts.values():
             host.volume.crash_in = None

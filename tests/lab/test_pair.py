@@ -1,0 +1,142 @@
+"""Two replicas without a witness, on real daemons with real fence agents.
+
+Each test stands on the one before it, as in `test_story`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.cluster import DAEMON, Cluster
+from lab.lab import Lab
+from lab.layout import REPLICAS, other
+from lab.linux import boottime
+from lab.story import Story
+from lab.views import View, Views
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+
+PATIENCE_S = 30.0
+
+
+class Pair(Story):
+    """The story of two, with views of what either says."""
+
+    views: Views
+
+    def wait(self, node: str, holds: Callable[[View], bool], what: str) -> View:
+        """Until the node says so, from now on."""
+        since = boottime()
+
+        def said() -> bool:
+            view = self.views.latest[node]
+            return view is not None and view.begun > since and holds(view)
+
+        self.views.wait(said, PATIENCE_S, f"{node}: {what}")
+        view = self.views.latest[node]
+        assert view is not None
+        return view
+
+    def wait_serves_alone(self, node: str) -> None:
+        self.wait(node, lambda v: v.serves and v.in_sync == (node,), "serves, alone in sync")
+        self.active = node
+
+    def returns(self, node: str) -> None:
+        """It gets power, is taken in, follows, and has what the active has."""
+        self.lab.power_on(node)
+        self.views.wait_protected(self.active)
+        self.barrier()
+
+
+@pytest.fixture(scope="module")
+def pair(pair_lab: Lab) -> Iterator[Pair]:
+    """a is active, both replicas are in sync."""
+    told = Pair(lab=pair_lab, cluster=Cluster(pair_lab))
+    told.start()
+    told.write("mail")
+    told.write("accounts")
+    with Views(pair_lab) as told.views:
+        yield told
+    if told.watcher is not None:
+        told.watcher.finish()
+
+
+def test_the_active_loses_its_power_and_the_standby_has_it_turned_off(pair: Pair) -> None:
+    pair.barrier()
+    acknowledged = pair.trees_of("a")
+    pair.lab.power_off("a")
+    pair.wait_serves_alone("b")
+    pair.expect_equal(acknowledged, pair.trees_of("b"), "a at its last barrier and b")
+    assert pair.cluster.barrier("b").replicas == ("b",)
+
+
+def test_the_old_active_returns_and_is_taken_in(pair: Pair) -> None:
+    pair.write("mbox")
+    pair.returns("a")
+    pair.compare()
+
+
+def test_the_standby_loses_its_power_and_the_active_goes_on(pair: Pair) -> None:
+    epoch = pair.wait("b", lambda v: v.serves, "serves").epoch
+    pair.lab.power_off("a")
+    pair.write("mbox")
+    assert pair.cluster.barrier("b").replicas == ("b",)
+    pair.wait_serves_alone("b")
+    assert pair.wait("b", lambda v: v.serves, "serves").epoch == epoch
+    pair.returns("a")
+
+
+def test_of_two_that_lose_each_other_one_survives(pair: Pair) -> None:
+    pair.lab.cut("a-b")
+    pair.wait_serves_alone("b")
+    assert pair.lab.has_power("b")
+    assert not pair.lab.has_power("a")
+    pair.lab.heal("a-b")
+    pair.returns("a")
+
+
+@pytest.mark.parametrize("first", REPLICAS)
+def test_after_both_rebooted_nobody_serves_before_they_met(pair: Pair, first: str) -> None:
+    for node in REPLICAS:
+        pair.lab.power_off(node)
+    pair.lab.power_on(first)
+    pair.wait(first, lambda v: "its host started" in v.summary, "says what it waits for")
+    assert pair.lab.has_power(first)
+    assert not pair.answers_for_vip(first)
+    pair.lab.power_on(other(first))
+    pair.active = pair.views.wait_protected().node
+    pair.barrier()
+
+
+def test_without_a_device_the_active_goes_on_serving_and_barriers_wait(pair: Pair) -> None:
+    for node in REPLICAS:
+        pair.cluster.configure(node, devices=False)
+        pair.lab.signal_unit(node, DAEMON, signal.SIGKILL)
+        pair.views.wait_protected(pair.active)
+    pair.lab.power_off(other(pair.active))
+    said = pair.wait(pair.active, lambda v: "barriers wait" in v.summary, "says what it does")
+    assert said.serves
+    assert "no fence device is configured" in said.summary
+    pair.returns(other(pair.active))
+
+
+def test_without_a_device_the_standby_waits_for_somebodys_word(pair: Pair) -> None:
+    lost, left = pair.active, other(pair.active)
+    pair.lab.power_off(lost)
+    said = pair.wait(left, lambda v: "--confirm-off" in v.summary, "says what it waits for")
+    assert not said.serves
+    assert "no fence device is configured" in said.summary
+    pair.cluster.ctl(left, "fence", lost, "--confirm-off")
+    pair.wait_serves_alone(left)
+    assert pair.cluster.barrier(left).replicas == (left,)
+    pair.returns(lost)
+    pair.compare()
+
+
+def test_at_no_time_did_two_hosts_answer_for_the_vip(pair: Pair) -> None:
+    findings = pair.finish()
+    assert findings.doubles == []
+    assert findings.questions > 100
