@@ -123,6 +123,8 @@ class GroupRecord:
     `renewal` counts the lease renewals of this epoch. `released` means that the active of this
     epoch stood down by itself at `position`, its final one. `in_sync` are the replicas that may
     be promoted without losing anything acknowledged; it is empty only before the first epoch.
+    `in_sync_index` is where the log changed that set last: a set that left and came back is not
+    the same, since things may have been acknowledged without whoever was out.
     """
 
     epoch: Epoch = NO_EPOCH
@@ -130,6 +132,7 @@ class GroupRecord:
     renewal: int = 0
     released: bool = False
     in_sync: frozenset[NodeId] = frozenset()
+    in_sync_index: int = 0
     position: Position = ORIGIN
     epoch_starts: tuple[EpochStart, ...] = ()
     fence: FenceRecord | None = None
@@ -241,10 +244,15 @@ class Release(_GroupCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetInSync(_GroupCommand):
-    """Compare-and-set of the in-sync set by the active of `epoch`, which stays a member."""
+    """Compare-and-set of the in-sync set by the active of `epoch`, which stays a member.
+
+    `expected` and `expected_index` are the record's set and its `in_sync_index` as the proposer
+    saw them.
+    """
 
     epoch: Epoch
     expected: frozenset[NodeId]
+    expected_index: int
     members: frozenset[NodeId]
     reason: str
 
