@@ -135,6 +135,7 @@ def _fill(wire: pb.Proposal, command: Command) -> None:
                     group=command.group,
                     epoch=command.epoch,
                     expected=sorted(command.expected),
+                    expected_index=command.expected_index,
                     members=sorted(command.members),
                     reason=command.reason,
                 )
@@ -240,6 +241,7 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
         group=GroupId(m.group),
         epoch=Epoch(m.epoch),
         expected=frozenset(map(NodeId, m.expected)),
+        expected_index=m.expected_index,
         members=frozenset(map(NodeId, m.members)),
         reason=m.reason,
     ),

@@ -88,6 +88,7 @@ def _group_out(name: GroupId, group: GroupRecord) -> pb.GroupState:
         renewal=group.renewal,
         released=group.released,
         in_sync=sorted(group.in_sync),
+        in_sync_index=group.in_sync_index,
         position=wire_position(group.position),
         epoch_starts=[
             types_pb2.EpochStart(epoch=start.epoch, seq=start.seq) for start in group.epoch_starts
@@ -120,6 +121,7 @@ def _group_back(wire: pb.GroupState) -> GroupRecord:
         renewal=wire.renewal,
         released=wire.released,
         in_sync=frozenset(map(NodeId, wire.in_sync)),
+        in_sync_index=wire.in_sync_index,
         position=position(wire.position),
         epoch_starts=tuple(
             EpochStart(epoch=Epoch(start.epoch), seq=start.seq) for start in wire.epoch_starts

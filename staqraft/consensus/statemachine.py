@@ -128,6 +128,9 @@ def _apply_to_group(
                     position=group.position,
                 )
                 events = _with_event(events, event)
+            before = known.in_sync if known is not None else frozenset()
+            if group.in_sync != before:
+                group = replace(group, in_sync_index=index)
             groups = {**record.groups, command.group: group}
             after = replace(record, groups=groups, events=events, log_index=index)
             return after, Accepted(log_index=index)
@@ -297,7 +300,7 @@ def _set_in_sync(group: GroupRecord, command: SetInSync) -> _Verdict:
         return f"the in-sync set always has the active, {command.node}"
     if group.in_sync == command.members:
         return None
-    if group.in_sync != command.expected:
+    if (group.in_sync, group.in_sync_index) != (command.expected, command.expected_index):
         members = ", ".join(sorted(group.in_sync)) or "nobody"
         return f"the in-sync set changed meanwhile (in sync: {members}): re-read"
     joined = sorted(command.members - group.in_sync)

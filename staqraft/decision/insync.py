@@ -144,6 +144,7 @@ def _propose(turn: Turn, peer: NodeId, members: frozenset[NodeId], reason: str) 
             group=state.settings.group,
             epoch=state.record.epoch,
             expected=state.record.in_sync,
+            expected_index=state.record.in_sync_index,
             members=members,
             reason=reason,
         )

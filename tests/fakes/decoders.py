@@ -121,6 +121,7 @@ COMMANDS = (
         group=GROUP,
         epoch=Epoch(3),
         expected=frozenset({A}),
+        expected_index=8,
         members=frozenset({A, B}),
         reason="why",
     ),

@@ -15,6 +15,7 @@ is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon
     workload  applications that write, and ask for barriers; knows nothing of the checks
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller
+    pair      one seed in eight is two replicas without a witness, with fence devices that fail
     mutations the guards, taken out one at a time: a simulator has to be able to fail
     guards    those of Raft, for `mutations`
 

@@ -161,9 +161,9 @@ def _cut_when_admitted(world: World, fault: Fault) -> None:
         ways = [(ring, *pair) for ring in world.network.rings for pair in pairs]
         dies_us = int(50 + 2000 * fault.size) * MS
         cut_ways(world, ways, dies_us)
-        witness = next(node for node in world.hosts if node not in world.replicas)
-        slow_us = int(500 * fault.size) * MS
-        _slow(world, [(witness, active), (active, witness)], slow_us, dies_us)
+        for witness in world.hosts.keys() - set(world.replicas):
+            slow_us = int(500 * fault.size) * MS
+            _slow(world, [(witness, active), (active, witness)], slow_us, dies_us)
 
         def dies() -> None:
             world.hosts[active].power_off()

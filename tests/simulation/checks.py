@@ -211,6 +211,8 @@ class Checks:
         if daemon is None:
             return False
         core = daemon.core
+        if core.settings.pair and core.phase is Phase.FENCING:
+            return False  # no lease proves anything there: it serves only with another proof
         # Releasing, it has let go of everything and uses the lease for nothing any more.
         return core.phase in _RELIED_ON and core.lease.held(daemon.clock.boot_ms())
 

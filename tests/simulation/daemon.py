@@ -156,12 +156,16 @@ class Daemon:
         self._set_alarm(event.now_ms)
         if after is not before:
             self._checks.decided(self, before, event)
+        self.keep()
         for command in commands:
             self._carry_out(command)
         if self.on_change and after is not before:
             waiting, self.on_change = self.on_change, []
             for act in waiting:
                 act()
+
+    def keep(self) -> None:
+        """What the next life of this process may go on with; see `pair`."""
 
     def _set_alarm(self, now_ms: int) -> None:
         """One alarm, moved after each step; one that is set already looks again when it rings."""

@@ -16,7 +16,7 @@ from staqraft.consensus.codec import Entry, Snapshot
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import StoreFull
-from staqraft.model import NodeId
+from staqraft.model import Generation, NodeId
 
 
 class Crash(Exception):
@@ -31,6 +31,7 @@ class Image:
     term: int = 0
     vote: NodeId | None = None
     commit_index: int = 1
+    generation: Generation | None = None
 
 
 class Volume:
@@ -84,7 +85,7 @@ class MemoryLog(LogStore):
             self._entries = list(image.entries)
             self._check_image(image)
             self._term, self._vote = image.term, image.vote
-            self._commit_index = image.commit_index
+            self._commit_index, self._generation = image.commit_index, image.generation
         self._first_on_disk = self.first_index
 
     def _check_image(self, image: Image) -> None:
@@ -109,7 +110,8 @@ class MemoryLog(LogStore):
         before = volume.log.entries if volume.log is not None else []
         if self._dirty_from is not None or trimmed:
             before = list(self._entries)
-        volume.log = Image(before, self._term, self._vote, min(self._commit_index, self.last_index))
+        commit_index = min(self._commit_index, self.last_index)
+        volume.log = Image(before, self._term, self._vote, commit_index, self._generation)
         volume.operation()
         volume.sync_log()
         volume.operation()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulation.daemon import GROUP, Daemon
 from simulation.disks import Crash, MemoryLog, MemorySnapshots, Volume
@@ -14,6 +15,7 @@ from simulation.kernel import FakeKernel
 from simulation.lanes import Services, Trouble
 from simulation.machine import Clock, Process
 from simulation.network import Network
+from simulation.pair import Memory, PairDaemon, PairOff
 from simulation.raft import RaftNode
 from simulation.schedule import MS, Schedule
 from simulation.worker import Journal, Worker
@@ -54,6 +56,7 @@ class Host:
         ask_loser: Ask,
         turn_off: TurnOff,
         hardware: Hardware,
+        pair_off: PairOff,
     ) -> None:
         self.me = me
         self.clock = clock
@@ -65,6 +68,7 @@ class Host:
             gated=settings is not None and settings.gate,
         )
         self.volume = Volume(rng)
+        self.memory = Memory()
         self.journal = Journal()
         self.services = Services()
         self.trouble = Trouble(failing=set(), services=self.services)
@@ -96,8 +100,9 @@ class Host:
         self.switch = switch_of(self)
         self.machine = Process(schedule)  # what runs on it besides the daemons
         self.agents = Agents(self)
-        self._turn_off = turn_off
         self._frozen = False
+        self._pair_off = pair_off
+        self._turn_off = turn_off
         network.dark.add(me)
 
     def say(self, text: str) -> None:
@@ -138,6 +143,7 @@ class Host:
         self.journal.power_off(self._rng.random())
         self.kernel.power_off()
         self.services.stop()
+        self.memory.right = None
 
     def sleep(self) -> None:
         """The whole machine stands still; CLOCK_BOOTTIME goes on."""
@@ -187,8 +193,18 @@ class Host:
     @property
     def hindered(self) -> bool:
         """Its Raft member cannot do what it should."""
-        bad_volume = self.volume.full or self.volume.slow_us > 0
-        return bad_volume or not self.control.alive or self.control.stopped
+        slow = self.volume.slow_us > 0
+        return slow or self._cannot_write or not self.control.alive or self.control.stopped
+
+    @property
+    def _cannot_write(self) -> bool:
+        return self.volume.full and self._sqlite is None  # real files know nothing of it
+
+    @property
+    def leads(self) -> bool:
+        """Its Raft member leads, and is able to, if slowly."""
+        able = self.control.alive and not self.control.stopped and not self._cannot_write
+        return able and self.raft is not None and self.raft.member.leads
 
     def suspect_sessions(self) -> None:
         """Who talks to it will find it silent."""
@@ -243,7 +259,10 @@ class Host:
 
     def _start_daemon(self, settings: Settings) -> None:
         assert self.raft is not None
-        self.daemon = Daemon(
+        kind: Any = Daemon
+        if settings.pair:
+            kind = partial(PairDaemon, memory=self.memory, pair_off=self._pair_off)
+        self.daemon = kind(
             settings=settings,
             process=self.control,
             clock=self.clock,

@@ -70,7 +70,7 @@ class FakeKernel:
 
     def clock_ms(self) -> int:
         """What the holder's clock shows, with the time that its calls took."""
-        return self._clock.boot_ms() + self.late_us // MS
+        return self._clock.boot_ms(later_us=self.late_us)
 
     @property
     def present(self) -> bool:

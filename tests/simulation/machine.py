@@ -16,10 +16,13 @@ class Clock:
         self._frozen_at: int | None = None  # since when every clock of it stands still
         self.wall_step_ms = 0  # what somebody did to the wall clock
 
-    def boot_ms(self) -> int:
-        """CLOCK_BOOTTIME: goes on while the machine sleeps, and not while it is frozen."""
+    def boot_ms(self, *, later_us: int = 0) -> int:
+        """CLOCK_BOOTTIME: goes on while the machine sleeps, and not while it is frozen.
+
+        `later_us`: what it will be after that much true time.
+        """
         now = self._schedule.now if self._frozen_at is None else self._frozen_at
-        return int(now * self.rate + self._offset_us) // MS
+        return int((now + later_us) * self.rate + self._offset_us) // MS
 
     def monotonic_s(self) -> float:
         """CLOCK_MONOTONIC: does not."""

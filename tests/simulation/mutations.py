@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from simulation import barriers, checks, daemon, gate_mutations, guards, worker
+from simulation import barriers, checks, daemon, gate_mutations, guards, pair_mutations, worker
 from simulation.guards import put
 from simulation.hardware_mutations import PATCHES as HARDWARE
 from staqraft.actions import vip
@@ -352,6 +352,10 @@ _ORDER_RESTORED: Final = (
 _LOGS_DIFFER: Final = "while renewals flow, PreVote refuses a cut off replica for its older log"
 _ACKS_END: Final = "a promoted replica acknowledges nothing more to the one before it"
 _ROLE_ENDS: Final = "of a pair, nobody is a standby of an epoch newer than the sender's"
+_BOTH_OFF: Final = "it costs both hosts and no data: the scenario pair_partition is for that"
+_WAITS_AGAIN: Final = "logs and terms keep it safe, and a restarted survivor waits for the other"
+_TERMS_REFUSE: Final = "the survivor's term and log are newer: what an older one says is refused"
+_BOTH_VOTE: Final = "of a pair nobody acquires without the other's member, which tells its daemon"
 MUTATIONS: Final = (
     Mutation(name="vote not stored", patch=guards.vote_not_stored),
     Mutation(name="term and vote not stored", patch=guards.term_not_stored),
@@ -416,6 +420,27 @@ MUTATIONS: Final = (
         name="gate closed for good by a late refresh",
         patch=gate_mutations.late_refresh_closes_for_good,
     ),
+    Mutation(name="pair: no wait after a start", patch=pair_mutations.no_wait_after_start),
+    Mutation(name="pair: right outlives the boot", patch=pair_mutations.right_outlives_the_boot),
+    Mutation(
+        name="pair: standby without delay",
+        patch=pair_mutations.standby_without_delay,
+        why=_BOTH_OFF,
+    ),
+    Mutation(
+        name="pair: generation not persisted",
+        patch=pair_mutations.generation_not_persisted,
+        why=_WAITS_AGAIN,
+    ),
+    Mutation(name="pair: the lease suffices", patch=pair_mutations.lease_suffices, why=_BOTH_VOTE),
+    Mutation(
+        name="pair: an old generation may speak",
+        patch=pair_mutations.old_generation_may_speak,
+        why=_TERMS_REFUSE,
+    ),
+    Mutation(name="pair: silence is proof", patch=pair_mutations.alone_without_proof),
+    Mutation(name="pair: an old proof counts", patch=pair_mutations.old_proof_counts),
+    Mutation(name="pair: barriers without the other", patch=pair_mutations.barrier_counts_alone),
     Mutation(name="barrier ignores a joining standby", patch=_barrier_ignores_joining),
     Mutation(name="barrier waits for nobody", patch=_barrier_waits_for_nobody),
     Mutation(name="barrier skips who is silent", patch=_barrier_skips_the_silent),

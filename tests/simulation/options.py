@@ -13,7 +13,7 @@ from typing import Final
 
 from simulation import hardware
 from simulation.drills import STORM_S, drill
-from simulation.fault import NODES, Fault, draw
+from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.faults import KINDS
 from simulation.hardware import Hardware, hardware_of
 from simulation.schedule import S
@@ -22,6 +22,10 @@ from staqraft.model import NodeId
 _GATE_SHARE: Final = 0.5
 _PARTED_SHARE: Final = 0.25
 DRILL_EVERY: Final = 3
+
+
+PAIR_EVERY: Final = 8
+_PAIR_STORM_S: Final = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,7 @@ class Plan:
     gate: bool
     fast: bool  # the fast profile, which needs the gate
     hardware: Hardware
+    pair: bool  # without a witness, and with fence devices
 
     def without(self, at: int) -> Plan:
         """The plan with one fault left out."""
@@ -66,15 +71,19 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
     allowed = rng.choice((1000, 1000, 20_000))
     extra = random.Random(f"extra {seed}")  # of its own: added later, old seeds stay what they were
     drilled = seed % DRILL_EVERY == DRILL_EVERY - 1
+    pair = not drilled and seed % PAIR_EVERY == PAIR_EVERY - 1
     gates = random.Random(f"gate {seed}")
     # What a drill does is timed for the default profile.
     gate = not drilled and gates.random() < _GATE_SHARE
     if drilled:
         storm_us = STORM_S * S
         faults = drill(extra)
-    around = None if drilled else hardware_of(seed)
+    around = None if drilled or pair else hardware_of(seed)
     if around is not None:
         faults = _with_hardware(around[1], faults, storm_us)
+    if pair:
+        storm_us = _PAIR_STORM_S * S
+        faults = sorted([*faults, *_long_losses(seed)], key=lambda fault: fault.at_us)
     return Plan(
         seed=seed,
         storm_us=storm_us,
@@ -88,11 +97,12 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
         write_ms=rng.choice((60, 150, 400)),
         barrier_ms=rng.choice((100, 300, 1000)),
         sqlite=rng.random() < sqlite_share,
-        parted_in_the_end=rng.random() < _PARTED_SHARE,
-        active_lost_in_the_end=extra.random() < _PARTED_SHARE,
+        parted_in_the_end=rng.random() < _PARTED_SHARE and not pair,
+        active_lost_in_the_end=extra.random() < _PARTED_SHARE and not pair,
         gate=gate,
-        fast=gate and around is None and gates.random() < _GATE_SHARE,
+        fast=gate and around is None and gates.random() < _GATE_SHARE and not pair,
         hardware=around[0] if around is not None else hardware.NONE,
+        pair=pair,
     )
 
 
@@ -106,6 +116,23 @@ def _with_hardware(rng: random.Random, faults: list[Fault], storm_us: int) -> li
         kept.append(replace(draw(rng, int(at * S), kind), duration_us=lasting_us))
         at += lasting_us / S * rng.random() + rng.expovariate(1 / 4)
     return sorted(kept, key=lambda fault: fault.at_us)
+
+
+def _long_losses(seed: int) -> list[Fault]:
+    """What lasts for longer than a pair waits for its other half."""
+    rng = random.Random(f"pair {seed}")
+    faults: list[Fault] = []
+    at = rng.uniform(2, 6)
+    while at < _PAIR_STORM_S:
+        kind = rng.choice(
+            ("isolate", "isolate", "power-off", "power-off", "power-off-both", "stop", "kill")
+        )
+        lasting_us = int(rng.uniform(2, 20) * S)
+        one, other = rng.sample(REPLICAS, 2)
+        fault = draw(rng, int(at * S), kind)
+        faults.append(replace(fault, who=one, other=other, duration_us=lasting_us))
+        at += rng.uniform(1, 12)
+    return faults
 
 
 def _drift(rng: random.Random, allowed: int) -> int:

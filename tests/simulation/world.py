@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from simulation.machine import Clock, Process
 from simulation.moments import Moments
 from simulation.network import Network
 from simulation.options import Plan
+from simulation.pair import Devices
 from simulation.raft import RaftLink
 from simulation.schedule import MS, Action, S, Schedule
 from simulation.workload import Workload
@@ -34,11 +36,12 @@ from staqraft.consensus import snapshot_transfer, syncobj
 from staqraft.consensus.ready import Timing as RaftTiming
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
-from staqraft.decision.state import Settings
+from staqraft.decision.state import EVERY_RUNG, Settings
 from staqraft.model import (
     CancelSwitchover,
     Command,
     Epoch,
+    FenceRung,
     ForceActive,
     GroupRecord,
     NodeId,
@@ -85,11 +88,16 @@ class World:
         self.checks = Checks(self.schedule, tracing=tracing)
         self.moments = self.checks.moments = Moments(self.schedule)
         self.checks.hardware = plan.hardware
-        self.network = Network(self.schedule, self.rng, _RINGS)
+        self.nodes = REPLICAS if plan.pair else NODES
+        self.devices = Devices(self, plan.seed)
+        rings: dict[str, tuple[NodeId, ...]] = (
+            dict.fromkeys(_RINGS, REPLICAS) if plan.pair else _RINGS
+        )
+        self.network = Network(self.schedule, self.rng, rings)
         self.replicas = REPLICAS
-        self.hosts = {node: self._host(node, directory) for node in NODES}
+        self.hosts = {node: self._host(node, directory) for node in self.nodes}
         self.checks.hosts = {node: self.hosts[node] for node in REPLICAS}
-        for one, other in ((A, B), (A, W), (B, W)):
+        for one, other in combinations(self.nodes, 2):
             RaftLink(self.network, one, other, lambda node: self.hosts[node].raft)
         self.workload = Workload(
             self.schedule,
@@ -115,6 +123,8 @@ class World:
             in_sync_timeout_ms=3000,
             retry_ms=200,
             cooldown_ms=10_000,
+            favoured_waits_ms=1_500,
+            other_waits_ms=7_000,  # a device takes up to 4 s
         )
         hardware = plan.hardware
         settings = Settings(
@@ -124,13 +134,16 @@ class World:
             initial_active=A,
             timing=timing,
             gate=plan.gate,
-            fenced_by=hardware.fenced_by,
-            devices={r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
+            pair=plan.pair,
+            fenced_by=EVERY_RUNG - {FenceRung.LEASE} if plan.pair else hardware.fenced_by,
+            devices=dict.fromkeys(REPLICAS, 1000)
+            if plan.pair
+            else {r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
             watchdog_ms=1000 * hardware.watchdog_s,
         )
         return Host(
             me=node,
-            members=NODES,
+            members=self.nodes,
             heirs=REPLICAS if node == W else (),
             settings=settings if node in REPLICAS else None,
             raft_timing=_RAFT_FAST if plan.fast else _RAFT,
@@ -146,6 +159,7 @@ class World:
             ask_loser=self._ask_loser,
             turn_off=self._turn_off,
             hardware=hardware,
+            pair_off=lambda loser, done: self.devices.turn_off(self.hosts[node], loser, done),
         )
 
     # --- what faults use --------------------------------------------------------------------------
@@ -246,7 +260,9 @@ class World:
 
     def run(self) -> None:
         """Violation if anything that must be true is not."""
-        for node in NODES:
+        if self.plan.pair:
+            self.devices.begin()
+        for node in self.nodes:
             self.schedule.after(int(self.rng.random() * 400) * MS, self.hosts[node].power_on)
         for fault in self.plan.faults:
             self.schedule.after(fault.at_us, lambda f=fault: self._strike(f))  # type: ignore[misc]
@@ -271,7 +287,7 @@ class World:
             self._lives, self._calm_since = lives, self.schedule.now
         elif self.schedule.now - self._calm_since > _CALM_US and len(well) > 1:
             names = ", ".join(host.me for host in well)
-            if not any(host.raft is not None and host.raft.member.leads for host in well):
+            if not any(host.leads for host in self.hosts.values()):  # one with a slow disk may
                 raise Violation("R progress", f"of {names} nobody leads, and nothing is wrong")
             if behind := self._left_behind(well):
                 raise Violation("R progress", f"{behind}, and nothing is wrong with {names}")
@@ -356,7 +372,8 @@ class World:
         return max(host.raft.member.term for host in self.hosts.values() if host.raft is not None)
 
     def _strike(self, fault: Fault) -> None:
-        if self.schedule.now < self.plan.storm_us:
+        there = {fault.who, fault.other} <= {*self.nodes}
+        if there and self.schedule.now < self.plan.storm_us:
             self.checks.say(f"*** {fault}")
             APPLY[fault.kind](self, fault)
 
@@ -365,6 +382,7 @@ class World:
         for undo in list(self._undo.values()):
             undo()
         self.moments.forget()
+        self.devices.storm = False
         self.network.heal_all()
         for host in self.hosts.values():
             host.volume.crash_in = None

@@ -275,12 +275,15 @@ def test_epoch_starts_are_bounded() -> None:
     assert after.epoch_starts[0].epoch == 2
 
 
-def in_sync(expected: set[NodeId], members: set[NodeId], node: NodeId = A) -> SetInSync:
+def in_sync(
+    expected: set[NodeId], members: set[NodeId], node: NodeId = A, index: int = 0
+) -> SetInSync:
     return SetInSync(
         node=node,
         group=GROUP,
         epoch=Epoch(3),
         expected=frozenset(expected),
+        expected_index=index,
         members=frozenset(members),
         reason="test",
     )
@@ -291,10 +294,24 @@ def test_the_in_sync_set_changes_by_compare_and_set() -> None:
     assert after.in_sync == frozenset({A})
     assert accepted(after, in_sync({A, B}, {A})) == after
     refused(after, in_sync({A, B}, {A, C}), "changed meanwhile")
+    assert accepted(after, in_sync({A}, {A, B}, index=101), "in-sync").in_sync == {A, B}
     refused(active_pair(), in_sync({A, B}, {B}), "always has the active")
     refused(active_pair(), in_sync({A, B}, {B}, node=B), "b is not the active")
     refused(active_pair(released=True), in_sync({A, B}, {A}), "released")
     refused(active_pair(epoch_starts=()), in_sync({A, B}, {A}), "not open yet")
+
+
+def test_a_standby_that_left_is_not_let_in_again_by_a_late_repetition() -> None:
+    """The set is the same as when it was proposed, but b lacks what was acknowledged meanwhile."""
+    record = ClusterRecord(groups={GROUP: active_pair(in_sync=frozenset({A}))})
+    join = in_sync({A}, {A, B})
+    record, _ = statemachine.apply(record, 10, join)
+    assert record.groups[GROUP].in_sync_index == 10
+    record, left = statemachine.apply(record, 11, in_sync({A, B}, {A}, index=10))
+    assert isinstance(left, Accepted)
+    record, late = statemachine.apply(record, 12, join)
+    assert isinstance(late, Refused)
+    assert record.groups[GROUP].in_sync == frozenset({A})
 
 
 def test_release_is_final() -> None:

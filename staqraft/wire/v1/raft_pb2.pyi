@@ -254,18 +254,20 @@ class Release(_message.Message):
     def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SetInSync(_message.Message):
-    __slots__ = ("group", "epoch", "expected", "members", "reason")
+    __slots__ = ("group", "epoch", "expected", "members", "reason", "expected_index")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_INDEX_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     expected: _containers.RepeatedScalarFieldContainer[str]
     members: _containers.RepeatedScalarFieldContainer[str]
     reason: str
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., expected: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    expected_index: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., expected: _Optional[_Iterable[str]] = ..., members: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ..., expected_index: _Optional[int] = ...) -> None: ...
 
 class Fenced(_message.Message):
     __slots__ = ("group", "epoch", "loser", "rung", "detail")
@@ -420,7 +422,7 @@ class SwitchoverState(_message.Message):
     def __init__(self, target: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., log_index: _Optional[int] = ..., forced: _Optional[bool] = ...) -> None: ...
 
 class GroupState(_message.Message):
-    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance")
+    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance", "in_sync_index")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -432,6 +434,7 @@ class GroupState(_message.Message):
     FENCE_FIELD_NUMBER: _ClassVar[int]
     SWITCHOVER_FIELD_NUMBER: _ClassVar[int]
     MAINTENANCE_FIELD_NUMBER: _ClassVar[int]
+    IN_SYNC_INDEX_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -443,7 +446,8 @@ class GroupState(_message.Message):
     fence: FenceState
     switchover: SwitchoverState
     maintenance: bool
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[bool] = ...) -> None: ...
+    in_sync_index: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[bool] = ..., in_sync_index: _Optional[int] = ...) -> None: ...
 
 class MemberState(_message.Message):
     __slots__ = ("node", "version", "config_fingerprint", "log_index", "format")
