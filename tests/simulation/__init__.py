@@ -12,6 +12,7 @@ is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon
     drills    sequences that a known hazard needs, and chance brings together too seldom
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
+    pair_checks  and of a pair
     workload  applications that write, and ask for barriers; knows nothing of the checks
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller

@@ -185,6 +185,42 @@ def _die_while_comparing(world: World, fault: Fault) -> None:
     world.moments.when(Moment.COMPARES, None, int(1000 * fault.size) * MS, compares)
 
 
+def _stop_active(world: World, fault: Fault) -> None:
+    """Whoever is active is stopped, as by SIGSTOP, in the middle of whatever it does."""
+    active = world.record(world.hosts[fault.who]).active
+    if active is not None:
+        process = world.hosts[active].control
+        process.stop()
+        world.hosts[active].suspect_sessions()
+        world.undo_after(fault.duration_us, process.resume)
+
+
+def _restart_late(world: World, fault: Fault) -> None:
+    """The active's daemon is killed, comes back within its lease, and is cut off as it goes on."""
+    active = world.record(world.hosts[fault.who]).active
+    if active is None:
+        return
+    host = world.hosts[active]
+    host.kill()
+    world.schedule.after(int(2700 * fault.size) * MS, host.start)
+
+    def resumes(who: NodeId) -> None:
+        cut_ways(world, ways_of(world, who, out=True, into=True), fault.duration_us)
+
+    world.moments.when(Moment.RESUMES, active, 0, resumes)
+
+
+def _device_mood(world: World, fault: Fault) -> None:
+    """From now on the device that turns this host off works, refuses, or says so late."""
+    moods = ("works", "refuses", "dawdles")
+    world.hosts[fault.who].memory.mood = moods[int(fault.size * len(moods))]
+
+
+DRILLED: Final[dict[str, Callable[[World, Fault], None]]] = {
+    "stop-active": _stop_active,
+    "restart-late": _restart_late,
+    "device-mood": _device_mood,
+}
 APPLY: Final[dict[str, Callable[[World, Fault], None]]] = {
     "isolate-leader": _isolate_leader,
     "slow-election": _slow_election,

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from simulation.hardware import NONE
 from simulation.moments import Moment, Moments
+from simulation.pair_checks import Generations, Switches
 from simulation.schedule import MS, Action, Schedule
+from simulation.violation import Violation
 from staqraft.consensus.codec import KIND_NO_OP, decode_proposal
 from staqraft.consensus.member import RaftMember
 from staqraft.decision import events as on
@@ -53,14 +55,6 @@ _REACTS_US = 300 * MS  # so soon a daemon that runs removes what is over
 OUTLIVED = "a paused machine outlived its lease"  # the known limit, where the plan allows it
 
 
-class Violation(AssertionError):
-    """A broken invariant. `rule` names it."""
-
-    def __init__(self, rule: str, what: str) -> None:
-        super().__init__(f"{rule}: {what}")
-        self.rule = rule
-
-
 class Checks:
     """Sees everything. Every method is a fact that somebody tells."""
 
@@ -83,6 +77,8 @@ class Checks:
         self.hardware = NONE
         self._exempt: dict[NodeId, int] = {}  # machines that slept, until when
         self._stood_still: dict[NodeId, int] = {}  # those that are frozen or were, until when
+        self._generations = Generations()
+        self._switches = Switches()
         self.acknowledgements = 0
         self.takeovers = 0
 
@@ -156,6 +152,7 @@ class Checks:
             raise Violation("R equal states", f"the snapshot of {me} differs: {new}")
 
     def stepped(self, member: RaftMember) -> None:
+        self._generations.stepped(member, self.hosts)
         if member.leads:
             term = member.term
             known = self._leaders.get(term)
@@ -240,6 +237,8 @@ class Checks:
             self._fenced(daemon)
         if after.phase is Phase.ACTIVE:
             self._serves(daemon.me)
+        if before.phase is Phase.STARTUP and after.phase in HOLDING | {Phase.RESUMING}:
+            self.moments.reached(Moment.RESUMES, daemon.me)
 
     def _one_lease(self, daemon: Daemon) -> None:
         if not self.holds(daemon):
@@ -352,6 +351,14 @@ class Checks:
 
     def _may_believe(self, me: NodeId) -> bool:
         return self._stood_still.get(me, -1) >= self.now
+
+    # --- two without a witness --------------------------------------------------------------------
+
+    def turns_off(self, daemon: Daemon) -> None:
+        self._switches.asked(self.now, daemon)
+
+    def turned_off(self, by: NodeId, loser: NodeId) -> None:
+        self._switches.struck(by, loser)
 
     # --- data -------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from simulation.fault import NODES, REPLICAS, Fault, draw
@@ -157,18 +157,130 @@ def _asleep_at_the_restart(rng: random.Random) -> list[Fault]:
     return faults
 
 
-_DRILLS: Final[tuple[Callable[[random.Random], list[Fault]], ...]] = (
-    _elections,
-    _elections,
-    _join_and_die,
-    _join_and_die,
-    _late_news,
-    _late_grant,
-    _die_while_comparing,
-    _asleep_at_the_restart,
+def _stopped_while_clocks_part(rng: random.Random) -> list[Fault]:
+    """Whoever is active stands still from one instant to the next, and counts on its lease."""
+    at = rng.uniform(3, 5)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        lasting = rng.uniform(4, 5.5)
+        faults += _faults(rng, ("stop-active", at, REPLICAS[0], REPLICAS[1], lasting, 0.0))
+        at += lasting + rng.uniform(4, 6)
+    return faults
+
+
+def _restarted_too_late(rng: random.Random) -> list[Fault]:
+    """The active's daemon is back just before its lease ends, and is cut off as it goes on."""
+    at = rng.uniform(3, 5)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        faults += _faults(
+            rng, ("restart-late", at, REPLICAS[0], REPLICAS[1], 6.0, rng.uniform(0.2, 1))
+        )
+        at += rng.uniform(11, 14)
+    return faults
+
+
+def _held_up(rng: random.Random) -> list[Fault]:
+    """Calls of the kernel take from an instant to more than a lease, on the active and beside."""
+    at = rng.uniform(2, 4)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        for who in REPLICAS:
+            faults += _faults(rng, ("vip-held-up", at, who, who, rng.uniform(0.2, 4), 0.0))
+        at += rng.uniform(4, 7)
+    return faults
+
+
+def _late_refresh(rng: random.Random) -> list[Fault]:
+    """Nothing is wrong but that for a moment addresses and gate are refreshed too late."""
+    at = rng.uniform(4, 6)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        for who in REPLICAS:
+            lasting, size = rng.uniform(0.3, 1.2), rng.uniform(0.5, 0.8)
+            faults += _faults(rng, ("actions-slow", at, who, who, lasting, size))
+        at += rng.uniform(5, 9)
+    return faults
+
+
+def _pair_parted(rng: random.Random) -> list[Fault]:
+    """Two without a witness lose each other, and the devices of both work."""
+    at = rng.uniform(4, 6)
+    one, other = REPLICAS
+    faults = _faults(rng, ("device-mood", 1.0, one, other, 0.0, 0.0))
+    faults += _faults(rng, ("device-mood", 1.0, other, one, 0.0, 0.0))
+    while at < _LAST_S:
+        lasting = rng.uniform(9, 15)
+        faults += _faults(rng, ("isolate", at, one, other, lasting, 0.0))
+        if rng.random() < 0.5:  # and the one that goes on alone is restarted
+            faults += _faults(rng, ("power-off", at + lasting - 1, one, other, 2.0, 0.0))
+            faults += _faults(rng, ("power-off", at + lasting - 1, other, one, 2.5, 0.0))
+        one, other = other, one
+        at += lasting + rng.uniform(8, 14)
+    return faults
+
+
+def _old_proof(rng: random.Random) -> list[Fault]:
+    """A device says late that it turned the active off: that is back, serves, and is cut off."""
+    active, standby = REPLICAS
+    at = rng.uniform(4, 6)
+    return _faults(
+        rng,
+        ("device-mood", 1.0, standby, active, 0.0, 0.4),  # it refuses
+        ("device-mood", 1.0, active, standby, 0.0, 0.9),  # it dawdles
+        ("isolate", at, active, standby, 9.5, 0.0),
+        ("isolate", at + rng.uniform(24, 26), active, standby, 6.0, 0.0),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """A way to draw faults, and the cluster that it needs."""
+
+    name: str
+    faults: Callable[[random.Random], list[Fault]]
+    pair: bool = False
+    fast: bool = False  # with the gate
+    clocks_part: bool = False  # one as fast, the other as slow as is allowed
+
+
+def _named(faults: Callable[[random.Random], list[Fault]]) -> Drill:
+    return Drill(name=faults.__name__.strip("_"), faults=faults)
+
+
+_DRILLS: Final = tuple(
+    map(
+        _named,
+        (
+            _elections,
+            _elections,
+            _join_and_die,
+            _join_and_die,
+            _late_news,
+            _late_grant,
+            _die_while_comparing,
+            _asleep_at_the_restart,
+        ),
+    )
 )
+# Added later, and drawn apart: seeds of the others stay what they were.
+_LATER: Final = (
+    replace(_named(_stopped_while_clocks_part), clocks_part=True),
+    _named(_restarted_too_late),
+    _named(_held_up),
+    replace(_named(_late_refresh), fast=True),
+    replace(_named(_pair_parted), pair=True),
+    replace(_named(_old_proof), pair=True),
+)
+_LATER_SHARE: Final = 0.4
+NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER))
 
 
-def drill(rng: random.Random) -> list[Fault]:
-    """The faults of one."""
-    return rng.choice(_DRILLS)(rng)
+def drill_of(seed: int, rng: random.Random) -> tuple[Drill, list[Fault]]:
+    """The drill of a seed, and its faults; `rng` is the one that the others are drawn from."""
+    apart = random.Random(f"drill {seed}")
+    if apart.random() < _LATER_SHARE:
+        drill = apart.choice(_LATER)
+        return drill, drill.faults(apart)
+    drill = rng.choice(_DRILLS)
+    return drill, drill.faults(rng)

@@ -312,4 +312,4 @@ _DRAWN: Final[dict[str, Apply]] = {
     **aimed.APPLY,
 }
 KINDS: Final = tuple(_DRAWN)
-APPLY: Final[dict[str, Apply]] = {**_DRAWN, **hardware.APPLY}
+APPLY: Final[dict[str, Apply]] = {**_DRAWN, **hardware.APPLY, **aimed.DRILLED}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from simulation.guards import put
 from staqraft.actions import vip
@@ -61,3 +62,15 @@ def late_refresh_closes_for_good() -> None:
         real(self)
 
     put(vip.VipHolder, "_drop", drop)
+
+
+_GATED: Final = ("late_refresh", "fast", "gate")
+PATCHES: Final[tuple[tuple[str, Callable[[], None], tuple[str, ...]], ...]] = (
+    ("gate taken for punctual", taken_for_punctual, _GATED),
+    ("gate without an end", without_end, _GATED),
+    ("held up gate call not noticed", held_up_call_not_seen, _GATED),
+    ("gate opened for a lease from now", counts_from_now, _GATED),
+    ("gate not closed on letting go", not_closed_when_let_go, _GATED),
+    ("gate opened before the services", opened_before_the_services, _GATED),
+    ("gate closed for good by a late refresh", late_refresh_closes_for_good, ("late_refresh",)),
+)

@@ -168,7 +168,7 @@ def _mutations(options: argparse.Namespace) -> int:
     first, step = (options.first or 0), 1
     if options.drills:
         first, step = first + DRILL_EVERY - 1, DRILL_EVERY
-    limit = options.seeds if options.seeds is not None else 300
+    limit = options.seeds if options.seeds is not None else 120
     holes = 0
     for caught in try_mutations(numbers, first=first, limit=limit, step=step, jobs=options.jobs):
         if caught.seed is not None:

@@ -22,6 +22,7 @@ class Moment(Enum):
     STANDS = "it stands for election because the leader asked it to"
     ASKS = "it asks for the next epoch"
     GRANTED = "it learns that the next epoch is its own"
+    RESUMES = "its daemon was restarted within its lease, and would go on"
     ADMITS = "as the active it proposes that a standby be in sync"
     COMPARES = "as a standby it begins to compare its trees"
 

@@ -36,6 +36,7 @@ class Mutation:
     name: str
     patch: Patch
     why: str = ""  # not empty: it is not expected to be caught
+    kinds: tuple[str, ...] = ()  # of plans (`options.Plan.kind`) that are tried first
 
 
 # --- the state machine ----------------------------------------------------------------------------
@@ -334,6 +335,11 @@ def _both(*patches: Patch) -> Patch:
     return patch
 
 
+def _impatient_asker() -> None:
+    """Who asks the loser to let go waits for its answer for less than a lease lasts."""
+    put(daemon, "_FENCE_MS", 400)
+
+
 def _unfinished_is_no_reason() -> None:
     put(worker.Worker, "refuse_unfinished", lambda _: None)
 
@@ -352,10 +358,7 @@ _ORDER_RESTORED: Final = (
 _LOGS_DIFFER: Final = "while renewals flow, PreVote refuses a cut off replica for its older log"
 _ACKS_END: Final = "a promoted replica acknowledges nothing more to the one before it"
 _ROLE_ENDS: Final = "of a pair, nobody is a standby of an epoch newer than the sender's"
-_BOTH_OFF: Final = "it costs both hosts and no data: the scenario pair_partition is for that"
-_WAITS_AGAIN: Final = "logs and terms keep it safe, and a restarted survivor waits for the other"
-_TERMS_REFUSE: Final = "the survivor's term and log are newer: what an older one says is refused"
-_BOTH_VOTE: Final = "of a pair nobody acquires without the other's member, which tells its daemon"
+_RESTARTED: Final = ("restarted_too_late", "asleep_at_the_restart")
 MUTATIONS: Final = (
     Mutation(name="vote not stored", patch=guards.vote_not_stored),
     Mutation(name="term and vote not stored", patch=guards.term_not_stored),
@@ -373,7 +376,7 @@ MUTATIONS: Final = (
     Mutation(name="PreVote off", patch=guards.no_pre_vote),
     Mutation(name="loyalty off", patch=guards.no_loyalty, why=_LOGS_DIFFER),
     Mutation(name="PreVote and loyalty off (hazard 5)", patch=guards.no_pre_vote_no_loyalty),
-    Mutation(name="term notices ignored", patch=guards.term_notices_ignored),
+    Mutation(name="term notices ignored", patch=guards.term_notices_ignored, kinds=("elections",)),
     Mutation(name="witness never leads (hazard 12)", patch=guards.witness_never_leads),
     Mutation(name="leadership does not follow the active", patch=guards.leadership_stays),
     Mutation(
@@ -389,11 +392,21 @@ MUTATIONS: Final = (
     Mutation(name="grant counts from commit", patch=_grant_counts_from_commit),
     Mutation(name="grant counts from the last attempt", patch=_second_attempt_counts),
     Mutation(name="renewals share a number", patch=_renewals_share_a_number),
-    Mutation(name="challenger without drift and margin", patch=_challenger_impatient),
-    Mutation(name="clocks taken for exact", patch=_holder_without_drift),
+    Mutation(
+        name="challenger without drift and margin",
+        patch=_challenger_impatient,
+        kinds=("stopped_while_clocks_part",),
+    ),
+    Mutation(
+        name="clocks taken for exact",
+        patch=_holder_without_drift,
+        kinds=("stopped_while_clocks_part",),
+    ),
     Mutation(name="challenger does not observe renewals", patch=_renewals_not_observed),
     Mutation(name="proposed counts as renewed", patch=_proposed_is_renewed),
-    Mutation(name="restart believes in its lease", patch=_restart_believes_its_lease),
+    Mutation(
+        name="restart believes in its lease", patch=_restart_believes_its_lease, kinds=_RESTARTED
+    ),
     Mutation(name="lost lease ignored", patch=_lost_lease_ignored),
     Mutation(name="fence step skipped", patch=_fence_skipped, why=_LEASE_FIRST),
     Mutation(name="no answer counts as fenced", patch=_silence_is_consent, why=_LEASE_FIRST),
@@ -405,42 +418,19 @@ MUTATIONS: Final = (
     Mutation(name="released before the address is dropped", patch=_released_before_dropped),
     Mutation(name="VIP lifetime rounded up", patch=_lifetime_rounded_up),
     Mutation(name="kernel taken for punctual", patch=_kernel_is_punctual),
-    Mutation(name="held up kernel call not noticed", patch=_held_up_call_not_seen),
+    Mutation(
+        name="held up kernel call not noticed", patch=_held_up_call_not_seen, kinds=("held_up",)
+    ),
     Mutation(name="leftovers of a sleep stay after a restart", patch=_leftovers_stay),
     Mutation(name="address without a lifetime", patch=_address_without_end),
-    Mutation(name="gate taken for punctual", patch=gate_mutations.taken_for_punctual),
-    Mutation(name="gate without an end", patch=gate_mutations.without_end),
-    Mutation(name="held up gate call not noticed", patch=gate_mutations.held_up_call_not_seen),
-    Mutation(name="gate opened for a lease from now", patch=gate_mutations.counts_from_now),
-    Mutation(name="gate not closed on letting go", patch=gate_mutations.not_closed_when_let_go),
-    Mutation(
-        name="gate opened before the services", patch=gate_mutations.opened_before_the_services
+    *(
+        Mutation(name=name, patch=patch, kinds=kinds)
+        for name, patch, kinds in gate_mutations.PATCHES
     ),
-    Mutation(
-        name="gate closed for good by a late refresh",
-        patch=gate_mutations.late_refresh_closes_for_good,
+    *(
+        Mutation(name=name, patch=patch, why=why, kinds=kinds)
+        for name, patch, why, kinds in pair_mutations.PATCHES
     ),
-    Mutation(name="pair: no wait after a start", patch=pair_mutations.no_wait_after_start),
-    Mutation(name="pair: right outlives the boot", patch=pair_mutations.right_outlives_the_boot),
-    Mutation(
-        name="pair: standby without delay",
-        patch=pair_mutations.standby_without_delay,
-        why=_BOTH_OFF,
-    ),
-    Mutation(
-        name="pair: generation not persisted",
-        patch=pair_mutations.generation_not_persisted,
-        why=_WAITS_AGAIN,
-    ),
-    Mutation(name="pair: the lease suffices", patch=pair_mutations.lease_suffices, why=_BOTH_VOTE),
-    Mutation(
-        name="pair: an old generation may speak",
-        patch=pair_mutations.old_generation_may_speak,
-        why=_TERMS_REFUSE,
-    ),
-    Mutation(name="pair: silence is proof", patch=pair_mutations.alone_without_proof),
-    Mutation(name="pair: an old proof counts", patch=pair_mutations.old_proof_counts),
-    Mutation(name="pair: barriers without the other", patch=pair_mutations.barrier_counts_alone),
     Mutation(name="barrier ignores a joining standby", patch=_barrier_ignores_joining),
     Mutation(name="barrier waits for nobody", patch=_barrier_waits_for_nobody),
     Mutation(name="barrier skips who is silent", patch=_barrier_skips_the_silent),
@@ -463,7 +453,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         name="drill: acquires early, no answer is consent",
-        patch=_both(_acquires_early, _silence_is_consent),
+        patch=_both(_acquires_early, _impatient_asker, _silence_is_consent),
     ),
     Mutation(
         name="drill: acquires early, answers too early",
@@ -473,5 +463,8 @@ MUTATIONS: Final = (
         name="drill: unfinished comparison, and finishes",
         patch=_both(_unfinished_comparison_eligible, _unfinished_is_no_reason),
     ),
-    *(Mutation(name=name, patch=patch, why=why) for name, patch, why in HARDWARE),
+    *(
+        Mutation(name=name, patch=patch, why=why, kinds=("hardware",))
+        for name, patch, why in HARDWARE
+    ),
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from simulation import hardware
-from simulation.drills import STORM_S, drill
+from simulation.drills import STORM_S, Drill, drill_of
 from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.faults import KINDS
 from simulation.hardware import Hardware, hardware_of
@@ -50,6 +50,7 @@ class Plan:
     fast: bool  # the fast profile, which needs the gate
     hardware: Hardware
     pair: bool  # without a witness, and with fence devices
+    kind: str  # the name of its drill, or what kind of cluster it is
 
     def without(self, at: int) -> Plan:
         """The plan with one fault left out."""
@@ -75,16 +76,17 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
     gates = random.Random(f"gate {seed}")
     # What a drill does is timed for the default profile.
     gate = not drilled and gates.random() < _GATE_SHARE
+    drill: Drill | None = None
     if drilled:
         storm_us = STORM_S * S
-        faults = drill(extra)
+        drill, faults = drill_of(seed, extra)
     around = None if drilled or pair else hardware_of(seed)
     if around is not None:
         faults = _with_hardware(around[1], faults, storm_us)
     if pair:
         storm_us = _PAIR_STORM_S * S
         faults = sorted([*faults, *_long_losses(seed)], key=lambda fault: fault.at_us)
-    return Plan(
+    plan = Plan(
         seed=seed,
         storm_us=storm_us,
         faults=tuple(faults),
@@ -103,7 +105,33 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
         fast=gate and around is None and gates.random() < _GATE_SHARE and not pair,
         hardware=around[0] if around is not None else hardware.NONE,
         pair=pair,
+        kind=drill.name if drill is not None else "",
     )
+    if drill is not None:
+        plan = _fitted(plan, drill)
+    return plan if plan.kind else replace(plan, kind=_cluster(plan))
+
+
+def _fitted(plan: Plan, drill: Drill) -> Plan:
+    """The cluster that a drill needs."""
+    if drill.clocks_part:
+        most = 20_000
+        ppm = random.Random(f"clocks {plan.seed}").choice((most, -most))
+        drift_ppm = dict(zip(NODES, (ppm, -ppm, 0), strict=True))
+        plan = replace(plan, drift_ppm=drift_ppm, allowed_drift_ppm=most, margin_ms=10)
+    if drill.pair:
+        plan = replace(plan, pair=True, parted_in_the_end=False, active_lost_in_the_end=False)
+    return replace(plan, gate=drill.fast, fast=drill.fast)
+
+
+def _cluster(plan: Plan) -> str:
+    if plan.pair:
+        return "pair"
+    if plan.hardware is not hardware.NONE:
+        return "hardware"
+    if plan.fast:
+        return "fast"
+    return "gate" if plan.gate else "plain"
 
 
 def _with_hardware(rng: random.Random, faults: list[Fault], storm_us: int) -> list[Fault]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from simulation.daemon import _BEGIN_MS, _BEGIN_RETRY_MS, GROUP, Answer, Daemon
+from simulation.drills import NAMES
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import GoAlone, Ready
 from staqraft.decision import commands as do
@@ -28,6 +29,7 @@ MOODS: Final = ("works", "works", "works", "refuses", "hangs")
 _LOOK_MS: Final = 100
 _RESTARTED_MS: Final = 300
 _HANGS_MS: Final = 20_000
+_DAWDLES_MS: Final = 10_000  # from the end of the power to the word of it
 
 
 @dataclass(slots=True)
@@ -195,8 +197,8 @@ class Devices:
         self._change_moods()
 
     def _change_moods(self) -> None:
-        if not self.storm:
-            return
+        if not self.storm or self._world.plan.kind in NAMES:
+            return  # a drill says itself in what mood they are
         for host in self._world.hosts.values():
             host.memory.mood = self._rng.choice(MOODS)
         pause_us = int(self._rng.uniform(3, 15) * S)
@@ -208,18 +210,23 @@ class Devices:
         mood = victim.memory.mood
         self._world.checks.say(f"{asker.me}: has {loser} turned off; the device {mood}")
         daemon = asker.daemon
+        assert daemon is not None, "somebody asks"
+        self._world.checks.turns_off(daemon)
 
         def tell(*, done: bool) -> None:
             if asker.daemon is daemon and asker.powered:
                 asker.control.do(lambda: answer(done))
 
         def off() -> None:
-            if mood == "works":
+            done = mood in {"works", "dawdles"}
+            if done:
                 self._world.checks.note("turned off by a device")
+                self._world.checks.turned_off(asker.me, loser)
                 victim.power_off()
-                again_us = int(self._rng.uniform(2, 25) * S)
+                again_us = int(self._rng.uniform(2, 4 if mood == "dawdles" else 25) * S)
                 self._world.schedule.after(again_us, victim.power_on)
-            self._world.schedule.after(300 * MS, lambda: tell(done=mood == "works"))
+            answer_ms = _DAWDLES_MS if mood == "dawdles" else 300
+            self._world.schedule.after(answer_ms * MS, lambda: tell(done=done))
 
         took_ms = _HANGS_MS if mood == "hangs" else int(self._rng.uniform(300, 4000))
         self._world.schedule.after(took_ms * MS, off)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from simulation import barriers
 from simulation import pair as mirror
@@ -12,7 +13,8 @@ from staqraft.consensus import generations
 from staqraft.consensus.generations import Relation
 from staqraft.consensus.member import RaftMember
 from staqraft.consensus.membership import Membership
-from staqraft.decision import fencing, pair
+from staqraft.decision import barrier, fencing, pair
+from staqraft.decision.commands import StopTurnOff
 from staqraft.model import NO_EPOCH, FenceRung
 
 
@@ -71,7 +73,7 @@ def lease_suffices() -> None:
     put(
         fencing,
         "suffices",
-        lambda state, rung: rung is FenceRung.LEASE or real(state, rung),
+        lambda state, rung: (state.settings.pair and rung is FenceRung.LEASE) or real(state, rung),
     )
 
 
@@ -123,11 +125,104 @@ def old_proof_counts() -> None:
     put(Membership, "alone", alone)
 
 
+def proof_outlives_contact() -> None:
+    """What a device says of an earlier loss counts for a later one, whatever was heard between."""
+    real_report, real_settle = pair.on_report, pair.settle
+    put(pair, "on_report", _keeping_proof(real_report))
+    put(pair, "settle", _keeping_proof(real_settle))
+    real = mirror.PairDaemon._carry_out
+
+    def carry_out(self: mirror.PairDaemon, command: Any) -> None:
+        if not isinstance(command, StopTurnOff):
+            real(self, command)
+
+    put(mirror.PairDaemon, "_carry_out", carry_out)
+
+
+def _keeping_proof(real: Any) -> Any:
+    def keeping(turn: Any, *event: Any) -> None:
+        before = turn.state.pair
+        real(turn, *event)
+        after = turn.state.pair
+        if before is None or before.going or after.proof is not None or after.going:
+            return
+        if after.generation != before.generation:
+            return
+        turn.set(pair=replace(after, device=after.device or before.device, proof=before.proof))
+
+    return keeping
+
+
+def acquires_on_contact() -> None:
+    """That the other may have served while it was not heard does not matter."""
+    real = pair.on_report
+
+    def on_report(turn: Any, event: Any) -> None:
+        observed_ms = turn.state.observed_ms
+        real(turn, event)
+        turn.set(observed_ms=observed_ms)
+
+    put(pair, "on_report", on_report)
+
+
 def barrier_counts_alone() -> None:
     """An active that keeps its lease alone answers barriers as if it had asked Raft."""
     put(barriers, "confirm_with_raft", lambda _daemon, answer: answer(None))
-    put(
-        barriers,
-        "must_confirm",
-        lambda d: frozenset() if pair.lost(d.core) else d.core.record.in_sync - {d.me},
-    )
+    real = barrier.must_confirm
+    put(barrier, "must_confirm", lambda state: frozenset() if pair.lost(state) else real(state))
+
+
+def proof_never_ends() -> None:
+    """Both: the decision keeps it, and the member believes it."""
+    proof_outlives_contact()
+    old_proof_counts()
+
+
+def lease_suffices_on_contact() -> None:
+    """Both: it acquires at once, and a lease that ran out is a proof."""
+    acquires_on_contact()
+    lease_suffices()
+
+
+def any_generation_may_speak() -> None:
+    """A session between two generations is not ended, and neither learns of the other's."""
+    put(generations, "relate", lambda *_: Relation.EQUAL)
+    put(RaftMember, "_receive", _receive_from_anybody(RaftMember._receive))
+
+
+_FORGOTTEN: Final = (
+    "decision.pair forgets the device and its word at every contact (the drills take that out);"
+    " what the member counts is for the instant between a contact and its report"
+)
+_RENEWED_FIRST: Final = (
+    "decision.pair has the lease count from the contact, so that whoever served has renewed before"
+    " anybody acquires; alone nobody can (the drills take that out)"
+)
+_ENDED: Final = (
+    "a session between two generations ends in the step that opens it: one takes the other in, or"
+    " joins it (RaftMember._connect; the drill takes that out)"
+)
+_DEVICE_WAITS: Final = "the fence step waits for a device or the other's own word"
+
+_PAIR: Final = ("pair_parted", "old_proof", "pair")
+PATCHES: Final[tuple[tuple[str, Callable[[], None], str, tuple[str, ...]], ...]] = (
+    ("pair: no wait after a start", no_wait_after_start, "", _PAIR),
+    ("pair: right outlives the boot", right_outlives_the_boot, "", _PAIR),
+    ("pair: standby without delay", standby_without_delay, "", _PAIR),
+    ("pair: generation not persisted", generation_not_persisted, "", _PAIR),
+    ("pair: the lease suffices", lease_suffices, _RENEWED_FIRST, _PAIR),
+    ("drill: pair: acquires on contact", acquires_on_contact, _DEVICE_WAITS, _PAIR),
+    (
+        "drill: pair: acquires on contact, the lease suffices",
+        lease_suffices_on_contact,
+        "",
+        ("pair",),
+    ),
+    ("pair: an old generation may speak", old_generation_may_speak, _ENDED, _PAIR),
+    ("drill: pair: any generation may speak", any_generation_may_speak, "", _PAIR),
+    ("pair: silence is proof", alone_without_proof, "", _PAIR),
+    ("pair: an old proof counts", old_proof_counts, _FORGOTTEN, _PAIR),
+    ("drill: pair: a proof outlives a contact", proof_outlives_contact, "", ("old_proof",)),
+    ("drill: pair: an old proof outlives and counts", proof_never_ends, "", ("old_proof",)),
+    ("pair: barriers without the other", barrier_counts_alone, "", _PAIR),
+)

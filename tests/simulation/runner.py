@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 
 from simulation.mutations import MUTATIONS, Mutation
 from simulation.options import Plan, plan_of
@@ -100,12 +101,22 @@ def try_mutation(number: int, first: int, limit: int, step: int) -> Caught:
     """Applies the mutation to this process, for good, and runs seeds until one is caught."""
     mutation = MUTATIONS[number]
     mutation.patch()
-    for tried in range(limit):
-        seed = first + tried * step
-        result = run(plan_of(seed, sqlite_share=0))
+    if mutation.why:
+        limit //= 2
+    for tried, plan in enumerate(_plans(mutation.kinds, first, limit, step), 1):
+        result = run(plan)
         if result.violation:
-            return _caught(mutation, seed, tried + 1, result.violation)
+            return _caught(mutation, plan.seed, tried, result.violation)
     return _caught(mutation, None, limit, "")
+
+
+def _plans(kinds: Collection[str], first: int, limit: int, step: int) -> Iterator[Plan]:
+    """Half of them of the kinds that can catch it, then others; no seed twice."""
+    every = (plan_of(seed, sqlite_share=0) for seed in count(first, step))
+    aimed = limit // 2 if kinds else 0
+    yield from islice((plan for plan in every if plan.kind in kinds), aimed)
+    every = (plan_of(seed, sqlite_share=0) for seed in count(first, step))
+    yield from islice((plan for plan in every if plan.kind not in kinds), limit - aimed)
 
 
 def _caught(mutation: Mutation, seed: int | None, after: int, violation: str) -> Caught:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fakes.fence_device import device
-from simulation.checks import Checks, Violation
+from simulation.checks import Checks
 from simulation.daemon import GROUP
 from simulation.fault import NODES, REPLICAS, A, B, Fault, W
 from simulation.faults import APPLY
@@ -30,6 +30,7 @@ from simulation.options import Plan
 from simulation.pair import Devices
 from simulation.raft import RaftLink
 from simulation.schedule import MS, Action, S, Schedule
+from simulation.violation import Violation
 from simulation.workload import Workload
 from staqraft.actions.fence_plan import Verdict, turn_off
 from staqraft.consensus import snapshot_transfer, syncobj
