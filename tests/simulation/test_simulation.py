@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from simulation import drills
 from simulation.faults import APPLY
 from simulation.mutations import MUTATIONS
 from simulation.options import plan_of
@@ -107,6 +108,12 @@ def test_it_can_fail(name: str) -> None:
 def test_every_kind_of_fault_is_drawn() -> None:
     drawn = {fault.kind for seed in range(150) for fault in plan_of(seed).faults}
     assert drawn == set(APPLY)
+
+
+def test_kinds_of_plans_that_mutations_are_tried_on_first_are_drawn() -> None:
+    drawn = {plan_of(seed).kind for seed in range(400)}
+    assert {kind for mutation in MUTATIONS for kind in mutation.kinds} <= drawn
+    assert drawn >= drills.NAMES
 
 
 def test_names_of_mutations_are_unique() -> None:
