@@ -313,3 +313,25 @@ _DRAWN: Final[dict[str, Apply]] = {
 }
 KINDS: Final = tuple(_DRAWN)
 APPLY: Final[dict[str, Apply]] = {**_DRAWN, **hardware.APPLY, **aimed.DRILLED}
+
+# No member, no disk of its log and no link notices these.
+RAFT_DOES_NOT_CARE: Final = frozenset(
+    {
+        "worker-kill",
+        "worker-stop",
+        "slow-sync",
+        "volume-reset",
+        "trim-journal",
+        "action-fails",
+        "actions-slow",
+        "vip-refuses",
+        "switchover",
+        "cancel",
+        "maintenance",
+        "force-active",
+        "device-fails",
+        "vip-stuck",
+        "wall-step",
+        "service-dies",
+    }
+)

@@ -61,6 +61,7 @@ class Process:
         self.since_us = schedule.now  # it runs
         self.runs = True  # alive and not stopped
         self._stops = 0
+        self.interruptions = 0  # how often it was stopped
         self._backlog: list[Action] = []
 
     @property
@@ -85,6 +86,7 @@ class Process:
     def stop(self) -> None:
         """SIGSTOP; stops add up (the machine's and its own)."""
         self._stops += 1
+        self.interruptions += 1
         self.runs = False
 
     def resume(self) -> None:

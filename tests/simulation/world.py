@@ -21,7 +21,7 @@ from fakes.fence_device import device
 from simulation.checks import Checks
 from simulation.daemon import GROUP
 from simulation.fault import NODES, REPLICAS, A, B, Fault, W
-from simulation.faults import APPLY
+from simulation.faults import APPLY, RAFT_DOES_NOT_CARE
 from simulation.host import Host
 from simulation.machine import Clock, Process
 from simulation.moments import Moments
@@ -109,7 +109,7 @@ class World:
             barrier_ms=plan.barrier_ms,
         )
         self._calm_since = 0
-        self._lives: list[Process] = []  # of those to which nothing happens
+        self._lives: list[tuple[Process, int]] = []  # and how often they were stopped
         self._undo: dict[int, Action] = {}
         self._undone = 0
 
@@ -172,6 +172,7 @@ class World:
 
         def undo() -> None:
             if self._undo.pop(key, None) is not None:
+                self.disturbed()  # a cut may begin and end between two looks
                 action()
 
         self._undo[key] = undo
@@ -283,7 +284,7 @@ class World:
         """Also within the storm: two members to which nothing happens lead and follow."""
         self.schedule.after(_LOOK_EVERY_US, self._watch_members)
         well = [host for host in self.hosts.values() if not host.hindered]
-        lives = [host.control for host in well]
+        lives = [(host.control, host.control.interruptions) for host in self.hosts.values()]
         if not self.network.faultless or lives != self._lives:
             self._lives, self._calm_since = lives, self.schedule.now
         elif self.schedule.now - self._calm_since > _CALM_US and len(well) > 1:
@@ -376,6 +377,8 @@ class World:
         there = {fault.who, fault.other} <= {*self.nodes}
         if there and self.schedule.now < self.plan.storm_us:
             self.checks.say(f"*** {fault}")
+            if fault.kind not in RAFT_DOES_NOT_CARE:
+                self.disturbed()
             APPLY[fault.kind](self, fault)
 
     def _heal(self) -> None:
