@@ -45,7 +45,7 @@ def check(tree: Tree, root: Path, at: Path, allowed: Allowed) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_promised_is_lost_wherever_the_power_fails(seed: int) -> None:
     rng = random.Random(seed)
-    steps = "a" + "".join(rng.choices(STEPS, k=14)) + "sa"
+    steps = "a" + "".join(rng.choices(STEPS, k=8)) + "sa"
     with memory_directory() as scratch:
         root, calls = recorded(scratch, steps, seed)
         disk, allowed = Disk(root), Allowed()

@@ -150,22 +150,24 @@ def test_how_late_the_ticks_were_is_counted_by_size() -> None:
 
 
 def test_members_that_wait_for_the_disk_do_so_side_by_side() -> None:
-    ticker, meeting = RaftTicker(together_s=0.05, at_once=4), threading.Barrier(4)
+    ticker, meeting = RaftTicker(at_once=4), threading.Barrier(4)
 
     class Meets(Ticked):
         def tick(self) -> float:
             with contextlib.suppress(threading.BrokenBarrierError):
                 meeting.wait(5)
-                super().tick()
-            return 60.0
+            return super().tick()
 
+    all_wait = threading.Event()
+    before = Slow(all_wait)
+    ticker.add(before, shortest_s=0.0, late_s=10)
+    assert before.enough.wait(5)
     members = [Meets(str(number)) for number in range(4)]
     for member in members:
         ticker.add(member, shortest_s=0.0, late_s=10)
-    while not meeting.broken and min(member.ticks for member in members) < 1:
-        for member in members:
-            ticker.wake(member)
-            member.enough.wait(0.01)
+    all_wait.set()
     for member in members:
-        ticker.remove(member)
+        assert member.enough.wait(10)
+    for one in (before, *members):
+        ticker.remove(one)
     assert not meeting.broken, "they were ticked one after the other"
