@@ -344,7 +344,7 @@ def _unfinished_is_no_reason() -> None:
     put(worker.Worker, "refuse_unfinished", lambda _: None)
 
 
-_LEASE_FIRST: Final = "nobody acquires before the lease ran out, which is a rung of its own"
+_FENCED: Final = ("hardware",)  # policies of which a lease that ran out is no part
 _FENCE_WAITS: Final = "the fence step waits for the loser"
 _FINISH_REFUSES: Final = "a worker does not finish with trees that are half compared"
 _OF_THREE: Final = (
@@ -360,7 +360,7 @@ _ACKS_END: Final = "a promoted replica acknowledges nothing more to the one befo
 _ROLE_ENDS: Final = "of a pair, nobody is a standby of an epoch newer than the sender's"
 _RESTARTED: Final = ("restarted_too_late", "asleep_at_the_restart")
 MUTATIONS: Final = (
-    Mutation(name="vote not stored", patch=guards.vote_not_stored),
+    Mutation(name="vote not stored", patch=guards.vote_not_stored, kinds=("elections",)),
     Mutation(name="term and vote not stored", patch=guards.term_not_stored),
     Mutation(name="log not synced", patch=guards.log_not_synced),
     Mutation(name="snapshot not synced", patch=guards.snapshot_not_synced),
@@ -389,8 +389,14 @@ MUTATIONS: Final = (
     Mutation(name="in-sync check off", patch=_anyone_may_acquire),
     Mutation(name="old epochs may speak", patch=_old_epoch_may_speak),
     Mutation(name="renewal counts from commit", patch=_renewal_counts_from_commit),
-    Mutation(name="grant counts from commit", patch=_grant_counts_from_commit),
-    Mutation(name="grant counts from the last attempt", patch=_second_attempt_counts),
+    Mutation(
+        name="grant counts from commit", patch=_grant_counts_from_commit, kinds=("late_grant",)
+    ),
+    Mutation(
+        name="grant counts from the last attempt",
+        patch=_second_attempt_counts,
+        kinds=("late_grant",),
+    ),
     Mutation(name="renewals share a number", patch=_renewals_share_a_number),
     Mutation(
         name="challenger without drift and margin",
@@ -408,12 +414,12 @@ MUTATIONS: Final = (
         name="restart believes in its lease", patch=_restart_believes_its_lease, kinds=_RESTARTED
     ),
     Mutation(name="lost lease ignored", patch=_lost_lease_ignored),
-    Mutation(name="fence step skipped", patch=_fence_skipped, why=_LEASE_FIRST),
-    Mutation(name="no answer counts as fenced", patch=_silence_is_consent, why=_LEASE_FIRST),
+    Mutation(name="fence step skipped", patch=_fence_skipped, kinds=_FENCED),
+    Mutation(name="no answer counts as fenced", patch=_silence_is_consent, kinds=_FENCED),
     Mutation(
         name="answers the fence before it lets go",
         patch=_answers_before_it_lets_go,
-        why=_LEASE_FIRST,
+        kinds=_FENCED,
     ),
     Mutation(name="released before the address is dropped", patch=_released_before_dropped),
     Mutation(name="VIP lifetime rounded up", patch=_lifetime_rounded_up),
@@ -421,7 +427,11 @@ MUTATIONS: Final = (
     Mutation(
         name="held up kernel call not noticed", patch=_held_up_call_not_seen, kinds=("held_up",)
     ),
-    Mutation(name="leftovers of a sleep stay after a restart", patch=_leftovers_stay),
+    Mutation(
+        name="leftovers of a sleep stay after a restart",
+        patch=_leftovers_stay,
+        kinds=("asleep_at_the_restart",),
+    ),
     Mutation(name="address without a lifetime", patch=_address_without_end),
     *(
         Mutation(name=name, patch=patch, kinds=kinds)
@@ -431,7 +441,11 @@ MUTATIONS: Final = (
         Mutation(name=name, patch=patch, why=why, kinds=kinds)
         for name, patch, why, kinds in pair_mutations.PATCHES
     ),
-    Mutation(name="barrier ignores a joining standby", patch=_barrier_ignores_joining),
+    Mutation(
+        name="barrier ignores a joining standby",
+        patch=_barrier_ignores_joining,
+        kinds=("join_and_die",),
+    ),
     Mutation(name="barrier waits for nobody", patch=_barrier_waits_for_nobody),
     Mutation(name="barrier skips who is silent", patch=_barrier_skips_the_silent),
     Mutation(name="barrier does not ask Raft", patch=_barrier_without_raft, why=_ACKS_END),
