@@ -265,7 +265,10 @@ def on_fence(turn: Turn, event: FenceRequested) -> None:
         turn.emit(AnswerFence(token=event.token, let_go=False, detail=detail))
         return
     turn.set(fenced_before=max(state.fenced_before, event.epoch))
-    if state.phase in {Phase.STANDBY, Phase.ACQUIRING}:
+    holds_nothing = state.phase is Phase.STANDBY or (
+        state.phase is Phase.ACQUIRING and not (state.takeover and state.takeover.serving)
+    )
+    if holds_nothing:
         turn.emit(AnswerFence(token=event.token, let_go=True, detail=""))
         return
     turn.set(

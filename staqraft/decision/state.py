@@ -64,6 +64,7 @@ class Takeover:
     proposed_ms: int
     reason: str
     forced: bool = False  # an operator accepts data loss
+    serving: bool = False  # it is the active's own next epoch: addresses and services may be up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

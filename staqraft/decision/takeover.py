@@ -6,6 +6,7 @@ is renewed all the while (`step`); losing it midway undoes everything in reverse
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from staqraft.decision import fencing, insync, pair, standdown, watchdog
@@ -84,7 +85,7 @@ def settle_standby(turn: Turn) -> None:
     _acquire(turn, reason)
 
 
-def _acquire(turn: Turn, reason: str) -> None:
+def _acquire(turn: Turn, reason: str, *, serving: bool = False) -> None:
     state = turn.state
     record = state.record
     attempt = state.takeover
@@ -106,7 +107,7 @@ def _acquire(turn: Turn, reason: str) -> None:
     turn.enter(Phase.ACQUIRING, reason)
     # What was known of standbys belongs to the old epoch; the new one begins with this node alone.
     insync.forget(turn)
-    turn.set(takeover=attempt)
+    turn.set(takeover=replace(attempt, serving=serving))
     turn.propose(
         Acquire(
             node=state.settings.node,
@@ -126,6 +127,10 @@ def _is_forced(record: GroupRecord, node: NodeId) -> bool:
 
 def acquire_failed(turn: Turn, detail: str) -> None:
     """Refused or unknown: back to standby; the record tells what came of it."""
+    attempt = turn.state.takeover
+    if attempt is not None and attempt.serving:
+        standdown.stand_down(turn, f"did not get the next epoch: {detail}")
+        return
     turn.enter(Phase.STANDBY, f"did not get the next epoch: {detail}")
     turn.set(retry_ms=turn.now_ms + turn.state.settings.timing.retry_ms)
 
@@ -142,8 +147,12 @@ def settle_acquired(turn: Turn) -> None:
     lease = granted(state.settings.timing, state.record.epoch, attempt.proposed_ms, turn.now_ms)
     if not lease.held(turn.now_ms):
         # It came so late that the lease is over already: give the epoch up, try anew.
+        late = "the epoch was granted only after its lease had run out"
+        if attempt.serving:
+            standdown.stand_down(turn, late)
+            return
         turn.set(takeover=None)
-        turn.enter(Phase.STANDBY, "the epoch was granted only after its lease had run out")
+        turn.enter(Phase.STANDBY, late)
         return
     turn.set(lease=lease)
     watchdog.kick(turn)  # armed already when this is a new epoch of the active itself
@@ -163,7 +172,7 @@ def settle_acquiring(turn: Turn) -> None:
         return
     if state.record.epoch > attempt.base_epoch:
         acquire_failed(turn, f"{state.record.active} acquired epoch {state.record.epoch}")
-        if not state.mine:
+        if not state.mine and turn.state.phase is Phase.STANDBY:
             standdown.follow(turn)
 
 
@@ -367,4 +376,4 @@ def settle_addressing(turn: Turn) -> None:
 def new_epoch_for_self(turn: Turn) -> None:
     """Since this epoch's journal cannot be continued, take the next one, with nobody to fence."""
     turn.note("epoch-broken", "the journal of this epoch lost its tail; a new epoch begins")
-    _acquire(turn, "the journal of the last epoch lost its tail")
+    _acquire(turn, "the journal of the last epoch lost its tail", serving=True)

@@ -502,6 +502,8 @@ class World:
                 self.say(f"{name} waits: {fencing.story(core, self.now)}")
             case "slow", [name, action, took]:
                 self.hosts[NodeId(name)].slow[action] = int(took)
+            case "break-capture", [name]:
+                self.tell(self.hosts[NodeId(name)], on.CaptureBroken(now_ms=self.now))
             case "break-epoch", [name]:
                 self.hosts[NodeId(name)].epoch_broken = True
             case "switchover", [name]:

@@ -57,7 +57,8 @@ _BROKEN: Final = {(phase, Phase.ACQUIRING) for phase in CAPTURED}
 # What had been done is done again or undone within the same step that found the lease lost.
 _AT_ONCE: Final = {
     (Phase.HALTING, Phase.DROPPING),  # granted in the step in which it was lost again
-    (Phase.ACQUIRING, Phase.DROPPING),  # granted with less of its lease left than letting go takes
+    # granted with less of its lease left than letting go takes; or the active's own, not granted
+    (Phase.ACQUIRING, Phase.DROPPING),
     (Phase.STANDBY, Phase.DROPPING),  # the same, learned late
     (Phase.ADDRESSING, Phase.STOPPING),  # a switchover is asked for as it becomes active
     (Phase.ADDRESSING, Phase.PREPARING),
