@@ -322,7 +322,8 @@ class Checks:
             return False
         host = self.hosts[me]
         runs = host.control.alive and not host.control.stopped
-        can_act = not host.kernel.broken and not host.trouble.slow_ms
+        refused = host.kernel.broken or "DropVips" in host.trouble.failing
+        can_act = not refused and not host.trouble.slow_ms
         return not (runs and can_act and self.now - host.control.since_us > _REACTS_US)
 
     def woke(self, me: NodeId) -> None:
