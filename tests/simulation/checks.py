@@ -75,6 +75,7 @@ class Checks:
         self._acknowledged: set[int] = set()
         self._forced = False
         self.hardware = NONE
+        self._could_not_act: dict[NodeId, int] = {}  # when it was last seen so
         self._exempt: dict[NodeId, int] = {}  # machines that slept, until when
         self._stood_still: dict[NodeId, int] = {}  # those that are frozen or were, until when
         self._generations = Generations()
@@ -323,8 +324,10 @@ class Checks:
         host = self.hosts[me]
         runs = host.control.alive and not host.control.stopped
         refused = host.kernel.broken or "DropVips" in host.trouble.failing
-        can_act = not refused and not host.trouble.slow_ms
-        return not (runs and can_act and self.now - host.control.since_us > _REACTS_US)
+        if refused or host.trouble.slow_ms:
+            self._could_not_act[me] = self.now
+        since_us = max(host.control.since_us, self._could_not_act.get(me, 0))
+        return not (runs and self.now - since_us > _REACTS_US)
 
     def woke(self, me: NodeId) -> None:
         """It goes on, with the address that it had; who took it meanwhile was never asked."""
