@@ -28,8 +28,9 @@ with both. What makes this safe:
 - **On disk before use.** A generation is written in one transaction before an opening names it. A
   crash before that leaves the old one, after it the new one; either goes on by itself.
 
-Two generations of one number that differ can only come from an operator's wrong word. The two
-refuse each other, say so, and nothing is merged: see `conflict`.
+Two that are both alone can only come from an operator's word: a wrong one, or `force-active`, after
+which the other came back. The two refuse each other, say so, and nothing is merged: see `conflict`.
+Only one of them goes on serving: see `yields`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from typing import Final
 from staqraft.model import FenceRung, Generation, NodeId
 
 FIRST: Final = 1
+FORCED: Final = 1000  # by so much a forced one is ahead of any that the other may have opened
 
 
 class Relation(Enum):
@@ -60,9 +62,13 @@ def first(members: Iterable[NodeId]) -> Generation:
     return Generation(number=FIRST, members=frozenset(members))
 
 
-def alone(current: Generation, me: NodeId, rung: FenceRung) -> Generation:
-    """The next generation, of `me` only; the others are off by `rung`."""
-    return Generation(number=current.number + 1, members=frozenset({me}), founder=me, rung=rung)
+def alone(current: Generation, me: NodeId, rung: FenceRung, *, forced: bool = False) -> Generation:
+    """The next generation, of `me` only; the others are off by `rung`.
+
+    `forced`: another may have gone on alone before, and is given up for this.
+    """
+    number = current.number + (FORCED if forced else 1)
+    return Generation(number=number, members=frozenset({me}), founder=me, rung=rung)
 
 
 def taking_in(current: Generation, me: NodeId, peer: NodeId) -> Generation:
@@ -72,6 +78,8 @@ def taking_in(current: Generation, me: NodeId, peer: NodeId) -> Generation:
 
 def relate(me: NodeId, mine: Generation, peer: NodeId, theirs: Generation) -> Relation:
     """What is to be made of a session with `peer`."""
+    if mine.members == {me} and theirs.members == {peer}:
+        return Relation.CONFLICT
     if theirs.number == mine.number:
         same = (theirs.members, theirs.founder) == (mine.members, mine.founder)
         return Relation.EQUAL if same else Relation.CONFLICT
@@ -80,14 +88,23 @@ def relate(me: NodeId, mine: Generation, peer: NodeId, theirs: Generation) -> Re
     return Relation.BEHIND if peer in mine.members else Relation.TAKE_IN
 
 
-def conflict(me: NodeId, peer: NodeId, number: int) -> str:
+def yields(me: NodeId, mine: Generation, peer: NodeId, theirs: Generation) -> bool:
+    """Of two that both went on alone, whether `me` is the one that stops serving.
+
+    The one that an operator forced goes on, else the first by name.
+    """
+    return (theirs.number, me) > (mine.number, peer)
+
+
+def conflict(me: NodeId, mine: Generation, peer: NodeId, theirs: Generation) -> str:
     """What to tell an operator when both went on alone."""
+    silent = me if yields(me, mine, peer, theirs) else peer
     return (
-        f"{me} and {peer} both went on alone, as generation {number}: one of them was taken for"
-        " off and was not. Their histories parted and are never merged by themselves. Decide whose"
-        " data is to stay; on the other node stop staqraftd, move its raft directory away and start"
-        " it again: it learns everything from the one that stays, and what only it had goes into"
-        " quarantine"
+        f"{me} and {peer} both went on alone, in {mine} and {theirs}: one of them was taken for"
+        " off or for lost, and is back. Their histories parted and are never merged by themselves;"
+        f" {silent} does not serve. Decide whose data is to stay; on the other node stop staqraftd,"
+        " move its raft directory away and start it again: it learns everything from the one that"
+        " stays, and what only it had goes into quarantine"
     )
 
 

@@ -289,14 +289,15 @@ class Group(Sink):
             " on from where it is when the version of the other nodes is installed here"
         )
 
-    async def go_alone(self, rung: FenceRung, contacts: int) -> None:
+    async def go_alone(self, rung: FenceRung, contacts: int, *, forced: bool = False) -> None:
         """Opens the next generation, of this node only; the other is off by `rung`.
 
-        ConsensusError says why not: it was heard since `contacts`, for instance.
+        `forced`: the other is given up, even if it went on alone before. ConsensusError says why
+        not: it was heard since `contacts`, for instance.
         """
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._going.append(answer)
-        self._put(GoAlone(rung, contacts))
+        self._put(GoAlone(rung, contacts, forced))
         if refusal := await answer:
             raise ConsensusError(f"{self._config.node} does not go on alone: {refusal}")
 

@@ -40,7 +40,7 @@ from staqraft.consensus.ready import (
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.syncobj import Engine
 from staqraft.errors import ConsensusError, Outdated
-from staqraft.model import ClusterRecord, FenceRung, Generation, NodeId, Outcome
+from staqraft.model import ClusterRecord, Generation, NodeId, Outcome
 from staqraft.wire.v1 import raft_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -252,8 +252,8 @@ class RaftMember:
                 self._disconnect(node)
             case Resign():
                 self._rules.resign()
-            case GoAlone(rung=rung, contacts=contacts):
-                self._ready.alone.append(self._go_alone(rung, contacts))
+            case GoAlone():
+                self._ready.alone.append(self._go_alone(happening))
 
     # --- generations ----------------------------------------------------------------------------
 
@@ -268,8 +268,8 @@ class RaftMember:
         if generation is not None or told != self.generation:
             self._ready.redial.add(node)
 
-    def _go_alone(self, rung: FenceRung, contacts: int) -> str:
-        generation = self.membership.alone(rung, contacts)
+    def _go_alone(self, asked: GoAlone) -> str:
+        generation = self.membership.alone(asked.rung, asked.contacts, forced=asked.forced)
         if isinstance(generation, str):
             return generation
         self._enter(generation)

@@ -18,8 +18,8 @@ class Membership:
     """The memory of one member. `entered` once a generation is on disk, and not before.
 
     `reachable` are the members with a session in this generation, `contacts` counts how often one
-    was opened. `newer` is a generation that went on without this member; `conflict` a sentence, or
-    "", when the other one went on alone as well.
+    was opened. `newer` is a generation that went on without this member, which is not to serve;
+    `conflict` a sentence, or "", when both went on alone.
     """
 
     def __init__(self, me: NodeId, configured: Iterable[NodeId], stored: Generation | None) -> None:
@@ -56,13 +56,18 @@ class Membership:
             case Relation.LEFT_OUT:
                 self._say_once(heard)
             case Relation.CONFLICT:
-                said = generations.conflict(self.me, peer, heard.number)
-                if said != self.conflict:
-                    logger.critical("%s", said)
-                self.conflict = said
+                self._conflicts(peer, heard)
             case Relation.BEHIND | Relation.TAKE_IN:
                 pass
         return None
+
+    def _conflicts(self, peer: NodeId, heard: Generation) -> None:
+        said = generations.conflict(self.me, self.generation, peer, heard)
+        if said != self.conflict:
+            logger.critical("%s", said)
+        self.conflict = said
+        if generations.yields(self.me, self.generation, peer, heard):
+            self.newer = heard
 
     def _say_once(self, newer: Generation) -> None:
         if newer != self.newer:
@@ -78,7 +83,7 @@ class Membership:
         """The session is gone."""
         self.reachable -= {peer}
 
-    def alone(self, rung: FenceRung, contacts: int) -> Generation | str:
+    def alone(self, rung: FenceRung, contacts: int, *, forced: bool = False) -> Generation | str:
         """The generation in which this member is alone, or why it cannot be opened."""
         if len(self.configured) != 2:  # noqa: PLR2004 - a pair
             return "only one of two replicas without a witness goes on alone"
@@ -88,7 +93,7 @@ class Membership:
             return f"{self.newer.founder} went on already, as {self.newer}"
         if self.reachable or contacts != self.contacts:
             return f"{', '.join(sorted(self.peers))} was heard meanwhile"
-        return generations.alone(self.generation, self.me, rung)
+        return generations.alone(self.generation, self.me, rung, forced=forced)
 
     def entered(self, generation: Generation) -> None:
         """The generation is on disk."""

@@ -51,10 +51,14 @@ class Withdrawn:
 
 @dataclass(frozen=True, slots=True)
 class GoAlone:
-    """The other member is certainly off, by `rung`, and was asked about after `contacts`."""
+    """The other member is certainly off, by `rung`, and was asked about after `contacts`.
+
+    `forced`: it may have gone on alone before, and is given up.
+    """
 
     rung: FenceRung
     contacts: int
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,12 @@ async def force(
     view = raft.status()
     if loop.state.settings.pair and not view.has_quorum:
         logger.warning("%s vouches that the other is off, and accepts data loss", wish.requested_by)
-        await raft.go_alone(FenceRung.OPERATOR, view.contacts)
+        await raft.go_alone(FenceRung.OPERATOR, view.contacts, forced=True)
         alone = f"{me} goes on without {pair.peer_of(loop.state)}; "
     cluster = await raft.barrier()
     record = cluster.groups.get(wish.group, GroupRecord())
+    if alone and record.active == me and not record.released:  # as far as it knows
+        return f"{alone}{me} was active in group {wish.group} before, and goes on serving it"
     outcome = await raft.propose(
         ForceActive(
             node=me,

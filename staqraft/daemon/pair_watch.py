@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _LOOK_S = 0.1
 _BARRIER_MS = 1_000
 _RESTARTED_MS = 300  # so long a daemon that may go on by itself waits for the other first
+_ALONE_MS = 2_000  # so long a host that started, and is alone, looks whether the other was forced
 
 
 def favourite(cluster: ClusterRecord, settings: Settings) -> NodeId:
@@ -53,6 +54,7 @@ class PairWatch:
         self._confirmed: Generation | None = None  # the record is current in this one
         self._asking: asyncio.Task[bool] | None = None
         self._said: on.RaftReported | None = None
+        self._began_ms = now_ms()
 
     async def begin(self) -> Epoch | None:
         """Returns when the record is current: NO_EPOCH, or the epoch in which this node may go on.
@@ -65,6 +67,10 @@ class PairWatch:
         generation = view.generation
         if generation is None:
             return None
+        if generation.members == {self._settings.node}:
+            looks = right is None and self._now_ms() < self._began_ms + _ALONE_MS
+            if looks or view.newer is not None:
+                return None
         if await self._ask(_BARRIER_MS if right is None else _RESTARTED_MS):
             return NO_EPOCH
         view = self._raft.status()

@@ -28,6 +28,8 @@ def reasons_against(state: GroupState, now_ms: int) -> tuple[str, ...]:
             f"{me} has not heard from the Raft majority yet: "
             "check that another member runs and can be reached"
         )
+    if state.pair is not None and state.pair.newer:
+        reasons.append(f"the other replica went on without {me}, in {state.pair.newer}")
     if record.epoch == NO_EPOCH:
         if me != settings.initial_active:
             reasons.append(

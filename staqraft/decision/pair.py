@@ -238,10 +238,10 @@ def why_not(state: GroupState, now_ms: int) -> str | None:
     me, peer = state.settings.node, peer_of(state)
     if pair is None:
         return "Raft has not started here yet"
-    if not lost(state):
-        return f"{peer} is reached" if pair.reached else f"{me} is alone already"
     if pair.newer:
         return f"{peer} went on already, in {pair.newer}: {me} waits to be taken in again"
+    if not lost(state):
+        return f"{peer} is reached" if pair.reached else f"{me} is alone already"
     if state.phase is Phase.STARTUP:
         return (
             f"its host started, and it has not been in touch with {peer} since: {peer} may have"
@@ -263,11 +263,13 @@ def why_not(state: GroupState, now_ms: int) -> str | None:
 def story(state: GroupState, now_ms: int) -> str:
     """What the other's loss means now, and what can be done; "" while it is reached."""
     pair = state.pair
-    if pair is None or not lost(state):
+    if pair is None:
         return ""
     me, peer = state.settings.node, peer_of(state)
     if pair.newer:
         return f"{peer} went on without {me}, in {pair.newer}: {me} waits to be taken in again"
+    if not lost(state):
+        return ""
     parts = [f"{peer} cannot be reached"]
     if state.mine and state.phase in CAPTURED:
         parts.append(f"{me} goes on serving")

@@ -73,7 +73,7 @@ PROFILES: Final[dict[str, dict[str, dict[str, str]]]] = {  # what staqraft.yaml 
     "gateless": {"lease": {"gate": "off"}},
 }
 # Two replicas without a witness: how long the other is missed before it is turned off.
-PAIR: Final = {"active_waits": "2s", "standby_waits": "5s"}
+PAIR: Final = {"active_waits": "2s", "standby_waits": "4s"}
 DISK_BYTES: Final = {"data": 2 << 30, "state": 1 << 30}
 
 

@@ -132,8 +132,19 @@ def test_without_a_device_the_standby_waits_for_somebodys_word(pair: Pair) -> No
     pair.cluster.ctl(left, "fence", lost, "--confirm-off")
     pair.wait_serves_alone(left)
     assert pair.cluster.barrier(left).replicas == (left,)
-    pair.returns(lost)
-    pair.compare()
+
+
+def test_who_was_given_up_comes_back_and_does_not_serve(pair: Pair) -> None:
+    given_up, left = pair.active, other(pair.active)
+    pair.lab.power_off(given_up)  # it was alone: what it acknowledged the other does not have
+    pair.lab.power_on(left)
+    pair.wait(left, lambda v: "force-active" in v.summary, "says what is left to do")
+    pair.cluster.ctl(left, "force-active", left, "--accept-data-loss")
+    pair.wait_serves_alone(left)
+    pair.lab.power_on(given_up)
+    said = pair.wait(given_up, lambda v: "went on without" in v.summary, "meets the other")
+    assert not said.serves
+    assert pair.wait(left, lambda v: v.serves, "serves").serves
 
 
 def test_at_no_time_did_two_hosts_answer_for_the_vip(pair: Pair) -> None:

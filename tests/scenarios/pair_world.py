@@ -144,7 +144,7 @@ class PairWorld(World):
             case Relation.BEHIND:
                 pass
             case Relation.CONFLICT:
-                raise AssertionError(generations.conflict(me, other, theirs.number))
+                raise AssertionError(generations.conflict(me, member.generation, other, theirs))
 
     def _enter(self, host: Host, generation: Generation) -> None:
         self.say(f"{host.name}: {generation}")

@@ -25,10 +25,12 @@ def world(tmp_path: Path) -> Iterator[World]:
         member._log.close()
 
 
-def go_alone(world: World, node: NodeId, rung: FenceRung = FenceRung.DEVICE) -> str:
+def go_alone(
+    world: World, node: NodeId, rung: FenceRung = FenceRung.DEVICE, *, forced: bool = False
+) -> str:
     """The peer is off by `rung`: what the member answers."""
     contacts = world.members[node].membership.contacts
-    world.inbox[node].append(GoAlone(rung, contacts))
+    world.inbox[node].append(GoAlone(rung, contacts, forced))
     world.step()
     return world.answers.pop()
 
@@ -234,7 +236,8 @@ def test_a_crash_at_any_step_of_going_alone_mends_itself(world: World, steps: in
     world.commit(B, "of both again")
 
 
-def test_two_that_both_went_on_alone_refuse_each_other(world: World) -> None:
+def both_go_alone(world: World, *, forced: bool) -> None:
+    """First a does, then b, each while the other is off; then they meet."""
     world.lead(A)
     world.commit(A, "of both")
     world.crash(B)
@@ -244,21 +247,32 @@ def test_two_that_both_went_on_alone_refuse_each_other(world: World) -> None:
     world.crash(A)
     world.boot(B)
     world.run(0.5)
-    assert go_alone(world, B, FenceRung.OPERATOR) == ""
+    assert go_alone(world, B, FenceRung.OPERATOR, forced=forced) == ""
     world.commit(B, "of b alone")
     world.restart(A)
     world.run(3)
+
+
+@pytest.mark.parametrize(("forced", "serves"), [(False, A), (True, B)])
+def test_two_that_both_went_on_alone_refuse_each_other(
+    world: World, forced: bool, serves: NodeId
+) -> None:
+    both_go_alone(world, forced=forced)
+    silent = B if serves == A else A
     for node in PAIR:
         member = world.members[node]
         assert "both went on alone" in member.membership.conflict
-        assert member.generation.number == 2
+        assert f"{silent} does not serve" in member.membership.conflict
+        assert member.generation.members == {node}
         assert not member.reachable
+    assert world.members[serves].membership.newer is None
+    assert world.members[silent].membership.newer == world.members[serves].generation
     assert world.texts(A) == ["of both", "of a alone"]
     assert world.texts(B) == ["of both", "of b alone"]
 
 
 def test_the_way_out_of_that_is_to_give_one_up(world: World, tmp_path: Path) -> None:
-    test_two_that_both_went_on_alone_refuse_each_other(world)
+    both_go_alone(world, forced=False)
     world.crash(B)
     for file in (tmp_path / B).iterdir():
         file.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -90,7 +91,9 @@ def view(**changes: object) -> RaftView:
     return replace(plain, **changes)  # type: ignore[arg-type]  # by name
 
 
-def watch(raft: FakeRaft, path: Path) -> tuple[PairWatch, list[on.Event]]:
+def watch(
+    raft: FakeRaft, path: Path, clock: Callable[[], int] = lambda: 0
+) -> tuple[PairWatch, list[on.Event]]:
     said: list[on.Event] = []
     raft_like: object = raft
     made = PairWatch(
@@ -98,7 +101,7 @@ def watch(raft: FakeRaft, path: Path) -> tuple[PairWatch, list[on.Event]]:
         Right(path),
         settings(A),
         post=said.append,
-        now_ms=lambda: 0,
+        now_ms=clock,
     )
     return made, said
 
@@ -170,3 +173,24 @@ async def test_a_generation_of_its_own_is_current_at_once(tmp_path: Path) -> Non
     raft.view, raft.commits = view(generation=alone), False
     made.look()
     assert last(said).generation == alone
+
+
+async def test_a_lone_host_that_started_looks_whether_the_other_was_forced(tmp_path: Path) -> None:
+    now = [0]
+    alone = generations.alone(FIRST, A, FenceRung.DEVICE)
+    raft = FakeRaft(view(generation=alone), commits=True)
+    made, said = watch(raft, tmp_path / "r", lambda: now[0])
+    assert await made.begin() is None
+    now[0] = 2_000
+    raft.view = view(generation=alone, newer=replace(OTHERS, members=frozenset({B})))
+    assert await made.begin() is None
+    assert "generation 3" in last(said).newer
+    raft.view = view(generation=alone)
+    assert await made.begin() == NO_EPOCH
+
+
+async def test_a_lone_daemon_that_restarted_does_not_wait(tmp_path: Path) -> None:
+    alone = generations.alone(FIRST, A, FenceRung.DEVICE)
+    Right(tmp_path / "r").write(alone.number, Epoch(5))
+    made, _ = watch(FakeRaft(view(generation=alone), commits=True), tmp_path / "r")
+    assert await made.begin() == NO_EPOCH
