@@ -476,6 +476,7 @@ MUTATIONS: Final = (
     Mutation(
         name="drill: unfinished comparison, and finishes",
         patch=_both(_unfinished_comparison_eligible, _unfinished_is_no_reason),
+        kinds=("die_while_comparing",),
     ),
     *(
         Mutation(name=name, patch=patch, why=why, kinds=("hardware",))
