@@ -379,6 +379,8 @@ class RaftTransport:
     ) -> _Opened | None:
         """Opens a call; None when the peer refuses. Waits while it cannot be reached."""
         await asyncio.sleep(lead)
+        # The opening is made when it can be sent: who waited long may be in another generation.
+        await channel.channel_ready()
         stub = raft_pb2_grpc.RaftServiceStub(channel)  # type: ignore[no-untyped-call]
         call = stub.Exchange(wait_for_ready=True)
         opened = False
