@@ -118,9 +118,9 @@ def old_proof_counts() -> None:
     """That the other was heard since does not matter."""
     real = Membership.alone
 
-    def alone(self: Any, rung: Any, _contacts: int) -> Any:
+    def alone(self: Any, rung: Any, _contacts: int, **more: Any) -> Any:
         self.reachable = frozenset()
-        return real(self, rung, self.contacts)
+        return real(self, rung, self.contacts, **more)
 
     put(Membership, "alone", alone)
 
