@@ -9,6 +9,7 @@ node let go.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from staqraft.decision import insync, takeover, watchdog
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 
 def stand_down(turn: Turn, reason: str, *, release: bool = False) -> None:
     """Let go at once. With `release` Raft is told at the end, so that the other may go on."""
+    attempt = turn.state.takeover if turn.state.phase is Phase.ACQUIRING else None
+    if attempt is not None:
+        # It may still be granted, and a lease counts from the first attempt on the same base.
+        attempt = replace(attempt, serving=False)
     turn.enter(Phase.DROPPING, reason)
-    turn.set(lease=Lease(), takeover=None, handing_to=None, release_after=release)
+    turn.set(lease=Lease(), takeover=attempt, handing_to=None, release_after=release)
     insync.forget(turn)
     turn.emit(DropVips(token=turn.await_token()))
 
