@@ -61,7 +61,7 @@ class Process:
         self.since_us = schedule.now  # it runs
         self.runs = True  # alive and not stopped
         self._stops = 0
-        self.interruptions = 0  # how often it was stopped
+        self.interruptions = 0  # how often it was stopped, or went on
         self._backlog: list[Action] = []
 
     @property
@@ -91,6 +91,7 @@ class Process:
 
     def resume(self) -> None:
         self._stops = max(0, self._stops - 1)
+        self.interruptions += 1
         self.since_us = self._schedule.now
         self.runs = self.alive and not self._stops
         while self._backlog and self.alive and not self._stops:
