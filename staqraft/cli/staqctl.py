@@ -123,6 +123,26 @@ def _parser() -> argparse.ArgumentParser:
     _timeout(switchover, "60s")
     switchover.add_argument("--to", default="", metavar="NODE", help="the replica to become active")
     switchover.add_argument("--reason", default="", help="for the history")
+    _add_powers(command)
+    events = command("events", commands.events, "Show the history, oldest first.")
+    events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
+    events.add_argument(
+        "--after", type=_count, default=0, metavar="INDEX", help="only events behind this one"
+    )
+    _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
+    quarantine = command(
+        "quarantine", commands.quarantine_list, "Show what a returning node had to itself."
+    )
+    _group(quarantine)
+    listing = quarantine.add_subparsers(metavar="COMMAND").add_parser(
+        "list", help="List what is in quarantine on this host (the default).", parents=[common]
+    )
+    _group(listing, argparse.SUPPRESS)  # what was given before 'list' stays
+    return parser
+
+
+def _add_powers(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    """What concerns a replica's power, and being active in spite of what is not known of it."""
     fence = command(
         "fence", commands.fence, "Have the other replica turn a replica off by its fence devices."
     )
@@ -146,21 +166,6 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="you made sure that the other replica is off, and give up what only it has",
     )
-    events = command("events", commands.events, "Show the history, oldest first.")
-    events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
-    events.add_argument(
-        "--after", type=_count, default=0, metavar="INDEX", help="only events behind this one"
-    )
-    _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
-    quarantine = command(
-        "quarantine", commands.quarantine_list, "Show what a returning node had to itself."
-    )
-    _group(quarantine)
-    listing = quarantine.add_subparsers(metavar="COMMAND").add_parser(
-        "list", help="List what is in quarantine on this host (the default).", parents=[common]
-    )
-    _group(listing, argparse.SUPPRESS)  # what was given before 'list' stays
-    return parser
 
 
 def _common() -> argparse.ArgumentParser:
