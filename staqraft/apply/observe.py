@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Final
 
-from staqraft.index import FileIdentity, content_hasher
+from staqraft.index import LOCAL_XATTRS, FileIdentity, content_hasher
 from staqraft.journal.record import Metadata, ObjectType
 
 _TYPES: Final = {
@@ -25,7 +25,6 @@ _TYPES: Final = {
     stat.S_IFBLK: ObjectType.BLOCK_DEVICE,
 }
 _DEVICES: Final = (ObjectType.CHARACTER_DEVICE, ObjectType.BLOCK_DEVICE)
-LOCAL_XATTRS: Final = ("trusted.overlay.", "security.ima", "security.evm", "system.nfs4_acl")
 _NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA, errno.ENOSYS, errno.EPERM})
 _READ_BYTES: Final = 1 << 20
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from staqraft.capture.errors import ObjectUnstable
-from staqraft.index import FileIdentity
+from staqraft.index import LOCAL_XATTRS, FileIdentity
 from staqraft.journal.record import Metadata, ObjectType
 
 GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 _NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA, errno.ENOSYS, errno.EPERM})
-_LOCAL_XATTRS: Final = ("trusted.overlay.", "security.ima", "security.evm", "system.nfs4_acl")
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WALK: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES: Final = 5
@@ -175,7 +174,7 @@ def _xattrs(target: bytes | int) -> tuple[tuple[bytes, bytes], ...]:
         return ()
     found: list[tuple[bytes, bytes]] = []
     for name in names:
-        if name.startswith(_LOCAL_XATTRS):
+        if name.startswith(LOCAL_XATTRS):
             continue
         try:
             found.append((os.fsencode(name), os.getxattr(target, name, follow_symlinks=follow)))

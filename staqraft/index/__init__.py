@@ -41,10 +41,11 @@ from staqraft.index.digest import content_digest, content_hasher, state_digest
 from staqraft.index.entry import UNRECORDED, Entry, FileIdentity, Listed, Totals, TreeSummary
 from staqraft.index.errors import IndexDamaged, IndexFull, IndexProblem, MissingParent
 from staqraft.index.history import SharedHistory
-from staqraft.index.reserved import RESERVED_PREFIX, STAGING_NAME, is_reserved
+from staqraft.index.reserved import LOCAL_XATTRS, RESERVED_PREFIX, STAGING_NAME, is_reserved
 from staqraft.index.store import Index
 
 __all__ = [
+    "LOCAL_XATTRS",
     "RESERVED_PREFIX",
     "STAGING_NAME",
     "UNRECORDED",

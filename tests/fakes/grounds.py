@@ -1,4 +1,4 @@
-"""Real filesystems to test on: a small ext4 image on a loop device, and a tmpfs."""
+"""Real filesystems to test on: ext4, xfs and btrfs images on loop devices, and a tmpfs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 
 from fakes.scratch import image_file
+
+_MAKE: Final = {
+    "ext4": ("mkfs.ext4", "-q", "-F", "-m0"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+    "btrfs": ("mkfs.btrfs", "-q", "-f"),
+}
+_SMALLEST_XFS_MB: Final = 300
 
 
 @contextmanager
@@ -22,9 +30,11 @@ def mounted(kind: str, at: Path, *, megabytes: int = 256) -> Iterator[Path]:
         if kind == "tmpfs":
             argv = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(at)]
         else:
-            image = stack.enter_context(image_file(at.parent, megabytes << 20))
-            made = ["mkfs.ext4", "-q", "-F", "-m0", str(image)]
-            subprocess.run(made, check=True, capture_output=True)
+            if shutil.which(_MAKE[kind][0]) is None:
+                raise RuntimeError(f"there is no {_MAKE[kind][0]}: scripts/bootstrap installs it")
+            size = max(megabytes, _SMALLEST_XFS_MB if kind == "xfs" else 0)
+            image = stack.enter_context(image_file(at.parent, size << 20))
+            subprocess.run([*_MAKE[kind], str(image)], check=True, capture_output=True)
             argv = ["mount", "-o", "loop", str(image), str(at)]
         done = subprocess.run(argv, check=False, capture_output=True, text=True)
         if done.returncode != 0:
