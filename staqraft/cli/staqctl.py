@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from staqraft import __version__
-from staqraft.cli import commands
+from staqraft.cli import commands, journal
 from staqraft.cli.connection import DEFAULT_CONFIG, Refusal
 from staqraft.config.values import duration_ms
 from staqraft.errors import StaqraftError
@@ -138,7 +138,35 @@ def _parser() -> argparse.ArgumentParser:
         "list", help="List what is in quarantine on this host (the default).", parents=[common]
     )
     _group(listing, argparse.SUPPRESS)  # what was given before 'list' stays
+    _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
     return parser
+
+
+def _add_journal(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    text = "Show the newest records of this host's journal, on either replica."
+    tail = parser.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "tail", help=text, description=text, parents=[common]
+    )
+    tail.set_defaults(run=journal.tail)
+    _group(tail)
+    tail.add_argument(
+        "-n",
+        "--lines",
+        dest="count",
+        type=_count,
+        default=journal.LAST,
+        metavar="N",
+        help=f"how many (default: {journal.LAST})",
+    )
+    tail.add_argument("--follow", "-f", action="store_true", help="wait for new ones")
+    tail.add_argument("--tree", default="", metavar="NAME", help="only of this tree")
+    tail.add_argument(
+        "--path",
+        default="",
+        metavar="GLOB",
+        help="only of paths like this, below the tree's root, for instance 'shop/*.php' (a * also"
+        " stands for slashes); a record that moves or links such a path counts, too",
+    )
 
 
 def _add_powers(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
