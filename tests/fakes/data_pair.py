@@ -20,6 +20,7 @@ import grpc.aio
 from fakes.records import MAIL
 from fakes.stream_pair import A, B, free_port, lab_config, until
 from lab.compare import differences, manifest
+from staqraft.index import STAGING_NAME
 from staqraft.model import Epoch, EpochStart, NodeId, Position
 from staqraft.replication.messages import from_position, to_position, to_starts
 from staqraft.wire.v1 import data_worker_pb2 as pb
@@ -142,7 +143,11 @@ class DataNode:
             status = await self.status()
             return not status.needs_reconcile and from_position(status.applied) >= position
 
+        async def tidied() -> bool:
+            return not list((self.tree / os.fsdecode(STAGING_NAME)).iterdir())
+
         await until(done, f"{self.node} has applied {position}")
+        await until(tidied, f"{self.node} has put away what the commit needed no more")
 
     async def quarantine(self) -> list[pb.QuarantineEntry]:
         answer = await self.trees.ListQuarantine(pb.ListQuarantineRequest(), timeout=PATIENCE_S)
