@@ -159,7 +159,8 @@ def settle_preparing(turn: Turn) -> None:
 def prepared(turn: Turn) -> None:
     """The target has everything up to a moment ago, and answers: the rest will be short.
 
-    With a gate, new clients wait for the next active from now on.
+    With a gate, new clients wait for the next active from now on. If it cannot be told, they would
+    be refused as soon as the services stop, so then this node stays active and lets them in.
     """
     if not turn.state.settings.gate:
         stop_services(turn)
@@ -172,7 +173,7 @@ def prepared(turn: Turn) -> None:
 
 
 def stop_services(turn: Turn) -> None:
-    """Whether or not the gate could be told: at worst clients are refused for a moment."""
+    """Nobody new comes in where there is a gate, so nobody is refused."""
     turn.enter(Phase.STOPPING)
     turn.emit(StopServices(token=turn.await_token()))
 
@@ -213,7 +214,7 @@ def unaddressed(turn: Turn) -> None:
 
 
 def hand_over_failed(turn: Turn, detail: str) -> None:
-    """Stopping or flushing failed: stay active, say so, and serve again."""
+    """Draining, stopping or flushing failed: stay active, say so, and serve again."""
     _give_up(turn, detail)
     takeover.start_services(turn)
     _cancel_failed(turn, detail)

@@ -57,7 +57,7 @@ _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
     Phase.CAPTURING: takeover.step_failed,
     Phase.STARTING: takeover.services_started,
     Phase.PREPARING: standdown.not_prepared,
-    Phase.DRAINING: lambda turn, _: standdown.stop_services(turn),
+    Phase.DRAINING: standdown.hand_over_failed,
     Phase.STOPPING: standdown.hand_over_failed,
     Phase.FLUSHING: standdown.hand_over_failed,
 }

@@ -40,6 +40,7 @@ _FORWARD: Final = (
     (Phase.PREPARING, Phase.STOPPING),
     (Phase.PREPARING, Phase.DRAINING),
     (Phase.DRAINING, Phase.STOPPING),
+    (Phase.DRAINING, Phase.STARTING),
     (Phase.PREPARING, Phase.ACTIVE),
     (Phase.STOPPING, Phase.FLUSHING),
     (Phase.STOPPING, Phase.STARTING),
