@@ -44,6 +44,15 @@ def stand_down(turn: Turn, reason: str, *, release: bool = False) -> None:
     turn.emit(DropVips(token=turn.await_token()))
 
 
+def running_out(state: GroupState, now_ms: int) -> str | None:
+    """Why there is just the time left to let go in good order; None while there is more."""
+    if not state.lease.held(now_ms + state.settings.timing.let_go_ms):
+        return "the lease could not be renewed: no Raft majority was reached in time"
+    if watchdog.about_to_fire(state, now_ms):
+        return "no Raft majority was reached in time, and the watchdog would reset this machine"
+    return None
+
+
 def addresses_dropped(turn: Turn) -> None:
     """The kernel confirmed that the addresses are gone."""
     turn.enter(Phase.HALTING)

@@ -231,11 +231,7 @@ def _lost(state: GroupState, now_ms: int) -> str | None:
         return f"{state.record.active} acquired epoch {state.record.epoch}"
     if not state.mine:
         return "the record no longer names this node as active"
-    if not state.lease.held(now_ms + state.settings.timing.let_go_ms):
-        return "the lease could not be renewed: no Raft majority was reached in time"
-    if watchdog.about_to_fire(state, now_ms):
-        return "no Raft majority was reached in time, and the watchdog would reset this machine"
-    return None
+    return standdown.running_out(state, now_ms)
 
 
 def _renew(turn: Turn) -> None:

@@ -174,6 +174,8 @@ def settle_acquiring(turn: Turn) -> None:
         acquire_failed(turn, f"{state.record.active} acquired epoch {state.record.epoch}")
         if not state.mine and turn.state.phase is Phase.STANDBY:
             standdown.follow(turn)
+    elif attempt.serving and (reason := standdown.running_out(state, turn.now_ms)) is not None:
+        standdown.stand_down(turn, reason)  # it serves by the lease of the epoch that goes on
 
 
 def resume(turn: Turn) -> None:
