@@ -210,6 +210,28 @@ def _restart_late(world: World, fault: Fault) -> None:
     world.moments.when(Moment.RESUMES, active, 0, resumes)
 
 
+def _begin_anew(world: World, fault: Fault) -> None:
+    """The active is paused, its switch refuses, and who acquires is cut off while it waits."""
+    active = world.record(world.hosts[fault.who]).active
+    if active is None:
+        return
+    host = world.hosts[active]
+    host.switch.behaviour = "refuses"
+    host.freeze()
+
+    def mended() -> None:
+        host.switch.behaviour = "works"
+
+    world.undo_after(fault.duration_us, host.wake)
+    world.undo_after(fault.duration_us + 4 * S, mended)
+
+    def acquires(who: NodeId) -> None:
+        lasting_us = int(3500 + 1500 * fault.size) * MS
+        cut_ways(world, ways_of(world, who, out=True, into=True), lasting_us)
+
+    world.moments.when(Moment.GRANTED, _other(world, active), 100 * MS, acquires)
+
+
 def _device_mood(world: World, fault: Fault) -> None:
     """From now on the device that turns this host off works, refuses, or says so late."""
     moods = ("works", "refuses", "dawdles")
@@ -220,6 +242,7 @@ DRILLED: Final[dict[str, Callable[[World, Fault], None]]] = {
     "stop-active": _stop_active,
     "restart-late": _restart_late,
     "device-mood": _device_mood,
+    "begin-anew": _begin_anew,
 }
 APPLY: Final[dict[str, Callable[[World, Fault], None]]] = {
     "isolate-leader": _isolate_leader,

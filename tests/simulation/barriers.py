@@ -13,12 +13,12 @@ from simulation.schedule import MS
 from simulation.worker import Worker
 from staqraft.decision import barrier
 from staqraft.decision.barrier import Verdict
-from staqraft.model import NodeId, Position, ReadBarrier
+from staqraft.model import Epoch, NodeId, Position, ReadBarrier
 
 _LIMIT_MS: Final = 5000
 _TOLD_US: Final = 300  # the data worker tells the control process of an acknowledgement
 
-Reached = Callable[[Position], None]
+Reached = Callable[[Position, Epoch, int], None]  # with its epoch, and when it was asked for
 
 
 def confirm_with_raft(daemon: Daemon, answer: Callable[[Answer], None]) -> None:
@@ -36,6 +36,7 @@ class Barrier:
         self._epoch = barrier.active_epoch(daemon.core)
         self._position: Position | None = None
         self._confirmed: frozenset[NodeId] = frozenset()
+        self._asked_us = daemon.true_now_us
         self._deadline_ms = daemon.clock.boot_ms() + _LIMIT_MS
         self._asked_raft = False
         self._told_of_change = False  # it is going to be
@@ -85,7 +86,7 @@ class Barrier:
         assert self._epoch is not None
         match barrier.verdict(self._daemon.core, self._epoch, self._confirmed):
             case Verdict.REACHED:
-                self._reached(self._position)
+                self._reached(self._position, self._epoch, self._asked_us)
             case Verdict.WAIT:
                 self._asked_raft = False
                 self._wait()

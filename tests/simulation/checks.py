@@ -49,6 +49,7 @@ _GROUP = GroupId("default")
 _NONE = GroupRecord()
 _RELIED_ON = HOLDING - {Phase.RELEASING}
 _AWAKE_US = 2_600 * MS  # a kernel lifetime: its timers stood still while the machine slept
+_ABLE_US = 5_000 * MS  # for so long nothing has kept it from letting go
 _REACTS_US = 300 * MS  # so soon a daemon that runs removes what is over
 
 
@@ -73,6 +74,7 @@ class Checks:
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
         self._leaders: dict[int, NodeId] = {}
         self._acknowledged: set[int] = set()
+        self._granted: dict[Epoch, int] = {}  # since when somebody knows of it
         self._forced = False
         self.hardware = NONE
         self._could_not_act: dict[NodeId, int] = {}  # when it was last seen so
@@ -140,6 +142,7 @@ class Checks:
         if new.epoch != old.epoch + 1:
             raise Violation("3 epochs grow", f"on {me} epoch {new.epoch} follows {old.epoch}")
         assert new.active is not None
+        self._granted.setdefault(new.epoch, self.now)
         forced = old.switchover is not None and old.switchover.forced
         fine = old.epoch == NO_EPOCH or new.active in old.in_sync or new.active == old.active
         if not (fine or forced):
@@ -356,6 +359,12 @@ class Checks:
     def _may_believe(self, me: NodeId) -> bool:
         return self._stood_still.get(me, -1) >= self.now
 
+    def was_reset(self, host: Host) -> None:
+        """Its watchdog fired: an outage for whoever could have let go by itself."""
+        able_us = self.now - max(host.impeded_us, host.control.since_us)
+        if not host.impeded and able_us > _ABLE_US:
+            raise Violation("11 no reset", f"{host.me} is reset, and could have let go")
+
     # --- two without a witness --------------------------------------------------------------------
 
     def turns_off(self, daemon: Daemon) -> None:
@@ -366,8 +375,14 @@ class Checks:
 
     # --- data -------------------------------------------------------------------------------------
 
-    def acknowledged(self, me: NodeId, position: Position, numbers: Iterable[int]) -> None:
+    def acknowledged(
+        self, me: NodeId, position: Position, epoch: Epoch, asked_us: int, numbers: Iterable[int]
+    ) -> None:
         """A barrier was acknowledged to an application: these are promised."""
+        newer = [e for e, since_us in self._granted.items() if e > epoch and since_us < asked_us]
+        if newer:
+            text = f"in epoch {epoch} what was asked for after {max(newer)} had begun"
+            raise Violation("4 nothing lost", f"{me} acknowledges {text}")
         self.acknowledgements += 1
         self._acknowledged.update(numbers)
         self.say(f"{me}: barrier at {position} acknowledged")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from simulation.fault import NODES, REPLICAS, Fault, draw
+from simulation.hardware import NONE, WITHOUT_LEASE, Hardware
 from simulation.schedule import S
 from staqraft.model import NodeId
 
@@ -233,6 +234,20 @@ def _old_proof(rng: random.Random) -> list[Fault]:
     )
 
 
+def _begun_anew(rng: random.Random) -> list[Fault]:
+    """The active stands still, nothing turns it off, and who takes over loses its lease meanwhile.
+
+    It begins anew in an epoch of its own, and still nobody knows what became of the other.
+    """
+    at = rng.uniform(4, 6)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        lasting = rng.uniform(12, 14)
+        faults += _faults(rng, ("begin-anew", at, REPLICAS[0], REPLICAS[1], lasting, rng.random()))
+        at += lasting + rng.uniform(7, 9)
+    return faults
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
     """A way to draw faults, and the cluster that it needs."""
@@ -242,6 +257,7 @@ class Drill:
     pair: bool = False
     fast: bool = False  # with the gate
     clocks_part: bool = False  # one as fast, the other as slow as is allowed
+    hardware: Hardware = NONE
 
 
 def _named(faults: Callable[[random.Random], list[Fault]]) -> Drill:
@@ -273,11 +289,23 @@ _LATER: Final = (
     replace(_named(_old_proof), pair=True),
 )
 _LATER_SHARE: Final = 0.4
-NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER))
+# And once more.
+_LATEST: Final = (
+    replace(
+        _named(_begun_anew),
+        hardware=Hardware(fenced_by=WITHOUT_LEASE, devices=True, delay_ms=500),
+    ),
+)
+_LATEST_SHARE: Final = 0.1
+NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER, *_LATEST))
 
 
 def drill_of(seed: int, rng: random.Random) -> tuple[Drill, list[Fault]]:
     """The drill of a seed, and its faults; `rng` is the one that the others are drawn from."""
+    latest = random.Random(f"latest drill {seed}")
+    if latest.random() < _LATEST_SHARE:
+        drill = latest.choice(_LATEST)
+        return drill, drill.faults(latest)
     apart = random.Random(f"drill {seed}")
     if apart.random() < _LATER_SHARE:
         drill = apart.choice(_LATER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from simulation.guards import put
+from simulation.patching import put
 from staqraft.actions import vip
 from staqraft.model import Admission
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from simulation import disks, network
+from simulation.patching import put
 from staqraft.consensus.elections import ElectionRules
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
-
-
-def put(owner: object, name: str, value: Any) -> None:
-    """Takes the place of what is there, for good."""
-    setattr(owner, name, value)
-
 
 # --- the log, the vote, the snapshot --------------------------------------------------------------
 

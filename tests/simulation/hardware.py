@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SHARE: Final = 0.35
 _RESET_US: Final = 3 * S  # a machine that was reset is back
 _ON_AGAIN_US: Final = 9 * S  # somebody turns a machine on that was turned off
-_WITHOUT_LEASE: Final = EVERY_RUNG - {FenceRung.LEASE}
+WITHOUT_LEASE: Final = EVERY_RUNG - {FenceRung.LEASE}
 _ABSURD: Final = 1 << 63
 
 
@@ -68,7 +68,7 @@ def hardware_of(seed: int) -> tuple[Hardware, random.Random] | None:
     if rng.random() >= SHARE:
         return None
     devices, dog = rng.choice(((True, False), (True, False), (False, True), (True, True)))
-    policies = [EVERY_RUNG, _WITHOUT_LEASE, _WITHOUT_LEASE, frozenset({FenceRung.DEVICE})]
+    policies = [EVERY_RUNG, WITHOUT_LEASE, WITHOUT_LEASE, frozenset({FenceRung.DEVICE})]
     return (
         Hardware(
             fenced_by=rng.choice(policies) if devices else EVERY_RUNG,
@@ -193,6 +193,7 @@ def switch_of(host: Host) -> FakeDevice:
 def reset(host: Host) -> None:
     """The watchdog fired."""
     if host.powered:
+        host.judge_reset()
         host.say("is reset by its watchdog")
         host.power_off()
         host.later(_RESET_US, host.power_on)

@@ -7,15 +7,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from simulation import daemon
+from simulation.patching import put
 from staqraft.actions import fence_plan
 from staqraft.actions.watchdog import Watchdog
 from staqraft.decision import fencing, standdown, watchdog
 from staqraft.decision.commands import DisarmWatchdog
 from staqraft.model import FenceRung
-
-
-def _put(owner: object, name: str, value: Any) -> None:
-    setattr(owner, name, value)
 
 
 def _kicked_by_a_timer() -> None:
@@ -27,7 +24,7 @@ def _kicked_by_a_timer() -> None:
             dog._device.kick()
         real(self)
 
-    _put(daemon.Daemon, "_watch", watch)
+    put(daemon.Daemon, "_watch", watch)
 
 
 def _disarmed_before_letting_go() -> None:
@@ -38,16 +35,16 @@ def _disarmed_before_letting_go() -> None:
             turn.emit(DisarmWatchdog())
         real(turn, reason, release=release)
 
-    _put(standdown, "stand_down", stand_down)
+    put(standdown, "stand_down", stand_down)
 
 
 def _never_armed() -> None:
-    _put(Watchdog, "_feed", lambda *_: True)
+    put(Watchdog, "_feed", lambda *_: True)
 
 
 def _given_up_with_the_lease_only() -> None:
-    """Not a danger but a nuisance: machines that could let go are reset."""
-    _put(watchdog, "about_to_fire", lambda *_: False)
+    """No danger but an outage: machines that could let go are reset."""
+    put(watchdog, "about_to_fire", lambda *_: False)
 
 
 def _answer_not_verified() -> None:
@@ -58,7 +55,7 @@ def _answer_not_verified() -> None:
                 return f"{device.name}: '{action}' failed: {answer.said}"
         return ""
 
-    _put(fence_plan, "_level", level)
+    put(fence_plan, "_level", level)
 
 
 def _device_failure_counts() -> None:
@@ -72,31 +69,27 @@ def _device_failure_counts() -> None:
             turn.set(fencing=replace(turn.state.fencing, proof=(FenceRung.DEVICE, "")))
         return found
 
-    _put(fencing, "on_failed", on_failed)
+    put(fencing, "on_failed", on_failed)
 
 
 def _lease_counts_anyway() -> None:
-    _put(fencing, "suffices", lambda *_: True)
+    put(fencing, "suffices", lambda *_: True)
 
 
 def _begun_anew_without_a_loser() -> None:
     def loser_of(state: Any) -> Any:
         return None if state.record.active == state.settings.node else state.record.active
 
-    _put(fencing, "loser_of", loser_of)
+    put(fencing, "loser_of", loser_of)
 
 
-PATCHES: Final[tuple[tuple[str, Callable[[], None], str], ...]] = (
-    ("watchdog kicked by a timer", _kicked_by_a_timer, ""),
-    ("watchdog disarmed before letting go", _disarmed_before_letting_go, ""),
-    ("watchdog never armed", _never_armed, ""),
-    (
-        "watchdog races with letting go",
-        _given_up_with_the_lease_only,
-        "a reset that was not needed breaks no promise",
-    ),
-    ("device's answer not verified", _answer_not_verified, ""),
-    ("device's failure counts as fenced", _device_failure_counts, ""),
-    ("lease counts although the policy excludes it", _lease_counts_anyway, ""),
-    ("takeover begun anew fences nobody", _begun_anew_without_a_loser, ""),
+PATCHES: Final[tuple[tuple[str, Callable[[], None]], ...]] = (
+    ("watchdog kicked by a timer", _kicked_by_a_timer),
+    ("watchdog disarmed before letting go", _disarmed_before_letting_go),
+    ("watchdog never armed", _never_armed),
+    ("watchdog races with letting go", _given_up_with_the_lease_only),
+    ("device's answer not verified", _answer_not_verified),
+    ("device's failure counts as fenced", _device_failure_counts),
+    ("lease counts although the policy excludes it", _lease_counts_anyway),
+    ("takeover begun anew fences nobody", _begun_anew_without_a_loser),
 )

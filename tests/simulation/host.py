@@ -72,6 +72,7 @@ class Host:
         self.journal = Journal()
         self.services = Services()
         self.trouble = Trouble(failing=set(), services=self.services)
+        self.impeded_us = -(10**12)  # when it was seen so last
         self.sync_ms = 1.0  # of the data volume
         self.powered = False
         self.broken = False  # cannot be powered on
@@ -162,6 +163,16 @@ class Host:
             self._frozen = True
             self.clock.freeze()
             self._checks.froze(self.me)
+
+    @property
+    def impeded(self) -> bool:
+        """It cannot let go as it should."""
+        trouble, kernel = self.trouble, self.kernel
+        refuses = kernel.broken or kernel.stuck or kernel.held_up_us or trouble.failing
+        return bool(refuses or trouble.slow_ms or not self.control.runs)
+
+    def judge_reset(self) -> None:
+        self._checks.was_reset(self)
 
     def _stop_both(self) -> None:
         for process in (self.control, self.data, self.machine):

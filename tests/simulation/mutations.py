@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from simulation import barriers, checks, daemon, gate_mutations, guards, pair_mutations, worker
-from simulation.guards import put
 from simulation.hardware_mutations import PATCHES as HARDWARE
+from simulation.patching import put
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
 from staqraft.decision import barrier, fencing, insync, lease, standdown, step, takeover
@@ -22,7 +22,7 @@ from staqraft.decision.commands import AnswerFence
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import GroupState, Joining
-from staqraft.model import ORIGIN, FenceRung
+from staqraft.model import ORIGIN, DataRole, FenceRung
 from staqraft.replication.plan import Resume
 from staqraft.replication.plan import plan as real_plan
 
@@ -284,6 +284,18 @@ def _old_epoch_accepted() -> None:
     put(worker, "plan", plan)
 
 
+def _any_role_accepts() -> None:
+    """Whoever is active takes what the former active sends, as its standby would."""
+    real = worker.Worker._on_offer
+
+    def on_offer(self: worker.Worker, session: Any, offer: Any) -> None:
+        if offer.epoch < self.epoch:
+            self.role = DataRole.STANDBY
+        real(self, session, offer)
+
+    put(worker.Worker, "_on_offer", on_offer)
+
+
 def _diverged_resumes() -> None:
     def plan(offer: Any, holding: Any) -> Any:
         return Resume(min(offer.last, holding.last))
@@ -356,8 +368,10 @@ _ORDER_RESTORED: Final = (
     " is a command that was compared with the record"
 )
 _LOGS_DIFFER: Final = "while renewals flow, PreVote refuses a cut off replica for its older log"
-_ACKS_END: Final = "a promoted replica acknowledges nothing more to the one before it"
-_ROLE_ENDS: Final = "of a pair, nobody is a standby of an epoch newer than the sender's"
+_ROLE_ENDS: Final = (
+    "of a pair, nobody is a standby of an epoch newer than the sender's; without its role the drill"
+    " below catches it"
+)
 _RESTARTED: Final = ("restarted_too_late", "asleep_at_the_restart")
 MUTATIONS: Final = (
     Mutation(name="vote not stored", patch=guards.vote_not_stored, kinds=("elections",)),
@@ -448,11 +462,15 @@ MUTATIONS: Final = (
     ),
     Mutation(name="barrier waits for nobody", patch=_barrier_waits_for_nobody),
     Mutation(name="barrier skips who is silent", patch=_barrier_skips_the_silent),
-    Mutation(name="barrier does not ask Raft", patch=_barrier_without_raft, why=_ACKS_END),
+    Mutation(name="barrier does not ask Raft", patch=_barrier_without_raft, kinds=("hardware",)),
     Mutation(name="standby proposed before its barrier", patch=_proposed_before_its_barrier),
     Mutation(name="standby joins without catching up", patch=_joins_without_catching_up),
     Mutation(name="standby taken for streaming", patch=_joins_while_silent),
     Mutation(name="old epoch accepted by the receiver", patch=_old_epoch_accepted, why=_ROLE_ENDS),
+    Mutation(
+        name="drill: old epoch accepted, in any role",
+        patch=_both(_old_epoch_accepted, _any_role_accepts),
+    ),
     Mutation(name="diverged journal resumed", patch=_diverged_resumes),
     Mutation(name="lost tail continued", patch=_lost_tail_continued),
     Mutation(
@@ -479,7 +497,7 @@ MUTATIONS: Final = (
         kinds=("die_while_comparing",),
     ),
     *(
-        Mutation(name=name, patch=patch, why=why, kinds=("hardware",))
-        for name, patch, why in HARDWARE
+        Mutation(name=name, patch=patch, kinds=("hardware", "begun_anew"))
+        for name, patch in HARDWARE
     ),
 )

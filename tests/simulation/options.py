@@ -121,7 +121,7 @@ def _fitted(plan: Plan, drill: Drill) -> Plan:
         plan = replace(plan, drift_ppm=drift_ppm, allowed_drift_ppm=most, margin_ms=10)
     if drill.pair:
         plan = replace(plan, pair=True, parted_in_the_end=False, active_lost_in_the_end=False)
-    return replace(plan, gate=drill.fast, fast=drill.fast)
+    return replace(plan, gate=drill.fast, fast=drill.fast, hardware=drill.hardware)
 
 
 def _cluster(plan: Plan) -> str:

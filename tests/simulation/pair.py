@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MOODS: Final = ("works", "works", "works", "refuses", "hangs")
 _LOOK_MS: Final = 100
 _RESTARTED_MS: Final = 300
+_ALONE_MS: Final = 2_000
 _HANGS_MS: Final = 20_000
 _DAWDLES_MS: Final = 10_000  # from the end of the power to the word of it
 
@@ -54,6 +55,7 @@ class PairDaemon(Daemon):
         self._said: on.RaftReported | None = None
         self._going: list[int] = []  # tokens of those who would go on alone, in order
         self._turning_off: set[int] = set()
+        self._began_ms = common["clock"].boot_ms()
         super().__init__(**common)
         self._look()
 
@@ -62,6 +64,11 @@ class PairDaemon(Daemon):
     def _begin(self) -> None:
         member, right = self.raft.member, self._memory.right
         asked_in = member.generation
+        if asked_in.members == {self.me}:
+            looks = right is None and self.now_ms < self._began_ms + _ALONE_MS
+            if looks or member.membership.newer is not None:
+                self._after_ms(_BEGIN_RETRY_MS, self._begin)
+                return
 
         def answered(answer: Answer) -> None:
             if isinstance(answer, str) or member.generation != asked_in:

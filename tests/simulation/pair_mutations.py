@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from simulation import barriers
 from simulation import pair as mirror
-from simulation.guards import put
+from simulation.patching import put
 from staqraft.consensus import generations
 from staqraft.consensus.generations import Relation
 from staqraft.consensus.member import RaftMember
@@ -185,8 +185,13 @@ def lease_suffices_on_contact() -> None:
 
 
 def any_generation_may_speak() -> None:
-    """A session between two generations is not ended, and neither learns of the other's."""
-    put(generations, "relate", lambda *_: Relation.EQUAL)
+    """Whoever is a member in one's own generation is spoken to, whatever the other's is."""
+    real = generations.relate
+
+    def relate(me: Any, mine: Any, peer: Any, theirs: Any) -> Relation:
+        return Relation.EQUAL if peer in mine.members else real(me, mine, peer, theirs)
+
+    put(generations, "relate", relate)
     put(RaftMember, "_receive", _receive_from_anybody(RaftMember._receive))
 
 

@@ -7,12 +7,19 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+import pytest
+
+from simulation import patching
+from simulation.mutations import Mutation
 from simulation.options import plan_of
 from simulation.pool import run_all
+from simulation.runner import try_out
 from simulation.world import Result
+from staqraft.decision import fencing, step
 
 ROOT = Path(__file__).parents[2]
 SIMULATE = ROOT / "scripts" / "simulate"
@@ -42,6 +49,25 @@ def test_no_seed_is_begun_when_the_time_is_over() -> None:
     results = list(run_all(count(10), jobs=1, until=until, work=_mischief))
     assert results
     assert time.monotonic() < until + 3.0
+
+
+def test_a_mutation_that_no_longer_fits_the_code_is_no_catch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tried(patch: Callable[[], None]) -> str:
+        return try_out(Mutation(name="stale", patch=patch), first=0, limit=1, step=1).unfit
+
+    monkeypatch.setattr(patching, "never_called", set())
+    assert "step has no '_gone'" in tried(lambda: patching.put(step, "_gone", lambda: None))
+    assert tried(lambda: None) == ""
+
+    monkeypatch.setattr(patching, "never_called", set())
+    monkeypatch.setattr(fencing, "vouched", fencing.vouched)  # to be put back after this test
+    assert "nobody called fencing.vouched in 1 seeds" in tried(
+        lambda: patching.put(fencing, "vouched", lambda *_: None)
+    )
+    monkeypatch.setattr(step, "_lost", lambda: None)
+    assert "TypeError" in tried(lambda: None)
 
 
 def _simulate(*arguments: str) -> subprocess.CompletedProcess[str]:

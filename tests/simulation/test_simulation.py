@@ -102,7 +102,7 @@ def test_it_can_fail(name: str) -> None:
         text=True,
         check=False,
     )
-    assert "1 mutations, 0 holes" in ended.stdout, ended.stdout + ended.stderr
+    assert "1 mutations, 0 holes, 0 that no longer fit" in ended.stdout, ended.stdout + ended.stderr
 
 
 def test_every_kind_of_fault_is_drawn() -> None:

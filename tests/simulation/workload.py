@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from simulation.barriers import Barrier
 from simulation.schedule import MS
-from staqraft.model import DataRole, Position
+from staqraft.model import DataRole, Epoch, Position
 
 if TYPE_CHECKING:
     import random
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from simulation.host import Host
     from simulation.schedule import Schedule
 
-Promised = Callable[["Host", Position, Sequence[int]], None]
+Promised = Callable[["Host", Position, Epoch, int, Sequence[int]], None]
 
 
 class Workload:
@@ -67,7 +67,7 @@ class Workload:
             Barrier(
                 daemon,
                 worker,
-                lambda position, h=host, w=written: self._promised(  # type: ignore[misc]
-                    h, position, [number for _, number in w]
+                lambda at, epoch, asked_us, h=host, w=written: self._promised(  # type: ignore[misc]
+                    h, at, epoch, asked_us, [number for _, number in w]
                 ),
             )

@@ -34,6 +34,7 @@ from simulation.violation import Violation
 from simulation.workload import Workload
 from staqraft.actions.fence_plan import Verdict, turn_off
 from staqraft.consensus import snapshot_transfer, syncobj
+from staqraft.consensus.errors import StoreCorrupt
 from staqraft.consensus.ready import Timing as RaftTiming
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
@@ -58,6 +59,7 @@ _FAILOVER_WITHIN_US: Final = 30 * S
 _LAG_ALLOWED: Final = 15  # entries
 _CALM_US: Final = 6 * S  # so long after the last fault of a network, a disk or a process
 _LOOK_EVERY_US: Final = 250 * MS
+_RAISED: Final = "raised "
 _RINGS: Final = {"sync": (A, B), "lan": NODES}
 
 
@@ -77,6 +79,11 @@ class Result:
     notes: Counter[str] = field(default_factory=Counter)
     transitions: Counter[tuple[Phase, Phase]] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
+
+    @property
+    def crashed(self) -> bool:
+        """No check was broken: the code under test, or the simulator, raised something else."""
+        return self.rule.startswith(_RAISED)
 
 
 class World:
@@ -104,7 +111,7 @@ class World:
             self.schedule,
             self.rng,
             [self.hosts[node] for node in REPLICAS],
-            lambda host, position, numbers: self.checks.acknowledged(host.me, position, numbers),
+            lambda host, *barrier: self.checks.acknowledged(host.me, *barrier),
             write_ms=plan.write_ms,
             barrier_ms=plan.barrier_ms,
         )
@@ -173,6 +180,7 @@ class World:
         def undo() -> None:
             if self._undo.pop(key, None) is not None:
                 self.disturbed()  # a cut may begin and end between two looks
+                self._look_who_is_impeded()
                 action()
 
         self._undo[key] = undo
@@ -380,6 +388,12 @@ class World:
             if fault.kind not in RAFT_DOES_NOT_CARE:
                 self.disturbed()
             APPLY[fault.kind](self, fault)
+            self._look_who_is_impeded()
+
+    def _look_who_is_impeded(self) -> None:
+        for host in self.hosts.values():
+            if host.impeded:
+                host.impeded_us = self.schedule.now
 
     def _heal(self) -> None:
         self.checks.say("*** everything heals")
@@ -474,9 +488,11 @@ def run(plan: Plan, *, tracing: bool = False) -> Result:
         world.run()
     except Violation as error:
         result.violation, result.rule = str(error), error.rule
+    except StoreCorrupt as error:  # no simulated disk damages anything: its own writer did
+        result.violation, result.rule = f"R sound stores: {error}", "R sound stores"
     except Exception as error:  # noqa: BLE001 - whatever the code under test raises is a finding
         result.violation = f"{type(error).__name__}: {error}"
-        result.rule = f"raised {type(error).__name__}"
+        result.rule = f"{_RAISED}{type(error).__name__}"
         if tracing:
             world.checks.trace += traceback.format_exc().splitlines()
     finally:
