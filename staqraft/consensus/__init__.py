@@ -57,9 +57,9 @@ silent loss are in `statemachine`. Every member applies the same commands in the
 outcome is taken where it is applied on the proposing node, recognised by its random identity.
 """
 
+from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.group import Group, RaftView
 from staqraft.consensus.manners import SERVER_OPTIONS
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import RaftEndpoint
 
 __all__ = ["SERVER_OPTIONS", "Group", "RaftEndpoint", "RaftTicker", "RaftView"]

@@ -28,6 +28,7 @@ import staqraft
 from staqraft.config.schema import Config
 from staqraft.consensus import versions
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
+from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.manners import PLAIN, Manners
@@ -47,7 +48,7 @@ from staqraft.consensus.ready import (
 )
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import RaftEndpoint, RaftTransport, Sink
+from staqraft.consensus.transport import RaftTransport, Sink
 from staqraft.errors import ConsensusError, OutcomeUnknown, Outdated, StoreFull
 from staqraft.model import (
     ClusterRecord,

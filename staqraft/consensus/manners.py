@@ -1,8 +1,8 @@
 """How members meet over the network: what is kept alive how, and how much of its work may wait.
 
-A dead host or a frozen process is found by HTTP/2 pings, a stuck one by heartbeats of ours. How
-soon is a matter of the cluster's own timing: where elections take a second, so may that, and
-hundreds of sessions stay quiet.
+A dead host and a frozen or stuck process are found by heartbeats of ours, and on the side that was
+dialled a dead host by HTTP/2 pings as well. How soon is a matter of the cluster's own timing: where
+elections take a second, so may that, and hundreds of sessions stay quiet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_MESSAGE_BYTES: Final = 4 << 20  # parsed before we see it; empty messages gr
 _HEARTBEAT_S: Final = 0.25
 _LONGEST_HEARTBEAT_S: Final = 0.7  # a peer of an older version gives up after a second
 
-# The server that the service is added to needs `SERVER_OPTIONS`; the channels have the others.
+# The server that the service is added to needs `SERVER_OPTIONS`.
 KEEPALIVE: Final = (
     ("grpc.keepalive_time_ms", 400),
     ("grpc.keepalive_timeout_ms", 400),
@@ -31,26 +31,24 @@ SERVER_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
 )
-_CHANNEL_OPTIONS: Final = (
-    *KEEPALIVE,
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 400),  # also the time that a connection attempt may take
-    ("grpc.max_reconnect_backoff_ms", 200),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manners:
     """How a node meets its peers, and how much of its work may wait.
 
+    An attempt to connect may take `attempt_s`, and the next follows after `first_retry_s`, later
+    after up to `longest_retry_s`. A session that ended soon is dialled again after up to
+    `longest_redial_s`.
+
     `messages_per_s`: more of one peer wait; None: no limit. `linger`: as a follower whom nobody
     waits for it takes in what was appended after this part of the shortest election timeout, in
     one go; 0: at once. `snapshot_after`: entries that the log may have.
     """
 
-    options: tuple[tuple[str, int], ...] = _CHANNEL_OPTIONS
+    attempt_s: float = 0.4
+    first_retry_s: float = 0.05
+    longest_retry_s: float = 0.2
     longest_redial_s: float = REDIAL_S
     messages_per_s: float | None = None
     linger: float = 0.0
@@ -62,22 +60,16 @@ PLAIN: Final = Manners()
 # Among many clusters none may take more than its share: who sends too much waits, who breaks its
 # sessions again and again is dialled ever more seldom, and who is away is not asked for all the
 # time. The bounds on bytes are far above what a witness of one pair needs.
-_SHARED_MESSAGE_BYTES: Final = 4 << 20
 _SHARED: Final = (
     ("grpc.keepalive_time_ms", 2000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.ping_timeout_ms", 2000),
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.max_receive_message_length", _SHARED_MESSAGE_BYTES),
 )
 SHARED_SERVER_OPTIONS: Final = (*SERVER_OPTIONS, *_SHARED)
 SHARED: Final = Manners(
-    options=(
-        *_CHANNEL_OPTIONS,
-        *_SHARED,
-        ("grpc.min_reconnect_backoff_ms", 2000),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-    ),
+    attempt_s=2.0,
+    longest_retry_s=2.0,
     longest_redial_s=2.0,
     messages_per_s=200.0,
     # A leader steps down after 0.9 election timeouts without acknowledgements: with what lies

@@ -1,15 +1,16 @@
 """Raft's messages between nodes: one ordered gRPC stream per pair of members, mutual TLS.
 
 Of two members the one with the greater name dials, on all of the other's addresses at once with a
-short lead for the preferred ones; the first that answers is the session. C-core goes on
-connecting by itself, so a peer that is back is reached within its back-off (0.2 s), and nothing
-of ours spins while it is away.
+short lead for the preferred ones; the first that answers is the session. Who cannot be reached is
+tried again by and by (`manners`), so a peer that is back is soon reached, and nothing of ours spins
+while it is away. The dialling side speaks gRPC by itself (`wire.stream`), which is lighter than a
+channel of the library; the other side is a service of the node's gRPC server (`endpoint`).
 
 A session is a promise to the Raft library: in order, nothing twice, nothing of an older session.
 When it cannot be kept (the queue is full, a peer falls silent) the session is dropped, which Raft
-takes as a cut network, instead of growing or reordering anything. HTTP/2 pings find a dead host
-or frozen process within 0.8 s; a heartbeat of ours finds a stuck one within about a second, because
-C-core answers pings for it.
+takes as a cut network, instead of growing or reordering anything. A heartbeat of ours finds a dead
+host and a frozen or stuck process within about a second; the side that was dialled has HTTP/2
+pings as well, which find a dead host within 0.8 s.
 
 Everything here runs in the asyncio loop, except `post`, which any thread may call.
 """
@@ -17,32 +18,34 @@ Everything here runs in the asyncio loop, except `post`, which any thread may ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Protocol
 
-import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
 
-from staqraft.config.schema import Node, Tls
+from staqraft.config.schema import Node, Ring, Tls
 from staqraft.consensus.errors import BadMessage
-from staqraft.consensus.manners import PLAIN, Manners, heartbeat_s, keepalive
+from staqraft.consensus.manners import MAX_MESSAGE_BYTES, PLAIN, Manners, heartbeat_s
 from staqraft.consensus.openings import SESSION_ID_BYTES, check_opening, make_opening, named
 from staqraft.errors import CertificateError
 from staqraft.logs import Once, log_once
 from staqraft.model import Generation, NodeId
-from staqraft.wire import tls
+from staqraft.names import tls_name
+from staqraft.wire.h2_call import Call
+from staqraft.wire.stream import Lost, Stream, client_context, dial
 from staqraft.wire.v1 import raft_pb2 as pb
-from staqraft.wire.v1 import raft_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
-EOF: Final[Any] = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs do not know it
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["RaftService"].full_name
 
 _SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end a session
-_OPEN_TIMEOUT_S: Final = 1.0
+_FRAMES_A_MESSAGE: Final = 10  # that a peer may send: pings, windows and settings are frames, too
 _RING_LEAD_S: Final = 0.03  # by so much the preferred address is tried before the next
 _REDIAL_S: Final = 0.1
 _AFTER_ERROR_S: Final = 1.0
@@ -52,8 +55,17 @@ _QUEUE_ENVELOPES: Final = 4096
 _QUEUE_BYTES: Final = 96 << 20
 _BATCH_BYTES: Final = 1 << 20
 
-Write = Callable[[list[pb.Envelope]], Awaitable[None]]
-Read = Callable[[], Awaitable[Any]]  # a message with envelopes, or EOF
+
+class Message(Protocol):
+    """What carries envelopes, in either direction."""
+
+    @property
+    def envelopes(self) -> Iterable[pb.Envelope]:
+        """In the order in which they are to be taken."""
+
+
+Write = Callable[[list[pb.Envelope]], Awaitable[None]]  # both raise Lost
+Read = Callable[[], Awaitable[Message]]
 
 
 class Sink:
@@ -113,13 +125,10 @@ class _Session:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 error = task.exception()
-                if isinstance(error, grpc.aio.AioRpcError):
-                    self.close(f"the connection is gone ({error.code().name})")
-                elif isinstance(error, grpc.aio.UsageError | asyncio.InvalidStateError):
-                    self.close("the connection is gone")
+                if isinstance(error, Lost):
+                    self.close(str(error))
                 elif error is not None:
                     raise error
-            self.close("the peer ended it")
         finally:
             for task in tasks:
                 task.cancel()
@@ -131,14 +140,15 @@ class _Session:
         clock = asyncio.get_running_loop().time
         every_s = 1 / self._messages_per_s if self._messages_per_s else 0.0
         due = clock()
-        while (message := await read()) is not EOF:
+        while True:
+            envelopes = list((await read()).envelopes)
             self._heard = True
-            due = max(due + every_s * len(message.envelopes), clock() - _BURST_S)
+            due = max(due + every_s * len(envelopes), clock() - _BURST_S)
             if (ahead_s := due - clock()) > 0:
                 await asyncio.sleep(ahead_s)
             if self._closed.is_set():
                 return
-            envelopes = [e for e in message.envelopes if not e.HasField("session_heartbeat")]
+            envelopes = [e for e in envelopes if not e.HasField("session_heartbeat")]
             if envelopes:
                 sink.received(self.peer, envelopes)
 
@@ -173,7 +183,7 @@ class _Session:
 class _Opened:
     """A call whose session both sides opened."""
 
-    stream: Any
+    stream: Stream
     told: pb.SessionOpen
     heard: pb.SessionOpen
 
@@ -215,6 +225,7 @@ class RaftTransport:
         self._sessions: dict[NodeId, _Session] = {}
         self._dialers: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: tuple[object, ssl.SSLContext] | None = None  # of files like this
         self._findings = Once()
 
     async def start(self) -> None:
@@ -314,149 +325,114 @@ class RaftTransport:
             await asyncio.sleep(pause_s)
 
     async def _dial_once(self, peer: Node) -> None:
-        """One session, on new channels: a renewed certificate is used from the next one on."""
-        channels = [
-            tls.channel(
-                ring.address,
-                self._port,
-                peer.id,
-                self.cluster,
-                self._files,
-                (*self._manners.options, *keepalive(self._calm_ms)),
-            )
-            for ring in peer.rings
-        ]
-        try:
-            won = await self._first_to_answer(peer, channels)
-            while won is None:
-                await asyncio.sleep(_REDIAL_S)
-                won = await self._first_to_answer(peer, channels)
-            used, call = won
-            try:
-                # The others would only be kept alive: the next session dials anew anyway.
-                await _close(channel for channel in channels if channel is not used)
-                await self._carry_call(peer.id, call)
-            finally:
-                call.stream.cancel()
-        finally:
-            await _close(channels)
+        """One session, on a new connection: a renewed certificate is used from the next one on."""
+        won = await self._first_to_answer(peer)
+        while won is None:
+            await asyncio.sleep(_REDIAL_S)
+            won = await self._first_to_answer(peer)
+        stream = won.stream
 
-    async def _carry_call(self, peer: NodeId, call: _Opened) -> None:
+        async def read() -> pb.ExchangeResponse:
+            return _parsed(await stream.read())
+
         async def write(envelopes: list[pb.Envelope]) -> None:
-            await call.stream.write(pb.ExchangeRequest(envelopes=envelopes))
+            await stream.write(pb.ExchangeRequest(envelopes=envelopes).SerializeToString())
 
-        await self.carry(peer, call.stream.read, write, call.told, call.heard)
+        try:
+            await self.carry(peer.id, read, write, won.told, won.heard)
+        finally:
+            stream.close()
 
-    async def _first_to_answer(
-        self, peer: Node, channels: list[grpc.aio.Channel]
-    ) -> tuple[grpc.aio.Channel, _Opened] | None:
+    async def _first_to_answer(self, peer: Node) -> _Opened | None:
         """An opened call on the best address that answers; None: none of them, try again."""
-        attempts = {
-            asyncio.create_task(self._open(peer.id, channel, lead=index * _RING_LEAD_S)): channel
-            for index, channel in enumerate(channels)
+        waiting = {
+            asyncio.create_task(self._open(peer, ring, lead=index * _RING_LEAD_S))
+            for index, ring in enumerate(peer.rings)
         }
-        waiting = set(attempts)
         won = None
         try:
             while waiting and won is None:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     call = task.result()
-                    if call is None:
-                        continue
-                    if won is not None:
-                        call.stream.cancel()
-                    else:
-                        won = attempts[task], call
-            return won
+                    if call is not None and won is not None:
+                        call.stream.close()
+                    won = won or call
+        except BaseException:
+            if won is not None:
+                won.stream.close()
+            raise
         finally:
             for task in waiting:
                 task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            for late in await asyncio.gather(*waiting, return_exceptions=True):
+                if isinstance(late, _Opened):
+                    late.stream.close()
+        return won
 
-    async def _open(
-        self, peer: NodeId, channel: grpc.aio.Channel, *, lead: float
-    ) -> _Opened | None:
+    async def _open(self, peer: Node, ring: Ring, *, lead: float) -> _Opened | None:
         """Opens a call; None when the peer refuses. Waits while it cannot be reached."""
         await asyncio.sleep(lead)
-        # The opening is made when it can be sent: who waited long may be in another generation.
-        await channel.channel_ready()
-        stub = raft_pb2_grpc.RaftServiceStub(channel)  # type: ignore[no-untyped-call]
-        call = stub.Exchange(wait_for_ready=True)
-        opened = False
+        stream = await self._reach(peer.id, ring)
+        opened = None
         try:
+            # The opening is made when it can be sent: who waited long may be in another generation.
             told = self.opening(self._random_bytes(SESSION_ID_BYTES))
-            first = pb.Envelope(session_open=told)
-            await call.write(pb.ExchangeRequest(envelopes=[first]))
-            answer = await call.read()
-            envelopes = answer.envelopes if answer is not EOF else ()
-            heard = check_opening(envelopes, self.cluster, peer, told.session)
-            opened = True
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, BadMessage) as error:
-            what = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
-            log_once(
-                self._findings,
-                f"{peer} {what}",
-                logger,
-                logging.WARNING,
-                f"{peer} of {self.cluster} does not open a Raft session with this node: {what}",
+            first = pb.ExchangeRequest(envelopes=[pb.Envelope(session_open=told)])
+            await stream.write(first.SerializeToString())
+            answer = _parsed(await stream.read())
+            heard = check_opening(answer.envelopes, self.cluster, peer.id, told.session)
+            opened = _Opened(stream, told, heard)
+        except (Lost, BadMessage) as error:
+            self._say_once(
+                peer.id,
+                f"{peer.id} of {self.cluster} does not open a Raft session with this node: {error}",
             )
-            return None
-        else:
-            return _Opened(call, told, heard)
         finally:
-            if not opened:
-                call.cancel()
+            if opened is None:
+                stream.close()
+        return opened
 
+    async def _reach(self, peer: NodeId, ring: Ring) -> Stream:
+        """A connection to `peer`, as soon as it can be had."""
+        manners, pause_s = self._manners, self._manners.first_retry_s
+        name = tls_name(self.cluster, peer)
+        frames_per_s = _FRAMES_A_MESSAGE * (manners.messages_per_s or 0.0)
+        while True:
+            call = Call(name, f"/{_SERVICE}/Exchange", most_bytes=MAX_MESSAGE_BYTES)
+            with contextlib.suppress(TimeoutError, OSError):
+                try:
+                    async with asyncio.timeout(manners.attempt_s):
+                        return await dial(
+                            ring.address, self._port, self._files_now(), name, call, frames_per_s
+                        )
+                except ssl.SSLCertVerificationError as error:
+                    self._say_once(
+                        peer,
+                        f"what answers on {ring.address} is not {peer} of {self.cluster}:"
+                        f" {error.verify_message}",
+                    )
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, manners.longest_retry_s)
 
-async def _close(channels: Iterable[grpc.aio.Channel]) -> None:
-    await asyncio.gather(*(channel.close(None) for channel in channels))
-
-
-class RaftEndpoint(raft_pb2_grpc.RaftServiceServicer):
-    """The service that peers dial; hands each session to the transport of its cluster."""
-
-    def __init__(self) -> None:
-        self._transports: dict[str, RaftTransport] = {}
-
-    def add_to_server(self, server: grpc.aio.Server) -> None:
-        """The server's credentials must demand client certificates; see `SERVER_OPTIONS`."""
-        add = raft_pb2_grpc.add_RaftServiceServicer_to_server
-        add(self, server)  # type: ignore[no-untyped-call]
-
-    def register(self, transport: RaftTransport) -> None:
-        """Sessions of this transport's cluster are for it from now on."""
-        self._transports[transport.cluster] = transport
-
-    def unregister(self, transport: RaftTransport) -> None:
-        """No more."""
-        self._transports.pop(transport.cluster, None)
-
-    async def Exchange(  # noqa: N802 - the name of the call
-        self, request_iterator: object, context: tls.Context
-    ) -> None:
-        """Checks who calls before it reads anything, then carries the session."""
-        del request_iterator  # the context reads one message at a time
-        presented = tls.peer_identity(context)
-        transport = self._transports.get(presented.cluster) if presented is not None else None
-        cluster = transport.cluster if transport is not None else ""
-        members = transport.peers.keys() if transport is not None else ()
-        identity = await tls.require_peer(context, cluster, members)
-        assert transport is not None, "require_peer let in a caller of no cluster"
-        assert identity.node is not None, "require_peer let in a caller that is no node"
+    def _files_now(self) -> ssl.SSLContext:
+        """For a connection of now: the files are read again when they changed. CertificateError."""
+        files = self._files
         try:
-            first = await asyncio.wait_for(context.read(), _OPEN_TIMEOUT_S)
-            if first is EOF:
-                return
-            opening = check_opening(first.envelopes, transport.cluster, identity.node, None)
-            told = transport.opening(opening.session)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no session was opened")
-        except BadMessage as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            stats = [path.stat() for path in (files.ca, files.certificate, files.key)]
+        except OSError as error:
+            raise CertificateError(f"cannot read {error.filename}: {error.strerror}") from error
+        stamp = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in stats]
+        if self._context is None or self._context[0] != stamp:
+            self._context = stamp, client_context(files)
+        return self._context[1]
 
-        async def write(envelopes: list[pb.Envelope]) -> None:
-            await context.write(pb.ExchangeResponse(envelopes=envelopes))
+    def _say_once(self, peer: NodeId, sentence: str) -> None:
+        log_once(self._findings, f"{peer} {sentence}", logger, logging.WARNING, sentence)
 
-        await write([pb.Envelope(session_open=told)])
-        await transport.carry(identity.node, context.read, write, told, opening)
+
+def _parsed(message: bytes) -> pb.ExchangeResponse:
+    try:
+        return pb.ExchangeResponse.FromString(message)
+    except DecodeError as error:
+        raise Lost("it sent a message that cannot be read") from error

@@ -14,10 +14,10 @@ from staqraft.api.forward import over_any_ring
 from staqraft.config.clusters import own_state
 from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config
+from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.consensus.manners import SHARED, SHARED_SERVER_OPTIONS
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import RaftEndpoint
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.raft_status import raft_status
 from staqraft.daemon.witness_admin import WitnessAdmin

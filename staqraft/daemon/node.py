@@ -22,10 +22,10 @@ from staqraft.api.forward import over_any_ring
 from staqraft.api.server import ApiServers
 from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config
+from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.consensus.manners import SERVER_OPTIONS, keepalive
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import RaftEndpoint
 from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.clock import boottime_ms

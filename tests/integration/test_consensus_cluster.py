@@ -15,10 +15,10 @@ import pytest
 from staqraft import certs
 from staqraft.config import schema
 from staqraft.consensus import syncobj
+from staqraft.consensus.endpoint import EOF, RaftEndpoint
 from staqraft.consensus.group import Group
 from staqraft.consensus.manners import SERVER_OPTIONS
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import EOF, RaftEndpoint
 from staqraft.errors import OutcomeUnknown
 from staqraft.model import (
     Accepted,
