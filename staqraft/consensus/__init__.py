@@ -10,7 +10,8 @@
                                  LogStore        SQLite, synced before anything is promised
                                  SnapshotStore   protobuf, checksum, replaced as a whole
                                  statemachine    what a command does to the record          (PURE)
-    RaftTransport (asyncio)     one ordered gRPC stream per pair of members, mutual TLS
+    RaftTransport (asyncio)     one ordered gRPC stream per pair of members, mutual TLS; dialled
+                                with `wire.stream`, served by `RaftEndpoint`
 
 How sessions are kept alive, and what a witness of many clusters may put off, is in `manners`.
 

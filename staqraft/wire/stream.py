@@ -99,7 +99,7 @@ async def _ready(
 
 
 class Stream:
-    """An open connection with its call. All methods in the loop that made it."""
+    """An open connection with its call. In the loop that made it; one reads and one writes."""
 
     def __init__(self, secured: ssl.SSLSocket, call: Call, frames_per_s: float) -> None:
         self._loop = asyncio.get_running_loop()
