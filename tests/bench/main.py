@@ -9,7 +9,9 @@ import sys
 
 from lab.errors import LabError, MissingError
 
-COMMANDS = {"witness": "bench.witness", "failover": "bench.failover"}
+COMMANDS = {"data": "bench.data.command", "witness": "bench.witness", "failover": "bench.failover"}
+
+USUAL = "data"
 
 
 def main() -> int:
@@ -25,7 +27,10 @@ def main() -> int:
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    arguments = parser.parse_args()
+    words = sys.argv[1:]
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words = [USUAL, *words]
+    arguments = parser.parse_args(words)
     try:
         code: int = arguments.run(arguments)
     except MissingError as missing:

@@ -20,6 +20,7 @@ import grpc.aio
 from fakes.records import MAIL
 from fakes.stream_pair import A, B, free_port, lab_config, until
 from lab.compare import differences, manifest
+from staqraft.config.schema import Config
 from staqraft.index import STAGING_NAME
 from staqraft.model import Epoch, EpochStart, NodeId, Position
 from staqraft.replication.messages import from_position, to_position, to_starts
@@ -31,18 +32,13 @@ PATIENCE_S = 30.0
 _CHANNEL = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200))
 
 
-class DataNode:
-    """A replica: its two processes, and what control says to them."""
+class NodeControl:
+    """What control says to a replica's two processes, wherever they were started."""
 
-    def __init__(self, base: Path, node: NodeId, port: int) -> None:
-        self.node = node
-        self.config = lab_config(base, node, port)
-        self.tree = self.config.groups[MAIL].trees[0].path
-        self.tree.mkdir(parents=True)
-        self.log = base / f"{node}.log"
-        tls = self.config.tls
-        self._argv = (str(base), node, str(port), *map(str, (tls.ca, tls.certificate, tls.key)))
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+    def __init__(self, config: Config) -> None:
+        self.node = config.node
+        self.config = config
+        self.tree = config.groups[MAIL].trees[0].path
         self._channels = {
             name: grpc.aio.insecure_channel(
                 f"unix:{self.config.worker_socket(MAIL, name)}", options=_CHANNEL
@@ -52,41 +48,9 @@ class DataNode:
         self.trees: Any = pb_grpc.TreesWorkerServiceStub(self._channels["trees"])  # type: ignore[no-untyped-call]
         self.stream: Any = pb_grpc.StreamWorkerServiceStub(self._channels["stream"])  # type: ignore[no-untyped-call]
 
-    # --- processes ---------------------------------------------------------------------------
-
-    def start(self, *names: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
-        for name in names or ("trees", "stream"):
-            argv = [sys.executable, "-m", "fakes.data_process", name, *self._argv]
-            with self.log.open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    argv, env=environment, stdout=log, stderr=log
-                )
-
-    def kill(self, *names: str) -> None:
-        for name in names or ("trees", "stream"):
-            self.processes[name].send_signal(signal.SIGKILL)
-            self.processes[name].wait()
-
-    def damage_index(self) -> None:
-        path = self.config.group_dir(MAIL) / "index.sqlite"
-        path.write_bytes(b"no database" * 1000)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-    async def stop(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            try:
-                await asyncio.to_thread(process.wait, 10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    async def close(self) -> None:
         for channel in self._channels.values():
             await channel.close(None)
-
-    # --- control -----------------------------------------------------------------------------
 
     async def _stream_role(self, assignment: pb.RoleAssignment) -> None:
         await self.stream.SetStreamRole(
@@ -133,6 +97,12 @@ class DataNode:
         )
         return answer
 
+    async def stream_status(self) -> pb.GetStreamStatusResponse:
+        answer: pb.GetStreamStatusResponse = await self.stream.GetStreamStatus(
+            pb.GetStreamStatusRequest(), timeout=PATIENCE_S, wait_for_ready=True
+        )
+        return answer
+
     async def problems(self) -> dict[str, str]:
         return {p.code: p.text for p in (await self.status()).problems}
 
@@ -154,16 +124,57 @@ class DataNode:
         return list(answer.entries)
 
 
-@dataclass
-class DataPair:
-    """Both, and the shared history as Raft would keep it."""
+class DataNode(NodeControl):
+    """A replica: its two processes, and what control says to them."""
 
-    a: DataNode
-    b: DataNode
+    def __init__(self, base: Path, node: NodeId, port: int) -> None:
+        super().__init__(lab_config(base, node, port))
+        self.tree.mkdir(parents=True)
+        self.log = base / f"{node}.log"
+        tls = self.config.tls
+        self._argv = (str(base), node, str(port), *map(str, (tls.ca, tls.certificate, tls.key)))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *names: str) -> None:
+        environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+        for name in names or ("trees", "stream"):
+            argv = [sys.executable, "-m", "fakes.data_process", name, *self._argv]
+            with self.log.open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    argv, env=environment, stdout=log, stderr=log
+                )
+
+    def kill(self, *names: str) -> None:
+        for name in names or ("trees", "stream"):
+            self.processes[name].send_signal(signal.SIGKILL)
+            self.processes[name].wait()
+
+    def damage_index(self) -> None:
+        path = self.config.group_dir(MAIL) / "index.sqlite"
+        path.write_bytes(b"no database" * 1000)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    async def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                await asyncio.to_thread(process.wait, 10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        await self.close()
+
+
+@dataclass(kw_only=True)
+class History:
+    """The shared history as Raft would keep it, and what control does by it."""
+
     epoch: int = 0
     starts: tuple[EpochStart, ...] = ()
 
-    async def promote(self, new: DataNode, old: DataNode | None = None) -> None:
+    async def promote(self, new: NodeControl, old: NodeControl | None = None) -> None:
         """`new` becomes active in the next epoch, `old` (if it lives) its standby."""
         self.epoch += 1
         # As the decision core does: before the first epoch there is nothing to lose.
@@ -175,16 +186,24 @@ class DataPair:
         if old is not None:
             await self.follow(old, new)
 
-    async def follow(self, standby: DataNode, active: DataNode) -> None:
+    async def follow(self, standby: NodeControl, active: NodeControl) -> None:
         await standby.assign(pb.WORKER_ROLE_STANDBY, self.epoch, self.starts, active.node)
 
-    async def settle(self, active: DataNode, standby: DataNode) -> None:
+    async def settle(self, active: NodeControl, standby: NodeControl) -> None:
         """Barrier, acknowledged, applied; then the trees must be equal."""
         position = await active.barrier()
         await active.acknowledged(standby.node, position)
         await standby.applied(position)
         found = differences(manifest(active.tree), manifest(standby.tree))
         assert not found, "\n".join(map(str, found[:10]))
+
+
+@dataclass
+class DataPair(History):
+    """Both, with their processes."""
+
+    a: DataNode
+    b: DataNode
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,133 @@
+"""StaqRaft as it runs on replicas: both processes of a data worker, TLS, journal on b's disk.
+
+Only the control process is missing: the bench says what it would say, so that no lease and no
+election is part of what is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Coroutine
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from bench.data.hosts import NETWORK, Host, Hosts
+from bench.data.systems import Job, System
+from fakes.data_pair import History, NodeControl
+from fakes.pki import Pki, new_pki
+from fakes.records import LAB, MAIL
+from lab.cluster import program
+from lab.errors import LabError
+from lab.processes import TESTS
+from staqraft.config.loader import load
+from staqraft.model import NodeId, Position
+from staqraft.replication.messages import from_position
+
+T = TypeVar("T")
+STAQRAFT_DATA: Final = program("staqraft-data", "staqraft.cli.data")
+ASK_EVERY_S: Final = 0.005
+
+
+@cache
+def _pki(directory: Path) -> Pki:
+    return new_pki(directory / "pki", LAB, ("a", "b"))
+
+
+class StaqRaft(System):
+    """The pair."""
+
+    name = "staqraft"
+    durable = True
+    keeps_all = True
+
+    def __init__(self, hosts: Hosts, job: Job) -> None:
+        super().__init__(hosts, job)
+        self._runner = asyncio.Runner()
+        self.history = History()
+
+    def prepare(self) -> None:
+        self.a, self.b = self.install(self.hosts.a), self.install(self.hosts.b)
+        self.start(self.hosts.a)
+        self.start(self.hosts.b)
+        self.ask(self._both_answer())
+
+    async def _both_answer(self) -> None:
+        for node in (self.a, self.b):
+            await node.status()
+            await node.stream_status()
+
+    def install(self, host: Host) -> NodeControl:
+        """Its configuration and keys; what talks to it."""
+        files = _pki(self.hosts.directory).node(host.name)
+        rings = {
+            n: {
+                "role": "replica" if n != "w" else "witness",
+                "rings": {"sync": f"{NETWORK}.{number}"},
+            }
+            for number, n in enumerate(("a", "b", "w"), start=1)
+        }
+        tree = {"path": str(host.tree), "profile": self.job.profile}
+        # JSON is YAML, so nothing else is needed to write it.
+        text = {
+            "cluster": LAB,
+            "node": host.name,
+            "nodes": rings,
+            "tls": {
+                "ca": str(files.ca),
+                "certificate": str(files.certificate),
+                "key": str(files.key),
+            },
+            "groups": {MAIL: {"initial_active": "a", "trees": {"mail": tree}}},
+            "state_dir": str(host.disk / "state"),
+            "run_dir": str(self.hosts.directory / f"run-{host.name}"),
+        }
+        path = self._configuration(host)
+        path.write_text(json.dumps(text))
+        return self.ask(self._connect(path, host))
+
+    async def _connect(self, path: Path, host: Host) -> NodeControl:
+        return NodeControl(load(path, NodeId(host.name)))
+
+    def _configuration(self, host: Host) -> Path:
+        return self.hosts.directory / f"{host.name}.yaml"
+
+    def start(self, host: Host, *processes: str) -> None:
+        """Starts them as staqraftd would."""
+        for process in processes or ("trees", "stream"):
+            words = [process, "--config", str(self._configuration(host)), "--group", MAIL]
+            place = {"PYTHONPATH": str(TESTS.parent)}
+            host.start([*STAQRAFT_DATA, *words], env=place)
+
+    def copy(self) -> None:
+        self.ask(self._copy())
+
+    async def _copy(self) -> None:
+        await self.history.promote(self.a, self.b)
+        position = await self.a.barrier()
+        await self.applied(position)
+
+    async def applied(self, position: Position) -> None:
+        """Returns when b has applied it, durably. LabError when that takes too long."""
+        deadline = time.monotonic() + self.job.limit_s
+        status = await self.b.status()
+        while status.needs_reconcile or from_position(status.applied) < position:
+            if time.monotonic() > deadline:
+                raise LabError(f"not applied in {self.job.limit_s:g} s: {status}")
+            await asyncio.sleep(ASK_EVERY_S)
+            status = await self.b.status()
+
+    def ask(self, question: Coroutine[Any, Any, T]) -> T:
+        """Runs it in the loop that the connections belong to."""
+        return self._runner.run(question)
+
+    def close(self) -> None:
+        async def hang_up() -> None:
+            for node in (self.a, self.b):
+                await node.close()
+
+        if hasattr(self, "b"):
+            self.ask(hang_up())
+        self._runner.close()
