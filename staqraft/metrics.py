@@ -68,6 +68,7 @@ class DataSample:
     lag_bytes: int
     journal_bytes: int
     quarantined_objects: int
+    quarantined_bytes: int
     dirty_objects: int
 
 
@@ -120,6 +121,7 @@ class Metrics:
         self._lag_bytes = gauge("lag_bytes", "Journal bytes not yet durable on the peer.", "group")
         self._journal = gauge("journal_bytes", "Size of the journal on disk.", "group")
         self._quarantine = gauge("quarantine_objects", "Objects in quarantine.", "group")
+        self._quarantine_bytes = gauge("quarantine_bytes", "Bytes in quarantine.", "group")
         self._dirty = gauge("dirty_objects", "Changed objects not yet in the journal.", "group")
         self._restarts = counter(
             "worker_restarts", "Data processes that had to be started again.", "group", "process"
@@ -143,6 +145,7 @@ class Metrics:
         self._lag_bytes.labels(sample.group).set(sample.lag_bytes)
         self._journal.labels(sample.group).set(sample.journal_bytes)
         self._quarantine.labels(sample.group).set(sample.quarantined_objects)
+        self._quarantine_bytes.labels(sample.group).set(sample.quarantined_bytes)
         self._dirty.labels(sample.group).set(sample.dirty_objects)
 
     def raft(self, sample: RaftSample) -> None:

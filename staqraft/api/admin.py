@@ -7,11 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from staqraft import model
+from staqraft.api.asked import BadRequest, group_of, replica_of, who_asked
 from staqraft.api.failures import told
 from staqraft.api.forward import Forward
 from staqraft.api.node import FenceAction, FenceWish, ForceWish, Node, SwitchOverWish
 from staqraft.config.schema import Config
-from staqraft.errors import BarrierTimeout, NotActive, StaqraftError
+from staqraft.errors import BarrierTimeout, NotActive
 from staqraft.model import GroupId, NodeId
 from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, types_pb2
@@ -32,13 +33,6 @@ _ACTIONS_OUT = {
     FenceAction.CONFIRM_OFF: admin_pb2.FENCE_ACTION_CONFIRM_OFF,
 }
 _ACTIONS = {number: action for action, number in _ACTIONS_OUT.items()}
-
-
-class BadRequest(StaqraftError):
-    """The request makes no sense; the message says what would."""
-
-    exit_code = 2
-    grpc_status = "INVALID_ARGUMENT"
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
@@ -243,17 +237,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 yield response
 
     def _group(self, name: str) -> GroupId:
-        groups = sorted(self._config.groups)
-        if not name and len(groups) == 1:
-            return groups[0]
-        if GroupId(name) in self._config.groups:
-            return GroupId(name)
-        known = ", ".join(groups)
-        raise BadRequest(
-            f"there is no group {name!r}: it is one of {known}"
-            if name
-            else f"the cluster has several groups, so one must be named: {known}"
-        )
+        return group_of(self._config, name)
 
     def _target(self, name: str, active: NodeId) -> NodeId:
         replicas = self._config.replicas
@@ -267,12 +251,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         return self._replica(name)
 
     def _replica(self, name: str) -> NodeId:
-        if NodeId(name) in self._config.replicas:
-            return NodeId(name)
-        if NodeId(name) in self._config.nodes:
-            raise BadRequest(f"{name} is a witness: it holds no data and is never active")
-        known = ", ".join(self._config.replicas)
-        raise BadRequest(f"there is no replica {name!r}: it is one of {known}")
+        return replica_of(self._config, name)
 
     def _active(self, group: GroupId, context: tls.Context) -> NodeId:
         """Who is asked: the active as far as this node knows."""
@@ -292,11 +271,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         return record.active
 
     def _who(self, claimed: str, context: tls.Context) -> str:
-        """For the history. A certificate counts more than a claim; root and nodes are believed."""
-        identity = tls.peer_identity(context)
-        if identity is not None and identity.admin is not None:
-            return f"administrator {identity.admin}"
-        return claimed or f"root on {self._config.node}"
+        return who_asked(self._config, claimed, context)
 
 
 def _timeout(asked_ms: int, default_ms: int) -> int:

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from staqraft.config.schema import Config
 from staqraft.wire import tls
-from staqraft.wire.v1 import admin_pb2
+from staqraft.wire.v1 import admin_pb2, data_admin_pb2
 
 # The stubs know parameters that the classes do not have at run time.
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ class Callers(Enum):
 
 
 ADMIN_SERVICE: str = admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
+DATA_ADMIN_SERVICE: str = data_admin_pb2.DESCRIPTOR.services_by_name["DataAdminService"].full_name
 
 # What is not named here is for nodes only: Raft, fencing, and whatever is added and forgotten.
 POLICY = {
     ADMIN_SERVICE: Callers.NODES_AND_ADMINISTRATORS,
+    DATA_ADMIN_SERVICE: Callers.NODES_AND_ADMINISTRATORS,
     health.SERVICE_NAME: Callers.NODES_AND_ADMINISTRATORS,
     reflection.SERVICE_NAME: Callers.NODES_AND_ADMINISTRATORS,
 }

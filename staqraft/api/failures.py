@@ -25,7 +25,7 @@ async def told(context: tls.Context) -> AsyncIterator[None]:
         await context.abort(
             grpc.StatusCode[error.grpc_status],
             _cut(str(error)),
-            ((ERROR_KEY, type(error).__name__), (EXIT_CODE_KEY, str(error.exit_code))),
+            described(error),
         )
     except grpc.aio.AioRpcError as error:
         said = _trailing(error)
@@ -39,6 +39,11 @@ async def told(context: tls.Context) -> AsyncIterator[None]:
             " whether it was done is not known; 'staqctl status' and 'staqctl events' say",
             ((ERROR_KEY, Unreachable.__name__), (EXIT_CODE_KEY, str(Unreachable.exit_code))),
         )
+
+
+def described(error: StaqraftError) -> tuple[tuple[str, str], ...]:
+    """What a program wants to know of it, for the call's trailing metadata."""
+    return ((ERROR_KEY, type(error).__name__), (EXIT_CODE_KEY, str(error.exit_code)))
 
 
 def exit_code_of(error: grpc.aio.AioRpcError) -> int | None:

@@ -17,11 +17,12 @@ from grpc_reflection.v1alpha import reflection
 
 from staqraft.actions.fence import FenceServicer
 from staqraft.api.admin import AdminServicer
-from staqraft.api.authorisation import ADMIN_SERVICE, Authorisation
+from staqraft.api.authorisation import ADMIN_SERVICE, DATA_ADMIN_SERVICE, Authorisation
+from staqraft.api.data_admin import DataAdminServicer
 from staqraft.config.schema import Config, Ring
 from staqraft.errors import StaqraftError
 from staqraft.wire import tls
-from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc
+from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, data_admin_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +66,19 @@ class ApiServers:
         fence: FenceServicer,
         *,
         peers: Sequence[AddToServer] = (),
+        data: DataAdminServicer | None = None,
         options: tls.Options = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`peers` add further services between nodes (Raft) to each ring's server."""
+        """`peers` add further services between nodes (Raft) to each ring's server.
+
+        `data` is for who holds some.
+        """
         self._config = config
         self._admin = admin
         self._fence = fence
         self._peers = tuple(peers)
+        self._data = data
         self._options = [*{**OPTIONS, **dict(options)}.items()]
         self._sleep = sleep
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not re-exported
@@ -114,10 +120,13 @@ class ApiServers:
 
     def _server(self, *interceptors: Authorisation) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=list(interceptors), options=self._options)
-        reflection.enable_server_reflection(
-            (ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        shown = [ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        if self._data is not None:
+            shown.append(DATA_ADMIN_SERVICE)
+        reflection.enable_server_reflection(shown, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)  # type: ignore[no-untyped-call]  # generated
+        if self._data is not None:
+            data_admin_pb2_grpc.add_DataAdminServiceServicer_to_server(self._data, server)  # type: ignore[no-untyped-call]  # generated
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
 

@@ -21,10 +21,9 @@ from staqraft.api.admin import BARRIER_DEFAULT_MS, SWITCH_OVER_DEFAULT_MS
 from staqraft.api.many import CLUSTER_KEY
 from staqraft.cli import rendering
 from staqraft.cli.concerns import concerns
-from staqraft.cli.connection import configuration, connected, worker
+from staqraft.cli.connection import connected
 from staqraft.errors import ActionError, ConfigError
-from staqraft.model import GroupId
-from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, data_worker_pb2, data_worker_pb2_grpc
+from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc
 
 OK = 0
 ATTENTION = 1  # status: answered, and something is wrong
@@ -116,7 +115,7 @@ async def switchover(options: Namespace) -> int:
             target=options.to,
             reason=options.reason,
             timeout_ms=timeout_ms,
-            requested_by=_me(),
+            requested_by=me(),
         )
         step: admin_pb2.SwitchOverResponse
         timeout_s = timeout_ms / 1000 + SLACK_S
@@ -140,7 +139,7 @@ async def unfence(options: Namespace) -> int:
 async def _fence(options: Namespace, action: admin_pb2.FenceAction) -> int:
     async with connected(options) as channel:
         stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-        request = admin_pb2.FenceNodeRequest(node=options.target, action=action, requested_by=_me())
+        request = admin_pb2.FenceNodeRequest(node=options.target, action=action, requested_by=me())
         # However long the devices take: each agent has a time limit, and Ctrl-C gives up.
         response: admin_pb2.FenceNodeResponse = await stub.FenceNode(
             request, metadata=about(options)
@@ -156,7 +155,7 @@ async def force_active(options: Namespace) -> int:
         request = admin_pb2.ForceActiveRequest(
             node=options.target,
             group=options.group,
-            requested_by=_me(),
+            requested_by=me(),
             accept_data_loss=options.accept_data_loss,
         )
         response: admin_pb2.ForceActiveResponse = await stub.ForceActive(
@@ -166,7 +165,8 @@ async def force_active(options: Namespace) -> int:
     return OK
 
 
-def _me() -> str:
+def me() -> str:
+    """For the history: who asks."""
     return f"{getpass.getuser()} on {socket.gethostname()}"
 
 
@@ -179,25 +179,6 @@ async def events(options: Namespace) -> int:
         timeout_s = None if options.follow else STATUS_S
         async for event in stub.ListEvents(request, timeout=timeout_s, metadata=about(options)):
             show(to_json(event) if options.json else rendering.render_event(event))
-    return OK
-
-
-async def quarantine_list(options: Namespace) -> int:
-    """What is in quarantine on this host, asked of the data worker itself."""
-    config = configuration(options)
-    groups = [GroupId(options.group)] if options.group else sorted(config.groups)
-    if unknown := [group for group in groups if group not in config.groups]:
-        known = ", ".join(sorted(config.groups))
-        raise ConfigError([f"there is no group {unknown[0]!r}: it is one of {known}"])
-    found = data_worker_pb2.ListQuarantineResponse()
-    for group in groups:
-        async with worker(config.worker_socket(group, "trees")) as channel:
-            stub = data_worker_pb2_grpc.TreesWorkerServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-            response: data_worker_pb2.ListQuarantineResponse = await stub.ListQuarantine(
-                data_worker_pb2.ListQuarantineRequest(), timeout=STATUS_S
-            )
-        found.entries.extend(response.entries)
-    show(to_json(found) if options.json else rendering.render_quarantine(found))
     return OK
 
 

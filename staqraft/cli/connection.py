@@ -24,7 +24,10 @@ DEFAULT_CONFIG = Path("/etc/staqraft/staqraft.yaml")
 DEFAULT_SOCKET = Path("/run/staqraft/admin.sock")
 CONNECT_S = 3.0
 
-_LOCAL: tuple[tuple[str, str | int], ...] = (("grpc.enable_http_proxy", 0),)
+_LOCAL: tuple[tuple[str, str | int], ...] = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),  # root's own daemon; a quarantine can be large
+)
 
 
 class Refusal(StaqraftError):

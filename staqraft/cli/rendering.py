@@ -225,7 +225,7 @@ def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
             f" {size_text(running.bytes_done)} fetched",
         )
     if trees.quarantined:
-        say("quarantine", f"{trees.quarantined:,} objects")
+        say("quarantine", f"{trees.quarantined:,} objects, {size_text(trees.quarantined_bytes)}")
 
 
 # --- the other answers --------------------------------------------------------------------------
@@ -267,9 +267,10 @@ def render_quarantine(
     """A table, oldest first."""
     if not response.entries:
         return "Nothing is in quarantine on this node."
-    rows = [["SINCE", "EPOCH", "SIZE", "TREE", "PATH", "WHY", "KEPT AT"]]
+    rows = [["ID", "SINCE", "EPOCH", "SIZE", "TREE", "PATH", "WHY", "KEPT AT"]]
     rows += [
         [
+            safe(entry.id),
             local_time(entry.wall_ms, zone),
             str(entry.epoch),
             size_text(entry.size),
@@ -280,4 +281,8 @@ def render_quarantine(
         ]
         for entry in response.entries
     ]
-    return "\n".join(table(rows))
+    size = size_text(sum(entry.size for entry in response.entries))
+    count = len(response.entries)
+    total = f"{'1 object' if count == 1 else f'{count:,} objects'}, {size}."
+    advice = "'staqctl quarantine restore ID' brings one back, 'drop ID' removes it for good."
+    return "\n".join([*table(rows), "", f"{total} {advice}"])

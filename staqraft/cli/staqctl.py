@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from staqraft import __version__
-from staqraft.cli import commands, journal
+from staqraft.cli import commands, journal, quarantine
 from staqraft.cli.connection import DEFAULT_CONFIG, Refusal
 from staqraft.config.values import duration_ms
 from staqraft.errors import StaqraftError
@@ -130,16 +130,57 @@ def _parser() -> argparse.ArgumentParser:
         "--after", type=_count, default=0, metavar="INDEX", help="only events behind this one"
     )
     _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
-    quarantine = command(
-        "quarantine", commands.quarantine_list, "Show what a returning node had to itself."
-    )
-    _group(quarantine)
-    listing = quarantine.add_subparsers(metavar="COMMAND").add_parser(
-        "list", help="List what is in quarantine on this host (the default).", parents=[common]
-    )
-    _group(listing, argparse.SUPPRESS)  # what was given before 'list' stays
+    _add_quarantine(command, common)
     _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
     return parser
+
+
+def _add_quarantine(
+    command: Callable[[str, Command, str], argparse.ArgumentParser],
+    common: argparse.ArgumentParser,
+) -> None:
+    parser = command(
+        "quarantine", quarantine.listing, "Show what a returning node had to itself, on this host."
+    )
+    _group(parser)
+    add = parser.add_subparsers(metavar="COMMAND")
+
+    def below(name: str, run: Command, text: str) -> argparse.ArgumentParser:
+        made = add.add_parser(name, help=text, description=text, parents=[common])
+        made.set_defaults(run=run)
+        _group(made, argparse.SUPPRESS)  # what was given before the command stays
+        return made
+
+    below("list", quarantine.listing, "List what is in quarantine on this host (the default).")
+    restore = below(
+        "restore",
+        quarantine.restore,
+        "Bring objects back: to where they were (on the active only), or elsewhere.",
+    )
+    restore.add_argument("--all", action="store_true", help="everything in quarantine here")
+    restore.add_argument(
+        "--to",
+        type=Path,
+        metavar="PATH",
+        help="to this file, or below this directory; outside of the trees also on a standby",
+    )
+    restore.add_argument(
+        "--force",
+        action="store_true",
+        help="put what stands there now into quarantine instead of leaving it alone",
+    )
+    drop = below("drop", quarantine.drop, "Remove objects from quarantine for good.")
+    drop.add_argument("--all", action="store_true", help="everything in quarantine here")
+    drop.add_argument(
+        "--older-than",
+        type=_duration,
+        metavar="TIME",
+        help="everything that is there for longer than this, for instance 30d",
+    )
+    for made in (restore, drop):
+        made.add_argument(
+            "ids", nargs="*", metavar="ID", help="as listed; its beginning will do if it is enough"
+        )
 
 
 def _add_journal(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

@@ -31,6 +31,7 @@ from staqraft.config.schema import (
     NodeFencing,
     Pair,
     Ports,
+    Quarantine,
     Replication,
     Ring,
     Service,
@@ -329,6 +330,7 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             barrier_syncfs=section.read("barrier_syncfs", values.boolean, default=True),
             journal=_journal(section.section("journal")),
             replication=_replication(section.section("replication"), rings),
+            quarantine=_quarantine(section.section("quarantine")),
         )
 
 
@@ -423,4 +425,11 @@ def _replication(section: Section, rings: set[str]) -> Replication:
                 values.name,
                 tuple(ring for ring in default.prefer_rings if ring in rings),
             ),
+        )
+
+
+def _quarantine(section: Section) -> Quarantine:
+    with section:
+        return Quarantine(
+            max_age_ms=section.read("max_age", keeping_ms, Quarantine().max_age_ms),
         )

@@ -145,6 +145,13 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """How long what a returning node had to itself is kept."""
+
+    max_age_ms: int = 0  # 0: until an operator drops it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
     """The device that resets this machine when its lease is not renewed."""
 
@@ -189,6 +196,7 @@ class Group:
     barrier_syncfs: bool = True
     journal: Journal = field(default_factory=Journal)
     replication: Replication = field(default_factory=Replication)
+    quarantine: Quarantine = field(default_factory=Quarantine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

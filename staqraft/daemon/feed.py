@@ -113,6 +113,7 @@ class Feed:
                 lag_bytes=0,
                 journal_bytes=worker.stream.journal_bytes if worker.stream else 0,
                 quarantined_objects=worker.trees.quarantined if worker.trees else 0,
+                quarantined_bytes=worker.trees.quarantined_bytes if worker.trees else 0,
                 dirty_objects=sum(t.dirty for t in worker.trees.trees) if worker.trees else 0,
             )
         )

@@ -18,6 +18,7 @@ from staqraft.actions.services import ServiceManager
 from staqraft.actions.vip import VipHolder
 from staqraft.actions.watchdog import KernelDevice, Watchdog
 from staqraft.api.admin import AdminServicer
+from staqraft.api.data_admin import DataAdminServicer
 from staqraft.api.forward import over_any_ring
 from staqraft.api.server import ApiServers
 from staqraft.config.loader import fingerprint
@@ -29,6 +30,7 @@ from staqraft.consensus.ticker import RaftTicker
 from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.clock import boottime_ms
+from staqraft.daemon.data_admin import NodeData
 from staqraft.daemon.executor import Hands
 from staqraft.daemon.feed import Feed
 from staqraft.daemon.gates import open_gates, remove_stale_gates
@@ -74,6 +76,7 @@ class ControlNode:
             AdminServicer(config, self._admin, over_any_ring(config)),
             FenceServicer(config, self._let_go, self._fence),
             peers=[self._endpoint.add_to_server],
+            data=DataAdminServicer(config, NodeData(config, self.raft, self.loops)),
             options=(*SERVER_OPTIONS, *keepalive(config.consensus.election_min_ms)),
         )
         self._notifier = Notifier()

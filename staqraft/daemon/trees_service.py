@@ -9,10 +9,12 @@ from typing import Final, NoReturn, Protocol
 
 import grpc
 
+from staqraft.api.failures import described
 from staqraft.apply.reconcile import Progress
 from staqraft.config.schema import Config, Group
 from staqraft.daemon.trees_active import ActiveRole
 from staqraft.daemon.trees_common import Assignment, Common
+from staqraft.daemon.trees_quarantine import QuarantineKeeper
 from staqraft.daemon.trees_standby import StandbyRole
 from staqraft.errors import StaqraftError
 from staqraft.index import Listed
@@ -37,6 +39,7 @@ class Worker(Protocol):
     group: Group
     common: Common
     assignment: Assignment
+    keeper: QuarantineKeeper
 
     async def set_role(self, wanted: Assignment) -> bool:
         """False: a new epoch is needed."""
@@ -66,8 +69,8 @@ class Worker(Protocol):
 
 
 async def refuse(context: Context, error: StaqraftError) -> NoReturn:
-    """Ends a call with the error's own status."""
-    await context.abort(getattr(grpc.StatusCode, error.grpc_status), str(error))
+    """Ends a call with the error's own status and exit code."""
+    await context.abort(getattr(grpc.StatusCode, error.grpc_status), str(error), described(error))
     raise AssertionError("abort raises")
 
 
@@ -165,22 +168,29 @@ class ControlServicer(pb_grpc.TreesWorkerServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.ListQuarantineResponse:
         """What is in quarantine, oldest first."""
-        kept = await self._worker.common.read(self._worker.common.quarantine.list)
-        return pb.ListQuarantineResponse(
-            entries=[
-                pb.QuarantineEntry(
-                    id=item.id,
-                    tree=item.tree,
-                    path=item.path,
-                    reason=item.reason,
-                    epoch=item.epoch,
-                    wall_ms=item.wall_ms,
-                    size=item.size,
-                    kept_at=str(item.kept_at),
-                )
-                for item in kept
-            ]
-        )
+        return await self._worker.keeper.list()
+
+    async def RestoreQuarantined(  # noqa: N802
+        self, request: pb.RestoreQuarantinedRequest, context: Context
+    ) -> AsyncIterator[pb.RestoreQuarantinedResponse]:
+        """One message for each object."""
+        outcomes = self._worker.keeper.restore(request)
+        try:
+            async for outcome in outcomes:
+                yield outcome
+        except StaqraftError as error:
+            await refuse(context, error)
+        finally:
+            await outcomes.aclose()
+
+    async def DropQuarantined(  # noqa: N802
+        self, request: pb.DropQuarantinedRequest, context: Context
+    ) -> pb.DropQuarantinedResponse:
+        """What was removed."""
+        try:
+            return await self._worker.keeper.drop(request)
+        except StaqraftError as error:
+            await refuse(context, error)
 
 
 class PeerServicer(wire_grpc.TreeServiceServicer):

@@ -24,6 +24,7 @@ from staqraft.daemon.clock import boottime_ms, wall_ms
 from staqraft.daemon.stream_worker import boot_id
 from staqraft.daemon.trees_active import ActiveRole, NeedsNewEpoch, describe
 from staqraft.daemon.trees_common import Assignment, Common
+from staqraft.daemon.trees_quarantine import QuarantineKeeper
 from staqraft.daemon.trees_service import ControlServicer, PeerServicer, to_progress
 from staqraft.daemon.trees_standby import StandbyRole
 from staqraft.errors import NotActive, StaqraftError
@@ -101,6 +102,7 @@ class TreesWorker:
             wall_ms=wall_ms,
             ring_stream=self._to_stream.ring,
         )
+        self.keeper = QuarantineKeeper(self.common, self._epoch_if_active)
         self._role: ActiveRole | StandbyRole | None = None
         self._changing = asyncio.Lock()
         self._servers: list[grpc.aio.Server] = []
@@ -120,6 +122,7 @@ class TreesWorker:
                 async with asyncio.TaskGroup() as tasks:
                     for ring in self.config.me.rings:
                         tasks.create_task(self._serve_ring(ring))
+                    tasks.create_task(self.keeper.retire_for_ever())
                     self.ready.set()
                     await never()
             finally:
@@ -257,6 +260,20 @@ class TreesWorker:
             + (f"{active} is active" if active else "its active is not known here")
         )
 
+    def _epoch_if_active(self) -> Epoch:
+        """The epoch in which this node may write to the trees. NotActive says where to restore."""
+        if isinstance(self._role, ActiveRole):
+            return self.assignment.epoch
+        node, active = self.config.node, self.assignment.active
+        whose = f"{active} is" if active else "nobody is known to be"
+        there = f", and copy it to {active}" if active else ""
+        raise NotActive(
+            f"{node} is not active in group {self.group.id} ({whose}): a file that is restored"
+            " here would not be replicated. Either make it active first ('staqctl switchover --to"
+            f" {node}') and restore then, or restore outside of the trees ('staqctl quarantine"
+            f" restore ID --to /root/'){there}"
+        )
+
     @property
     def standby(self) -> StandbyRole | None:
         """The standby role, if it is in force."""
@@ -315,4 +332,5 @@ class TreesWorker:
                 bytes=totals.bytes,
                 dirty=dirty if number == 0 else 0,  # capture counts a group's places together
             )
-        answer.quarantined = common.quarantine.count()
+        extent = common.quarantine.extent()
+        answer.quarantined, answer.quarantined_bytes = extent.objects, extent.bytes

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from staqraft import __version__
-from staqraft.api.admin import AdminServicer, BadRequest
+from staqraft.api.admin import AdminServicer
+from staqraft.api.asked import BadRequest
 from staqraft.api.cluster_server import ClusterServer
 from staqraft.api.front import Front
 from staqraft.api.many import ClusterList, ManyAdmin, ManySocket

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -42,6 +42,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 250),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),  # a quarantine can be large
 )
 _ROLE_TIMEOUT_S = 20.0  # opening a journal and starting to watch a large tree
 _FINISH_TIMEOUT_S = 20.0
@@ -109,7 +110,9 @@ class DataWorker:
             )
             for name in ("trees", "stream")
         ]
-        self._trees = pb_grpc.TreesWorkerServiceStub(self._channels[0])  # type: ignore[no-untyped-call]
+        # For what concerns the core as little as the data itself: see `data_admin`.
+        self.trees: Any = pb_grpc.TreesWorkerServiceStub(self._channels[0])  # type: ignore[no-untyped-call]
+        self._trees = self.trees
         self._stream = pb_grpc.StreamWorkerServiceStub(self._channels[1])  # type: ignore[no-untyped-call]
 
     def _on_start(self) -> None:

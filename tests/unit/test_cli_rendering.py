@@ -228,14 +228,16 @@ def test_the_quarantine_as_a_table() -> None:
     empty = data_worker_pb2.ListQuarantineResponse()
     assert render_quarantine(empty) == "Nothing is in quarantine on this node."
     entry = data_worker_pb2.QuarantineEntry(
-        tree="mail", path=b"lea/new/\xff1", reason="the active never had it", epoch=5,
+        id="3f9c21ab04", tree="mail", path=b"lea/new/\xff1", reason="never sent", epoch=5,
         wall_ms=1_767_225_600_000, size=4096, kept_at="/var/lib/staqraft/q/1",
     )  # fmt: skip
-    head, line = render_quarantine(
+    head, line, _, total = render_quarantine(
         data_worker_pb2.ListQuarantineResponse(entries=[entry]), EAST
     ).splitlines()
-    assert head.split() == ["SINCE", "EPOCH", "SIZE", "TREE", "PATH", "WHY", "KEPT", "AT"]
-    assert "4.0 KiB  mail  lea/new/\\xff1  the active never had it" in line
+    assert head.split() == ["ID", "SINCE", "EPOCH", "SIZE", "TREE", "PATH", "WHY", "KEPT", "AT"]
+    assert line.startswith("3f9c21ab04  2026-01-01 02:00:00")
+    assert "4.0 KiB  mail  lea/new/\\xff1  never sent" in line
+    assert total.startswith("1 object, 4.0 KiB. 'staqctl quarantine restore ID'")
 
 
 @pytest.mark.parametrize(

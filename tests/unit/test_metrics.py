@@ -94,6 +94,7 @@ def test_raft_and_data_are_shown(metrics: Metrics) -> None:
             lag_bytes=5000,
             journal_bytes=1 << 20,
             quarantined_objects=2,
+            quarantined_bytes=4096,
             dirty_objects=1,
         )
     )
@@ -102,6 +103,7 @@ def test_raft_and_data_are_shown(metrics: Metrics) -> None:
     assert shown["lag_bytes group=default"] == 5000
     assert shown["journal_bytes group=default"] == 1 << 20
     assert shown["quarantine_objects group=default"] == 2
+    assert shown["quarantine_bytes group=default"] == 4096
 
 
 class TestServer:

@@ -139,7 +139,7 @@ class WorkerProblem(_message.Message):
     def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetTreesStatusResponse(_message.Message):
-    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile")
+    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile", "quarantined_bytes")
     class ChangesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +159,7 @@ class GetTreesStatusResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     HEALED_FIELD_NUMBER: _ClassVar[int]
     RECONCILE_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_BYTES_FIELD_NUMBER: _ClassVar[int]
     role: WorkerRole
     epoch: int
     last: _types_pb2.Position
@@ -171,14 +172,15 @@ class GetTreesStatusResponse(_message.Message):
     changes: _containers.ScalarMap[str, int]
     healed: int
     reconcile: ReconcileResponse
-    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ...) -> None: ...
+    quarantined_bytes: int
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ..., quarantined_bytes: _Optional[int] = ...) -> None: ...
 
 class ListQuarantineRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class QuarantineEntry(_message.Message):
-    __slots__ = ("id", "tree", "path", "reason", "epoch", "wall_ms", "size", "kept_at")
+    __slots__ = ("id", "tree", "path", "reason", "epoch", "wall_ms", "size", "kept_at", "kept_path")
     ID_FIELD_NUMBER: _ClassVar[int]
     TREE_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +189,7 @@ class QuarantineEntry(_message.Message):
     WALL_MS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     KEPT_AT_FIELD_NUMBER: _ClassVar[int]
+    KEPT_PATH_FIELD_NUMBER: _ClassVar[int]
     id: str
     tree: str
     path: bytes
@@ -195,13 +198,58 @@ class QuarantineEntry(_message.Message):
     wall_ms: int
     size: int
     kept_at: str
-    def __init__(self, id: _Optional[str] = ..., tree: _Optional[str] = ..., path: _Optional[bytes] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., wall_ms: _Optional[int] = ..., size: _Optional[int] = ..., kept_at: _Optional[str] = ...) -> None: ...
+    kept_path: bytes
+    def __init__(self, id: _Optional[str] = ..., tree: _Optional[str] = ..., path: _Optional[bytes] = ..., reason: _Optional[str] = ..., epoch: _Optional[int] = ..., wall_ms: _Optional[int] = ..., size: _Optional[int] = ..., kept_at: _Optional[str] = ..., kept_path: _Optional[bytes] = ...) -> None: ...
 
 class ListQuarantineResponse(_message.Message):
     __slots__ = ("entries",)
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[QuarantineEntry]
     def __init__(self, entries: _Optional[_Iterable[_Union[QuarantineEntry, _Mapping]]] = ...) -> None: ...
+
+class RestoreQuarantinedRequest(_message.Message):
+    __slots__ = ("ids", "all", "target", "force")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    all: bool
+    target: bytes
+    force: bool
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., all: _Optional[bool] = ..., target: _Optional[bytes] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class RestoreQuarantinedResponse(_message.Message):
+    __slots__ = ("entry", "restored", "text")
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    entry: QuarantineEntry
+    restored: bool
+    text: str
+    def __init__(self, entry: _Optional[_Union[QuarantineEntry, _Mapping]] = ..., restored: _Optional[bool] = ..., text: _Optional[str] = ...) -> None: ...
+
+class DropQuarantinedRequest(_message.Message):
+    __slots__ = ("ids", "all", "older_than_ms")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    OLDER_THAN_MS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[str]
+    all: bool
+    older_than_ms: int
+    def __init__(self, ids: _Optional[_Iterable[str]] = ..., all: _Optional[bool] = ..., older_than_ms: _Optional[int] = ...) -> None: ...
+
+class DropQuarantinedResponse(_message.Message):
+    __slots__ = ("objects", "bytes", "some", "problem")
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SOME_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    objects: int
+    bytes: int
+    some: _containers.RepeatedCompositeFieldContainer[QuarantineEntry]
+    problem: str
+    def __init__(self, objects: _Optional[int] = ..., bytes: _Optional[int] = ..., some: _Optional[_Iterable[_Union[QuarantineEntry, _Mapping]]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class SetStreamRoleRequest(_message.Message):
     __slots__ = ("assignment",)

@@ -65,6 +65,16 @@ class TreesWorkerServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ListQuarantineRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ListQuarantineResponse.FromString,
                 _registered_method=True)
+        self.RestoreQuarantined = channel.unary_stream(
+                '/staqraft.wire.v1.TreesWorkerService/RestoreQuarantined',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.RestoreQuarantinedRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.RestoreQuarantinedResponse.FromString,
+                _registered_method=True)
+        self.DropQuarantined = channel.unary_unary(
+                '/staqraft.wire.v1.TreesWorkerService/DropQuarantined',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.DropQuarantinedRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.DropQuarantinedResponse.FromString,
+                _registered_method=True)
 
 
 class TreesWorkerServiceServicer:
@@ -113,6 +123,20 @@ class TreesWorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestoreQuarantined(self, request, context):
+        """Brings objects back from quarantine, one message for each. Into the trees on the active only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropQuarantined(self, request, context):
+        """Removes objects from quarantine for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TreesWorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +169,16 @@ def add_TreesWorkerServiceServicer_to_server(servicer, server):
                     servicer.ListQuarantine,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ListQuarantineRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ListQuarantineResponse.SerializeToString,
+            ),
+            'RestoreQuarantined': grpc.unary_stream_rpc_method_handler(
+                    servicer.RestoreQuarantined,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.RestoreQuarantinedRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.RestoreQuarantinedResponse.SerializeToString,
+            ),
+            'DropQuarantined': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropQuarantined,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.DropQuarantinedRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.DropQuarantinedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +344,60 @@ class TreesWorkerService:
             '/staqraft.wire.v1.TreesWorkerService/ListQuarantine',
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ListQuarantineRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ListQuarantineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreQuarantined(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/staqraft.wire.v1.TreesWorkerService/RestoreQuarantined',
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.RestoreQuarantinedRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.RestoreQuarantinedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropQuarantined(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.TreesWorkerService/DropQuarantined',
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.DropQuarantinedRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.DropQuarantinedResponse.FromString,
             options,
             channel_credentials,
             insecure,

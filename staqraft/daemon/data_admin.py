@@ -1,0 +1,113 @@
+"""What administrators do with a group's data on this node (`api.data_admin.DataNode`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import grpc.aio
+
+from staqraft.api.data_admin import DataNode
+from staqraft.api.failures import exit_code_of
+from staqraft.config.schema import Config
+from staqraft.consensus.group import Group as RaftGroup
+from staqraft.daemon.announcing import propose_until_known
+from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.loop import GroupLoop
+from staqraft.errors import ActionError, NotActive
+from staqraft.model import GroupId, NoteEvent
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+_DROP_S = 600.0
+_NAMED = 20  # objects in a line of the history
+
+
+class NodeData(DataNode):
+    """Asks the data worker, and writes into the history what was done."""
+
+    def __init__(self, config: Config, raft: RaftGroup, loops: Mapping[GroupId, GroupLoop]) -> None:
+        self._config = config
+        self._raft = raft
+        self._loops = loops
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def restore(
+        self, group: GroupId, wish: pb.RestoreQuarantinedRequest, who: str
+    ) -> AsyncGenerator[pb.RestoreQuarantinedResponse, None]:
+        """Brings objects back; what was done is in the history also when the caller goes away."""
+        loop = self._loop(group)
+        done: list[pb.QuarantineEntry] = []
+        call = loop.hands.data.trees.RestoreQuarantined(wish, wait_for_ready=False)
+        try:
+            async for outcome in call:
+                if outcome.restored:
+                    done.append(outcome.entry)
+                yield outcome
+        except grpc.aio.AioRpcError as error:
+            raise self._told(group, error) from error
+        finally:
+            call.cancel()
+            if done:
+                where = f" to {_text(wish.target)}" if wish.target else ""
+                self._note(loop, f"{who} restored {_named(done)} from quarantine{where}")
+
+    async def drop(
+        self, group: GroupId, wish: pb.DropQuarantinedRequest, who: str
+    ) -> pb.DropQuarantinedResponse:
+        """Removes objects for good."""
+        loop = self._loop(group)
+        try:
+            gone: pb.DropQuarantinedResponse = await loop.hands.data.trees.DropQuarantined(
+                wish, timeout=_DROP_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise self._told(group, error) from error
+        if gone.objects:
+            names = _named(gone.some, gone.objects)
+            self._note(loop, f"{who} removed {names} from quarantine for good")
+        return gone
+
+    def _loop(self, group: GroupId) -> GroupLoop:
+        loop = self._loops.get(group)
+        if loop is None:
+            raise NotActive(f"{self._config.node} is a witness: it holds no data, ask a replica")
+        return loop
+
+    def _told(self, group: GroupId, error: grpc.aio.AioRpcError) -> Exception:
+        """An error that the worker explained goes on as it is."""
+        if exit_code_of(error) is not None:
+            return error
+        return ActionError(
+            f"the trees process of group {group} on {self._config.node} did not answer to the end"
+            f" ({error.details() or error.code().name}): see 'journalctl -u staqraftd', and try"
+            " again"
+        )
+
+    def _note(self, loop: GroupLoop, text: str) -> None:
+        logger.info("group %s: %s", loop.group, text)
+        note = NoteEvent(
+            node=loop.state.settings.node,
+            group=loop.group,
+            kind="quarantine",
+            text=text,
+            epoch=loop.state.record.epoch,
+            wall_ms=wall_ms(),
+        )
+        task = asyncio.create_task(propose_until_known(self._raft, note))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+
+def _named(entries: Any, count: int | None = None) -> str:
+    count = len(entries) if count is None else count
+    names = [f"{entry.tree}:{_text(entry.path)}" for entry in entries[:_NAMED]]
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    return f"{'1 object' if count == 1 else f'{count} objects'} ({', '.join(names)}{more})"
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")
