@@ -7,7 +7,7 @@
                                  ElectionRules   PreVote, loyalty, the witness hands over   (PURE)
                                  Engine          the Raft library with its hazards removed
                                  Membership      which generation, and whom of it is reached
-                                 LogStore        SQLite, synced before anything is promised
+                                 LogStore        a file, synced before anything is promised
                                  SnapshotStore   protobuf, checksum, replaced as a whole
                                  statemachine    what a command does to the record          (PURE)
     RaftTransport (asyncio)     one ordered gRPC stream per pair of members, mutual TLS; dialled
@@ -25,7 +25,7 @@ where each guard is:
 
  1. Snapshot pieces advance the commit index without comparing logs: `RaftMember._guard`.
  2. Nothing is synced, a full disk kills: `LogStore`, and the order of `RaftMember.step`. A log that
-    lost anything is refused (`LogFile`), also a lost WAL (`LogMark`). Without
+    lost anything is refused (`LogFile`), also one that lost its end (`LogMark`). Without
     space a member neither votes nor acknowledges, says so, and goes on when there is some.
  3. A snapshot empties a shorter or older log: `LogStore.adopt_snapshot`, `clear`, `settle`.
  4. Pickle on the wire, on disk, in entries: `codec`, `message_codec`; `syncobj` disables it.

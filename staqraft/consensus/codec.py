@@ -45,7 +45,7 @@ ID_BYTES: Final = 12
 MAX_COMMAND_BYTES: Final = 64 << 10
 _DECODED_KEPT: Final = 64  # of at most MAX_COMMAND_BYTES each
 
-MAX_COUNTER: Final = 1 << 62  # terms and indexes; SQLite's integers have a sign
+MAX_COUNTER: Final = 1 << 62  # terms and indexes
 
 KIND_REGULAR: Final = b"\x00"
 KIND_NO_OP: Final = b"\x01"

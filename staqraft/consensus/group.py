@@ -218,9 +218,7 @@ class Group(Sink):
 
     def _build(self) -> RaftMember:
         config, consensus = self._config, self._config.consensus
-        log = LogStore.open(
-            self._directory / "log.sqlite", cluster=config.cluster, node=config.node
-        )
+        log = LogStore.open(self._directory / "log", cluster=config.cluster, node=config.node)
         try:
             member = RaftMember(
                 me=config.node,

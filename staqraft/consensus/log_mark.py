@@ -1,9 +1,9 @@
 """How far the Raft log is known to have come, in a file of its own beside it.
 
-SQLite forgets without a word what its WAL held when the WAL is gone, or a bit of it has flipped:
-it goes on with what was there before, and this node would vote twice or miss what it has
-acknowledged. So every transaction of the log has a number, and the mark keeps the highest one that
-was synced. A log with a lower number than its mark has lost something and is not used.
+A disk that lost the end of the log leaves one that looks as if the last transactions had never been
+written: this node would vote twice or miss what it has acknowledged. So every transaction of the
+log has a number, and the mark keeps the highest one that was synced. A log with a lower number than
+its mark has lost something and is not used. Who has the mark open has the log: it is locked.
 
 The mark is written after the log was synced, and not synced itself, so that it costs no second
 flush. It can be older than the log then, never newer: a power cut alone never makes the two
@@ -18,6 +18,7 @@ spoils the page under way leaves the other.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import zlib
@@ -35,7 +36,7 @@ _SYNC_EVERY: Final = 256
 
 
 class LogMark:
-    """The file, open. One thread at a time; errors are OSError."""
+    """The file, open and locked. One thread at a time; errors are OSError."""
 
     def __init__(self, descriptor: int, numbers: tuple[int | None, int | None]) -> None:
         self._descriptor = descriptor
@@ -48,8 +49,9 @@ class LogMark:
     @classmethod
     def make(cls, path: Path) -> LogMark:
         """A new mark of number 0, durable, in place of whatever is there."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            _lock(descriptor)
             os.pwrite(descriptor, _slot(0).ljust(_PAGE, b"\0") * 2, 0)
             os.fsync(descriptor)
             sync_directory(path.parent)
@@ -66,6 +68,7 @@ class LogMark:
         except FileNotFoundError:
             return None
         try:
+            _lock(descriptor)
             content = os.pread(descriptor, _BYTES, 0)
         except OSError:
             os.close(descriptor)
@@ -90,6 +93,11 @@ class LogMark:
     def close(self) -> None:
         """Closes the file."""
         os.close(self._descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """BlockingIOError when somebody has the mark already. Ends with the descriptor."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _slot(number: int) -> bytes:

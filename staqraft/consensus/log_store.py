@@ -23,7 +23,8 @@ from typing import overload
 
 from staqraft.consensus.codec import Entry
 from staqraft.consensus.errors import StoreCorrupt
-from staqraft.consensus.log_file import LogFile, Stored, advice, corrupt
+from staqraft.consensus.log_file import LogFile, advice, corrupt
+from staqraft.consensus.log_records import Stored
 from staqraft.model import Generation, NodeId
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from staqraft.consensus import codec, generations, log_mark
+from staqraft.consensus import codec, generations, log_mark, log_records
 from staqraft.consensus.codec import ID_BYTES, KIND_NO_OP, KIND_REGULAR, Snapshot
 from staqraft.consensus.errors import BadMessage
 from staqraft.consensus.message_codec import message_from_wire, message_to_wire
@@ -202,6 +202,35 @@ def _generation(data: bytes) -> Generation:
 
 
 ALONE = Generation(number=2, members=frozenset({A}), founder=A, rung=FenceRung.DEVICE)
+STORED = log_records.Stored(
+    entries=[(KIND_NO_OP, 1, 0), (KIND_REGULAR + PROPOSALS[0], 2, 1)],
+    term=3,
+    vote=B,
+    generation=ALONE,
+    number=1,
+)
+LOG_FILE = log_records.whole_file(CLUSTER, A, STORED, number=1)
+LOG_TAIL = log_records.transaction(CLUSTER, A, STORED, number=2, replace_from=2)
+
+
+def _log(data: bytes) -> tuple[str, NodeId, log_records.Stored] | None:
+    found = log_records.read(data)
+    return found.cluster, NodeId(found.node), found.stored
+
+
+def _reseal_log(data: bytes) -> bytes:
+    """The lengths are believed, the checksums made right."""
+    content, at = bytearray(data), len(log_records._BEGIN)
+    while at + log_records._HEAD.size <= len(content):
+        _, length, number, _ = log_records._HEAD.unpack_from(content, at)
+        begin = at + log_records._HEAD.size
+        body = bytes(content[begin : begin + length])
+        crc = zlib.crc32(body, zlib.crc32(log_records._SEALED.pack(len(body), number)))
+        content[at:begin] = log_records._HEAD.pack(log_records._MARK, len(body), number, crc)
+        at = begin + len(body)
+    return bytes(content)
+
+
 RAFT = (
     Decoder(
         name="command",
@@ -257,6 +286,14 @@ RAFT = (
         errors=(),
         examples=(log_mark._slot(0), log_mark._slot(1 << 40)),
         sealed=lambda data: data[:16] + zlib.crc32(data[:16]).to_bytes(4, "little"),
+    ),
+    Decoder(
+        name="log file",
+        decode=_log,
+        encode=lambda found: log_records.whole_file(*found, number=found[2].number),
+        errors=(log_records.Damaged, log_records.NewerLayout),
+        examples=(LOG_FILE, LOG_FILE + LOG_TAIL),
+        sealed=_reseal_log,
     ),
 )
 

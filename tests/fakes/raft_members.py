@@ -88,7 +88,7 @@ class World:
 
     def _boot(self, node: NodeId) -> None:
         home = self.directory / node
-        log = FlakyStore.open(home / "log.sqlite", cluster="test", node=node)
+        log = FlakyStore.open(home / "log", cluster="test", node=node)
         assert isinstance(log, FlakyStore)
         self.inbox[node] = []
         self.members[node] = RaftMember(

@@ -83,7 +83,7 @@ def reopen(directory: Path) -> Said:
 
 def look(directory: Path, *, entries: int = 0) -> Said:
     """What is there after opening the stores as a node that starts does, and adding entries."""
-    log = LogStore.open(directory / "log.sqlite", cluster=CLUSTER, node=ME)
+    log = LogStore.open(directory / "log", cluster=CLUSTER, node=ME)
     try:
         snapshots = SnapshotStore(directory / "snapshot", cluster=CLUSTER)
         RaftMember(

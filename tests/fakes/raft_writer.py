@@ -77,7 +77,7 @@ class Writer:
         self._open()
 
     def _open(self) -> None:
-        self.log = LogStore.open(self._directory / "log.sqlite", cluster=CLUSTER, node=ME)
+        self.log = LogStore.open(self._directory / "log", cluster=CLUSTER, node=ME)
         self.snapshots = SnapshotStore(self._directory / "snapshot", cluster=CLUSTER)
         snapshot = self.snapshots.load()
         if snapshot is not None:

@@ -26,7 +26,8 @@ from staqraft.api.many import CLUSTER_KEY, ManyAdmin
 from staqraft.config.clusters import read_clusters
 from staqraft.config.schema import Lease, Tls
 from staqraft.consensus import RaftTicker
-from staqraft.consensus.log_file import LogFile, Stored
+from staqraft.consensus.log_file import LogFile
+from staqraft.consensus.log_records import Stored
 from staqraft.consensus.versions import FORMAT
 from staqraft.daemon.witness import SharedWitness
 from staqraft.model import NodeId
@@ -316,12 +317,11 @@ async def test_the_figures_name_who_is_served_and_who_is_not(town: Town) -> None
 
 def damage(town: Town, number: int) -> None:
     """The disk loses the middle of what the witness wrote down for a cluster."""
-    path = next((town.directory / "state" / "clusters" / f"c{number}").rglob("log.sqlite"))
+    path = next((town.directory / "state" / "clusters" / f"c{number}").rglob("log"))
     content = bytearray(path.read_bytes())
-    content[100:4000] = bytes(3900)
+    middle = len(content) // 2
+    content[middle : middle + 20] = bytes(20)
     path.write_bytes(content)
-    for beside in path.parent.glob("log.sqlite-*"):
-        beside.unlink()
 
 
 def served_certificate(town: Town) -> bytes:

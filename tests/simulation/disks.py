@@ -74,7 +74,7 @@ class Volume:
 
 
 class MemoryLog(LogStore):
-    """The log store over a `Volume`. What it writes it writes as a whole, as SQLite does."""
+    """The log store over a `Volume`. What it writes it writes as a whole."""
 
     def __init__(self, volume: Volume, node: NodeId) -> None:
         nothing: Any = None

@@ -299,7 +299,7 @@ class Host:
         if self._sqlite is None:
             return MemoryLog(self.volume, self.me), MemorySnapshots(self.volume)
         home = self._sqlite / self.me
-        log = LogStore.open(home / "log.sqlite", cluster="simulated", node=self.me)
+        log = LogStore.open(home / "log", cluster="simulated", node=self.me)
         return log, SnapshotStore(home / "snapshot", cluster="simulated")
 
     def _deliver(self, ready: Ready) -> None:

@@ -62,7 +62,7 @@ def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_real_files_under_raft() -> None:
-    """The log on SQLite and the snapshot in a file behave as the models of them do."""
+    """The log and the snapshot in their files behave as the models of them do."""
     for seed in range(1000, 1003):
         _must_be_good(run(plan_of(seed, sqlite_share=1)))
 

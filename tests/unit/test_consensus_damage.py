@@ -24,7 +24,7 @@ from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import ConsensusError
 from staqraft.model import ClusterRecord
 
-LOG, WAL, MARK, SNAPSHOT = "log.sqlite", "log.sqlite-wal", "log.mark", "snapshot"
+LOG, MARK, SNAPSHOT = "log", "log.mark", "snapshot"
 
 
 def write_until(log: LogStore, last: int, term: int) -> None:
@@ -41,7 +41,7 @@ def killed_copy(directory: Path, name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def stores() -> Iterator[Path]:
-    """`early`, `killed` (most of the log is in the WAL) and `closed` (there is no WAL)."""
+    """`early`, before there was a snapshot; `killed` while it ran; and `closed`."""
     with memory_directory() as home:
         make_stores(home)
         yield home
@@ -110,7 +110,6 @@ def lengths(content: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
     ("state", "name"),
     [
         ("killed", LOG),
-        ("killed", WAL),
         ("killed", MARK),
         ("killed", SNAPSHOT),
         ("closed", LOG),
@@ -132,8 +131,8 @@ def test_damage_is_found_or_harmless(
         shutil.copytree(stores / state, home)
         (home / name).write_bytes(spoiled)
         outcomes[is_refused(home, whole, what)] += 1
-    if name != MARK and (state, name) != ("killed", LOG):
-        assert outcomes[True], "no damage was noticed"  # the others are there twice
+    if name != MARK:  # which is there twice
+        assert outcomes[True], "no damage was noticed"
 
 
 def is_refused(home: Path, whole: Said, what: str) -> bool:
@@ -154,10 +153,9 @@ def is_refused(home: Path, whole: Said, what: str) -> bool:
     ("gone", "finding"),
     [
         ((LOG,), "the file is gone"),
-        ((LOG, WAL), "the file is gone"),
         ((MARK,), "how far it had come, is gone"),
         ((SNAPSHOT,), "the snapshot that it was shortened for is gone"),
-        ((LOG, WAL, MARK), "it is empty, although there is a snapshot"),
+        ((LOG, MARK), "it is empty, although there is a snapshot"),
     ],
 )
 def test_a_file_that_is_gone_is_missed(
@@ -171,14 +169,15 @@ def test_a_file_that_is_gone_is_missed(
             look(home)
 
 
-def test_a_log_without_its_wal_has_forgotten_votes_and_entries(stores: Path, home: Path) -> None:
+def test_a_log_that_lost_its_end_has_forgotten_votes_and_entries(stores: Path, home: Path) -> None:
     shutil.copytree(stores / "killed", home)
-    (home / WAL).unlink()
+    content = (home / LOG).read_bytes()
+    (home / LOG).write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(StoreCorrupt, match="transactions were written to it, but it ends with"):
         look(home)
 
 
-@pytest.mark.parametrize("restored", [(LOG, WAL), (LOG, WAL, SNAPSHOT)])
+@pytest.mark.parametrize("restored", [(LOG,), (LOG, SNAPSHOT)])
 def test_a_log_put_back_from_an_old_copy_is_refused(
     stores: Path, home: Path, restored: tuple[str, ...]
 ) -> None:
@@ -194,7 +193,7 @@ def test_a_log_put_back_from_an_old_copy_is_refused(
 def test_a_log_of_a_newer_layout_is_not_touched(stores: Path, home: Path) -> None:
     shutil.copytree(stores / "closed", home)
     content = bytearray((home / LOG).read_bytes())
-    content[60:64] = (99).to_bytes(4, "big")  # the user version in SQLite's header
+    content[7:8] = b"2"
     (home / LOG).write_bytes(content)
     with pytest.raises(ConsensusError, match="written by a newer version") as caught:
         look(home)

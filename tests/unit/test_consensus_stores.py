@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fakes.small_disk import fill, small_disk
+from staqraft.consensus import log_file, log_records
 from staqraft.consensus.codec import (
     ID_BYTES,
     KIND_NO_OP,
@@ -19,6 +19,7 @@ from staqraft.consensus.codec import (
     encode_proposal,
 )
 from staqraft.consensus.errors import BadMessage, StoreCorrupt
+from staqraft.consensus.log_records import Damaged
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import ConsensusError, StoreFull
@@ -36,7 +37,7 @@ FIRST: Entry = (KIND_NO_OP, 1, 0)
 
 
 def open_log(directory: Path, node: NodeId = A) -> LogStore:
-    return LogStore.open(directory / "log.sqlite", cluster="test", node=node)
+    return LogStore.open(directory / "log", cluster="test", node=node)
 
 
 def filled(directory: Path, last: int = 6) -> LogStore:
@@ -159,60 +160,88 @@ def test_a_snapshot_older_than_the_log_is_refused(tmp_path: Path) -> None:
     log.close()
 
 
-def damage(directory: Path, *statements: str) -> None:
-    with sqlite3.connect(directory / "log.sqlite") as db:
-        for statement in statements:
-            db.execute(statement)
-    db.close()
+def ends(directory: Path) -> list[int]:
+    """Where the transactions of the file end: cut off there, it is a file of one less."""
+    content = (directory / "log").read_bytes()
+    found = {log_records.read(content).good_bytes}
+    for length in range(len(content)):
+        with contextlib.suppress(Damaged):
+            found.add(log_records.read(content[:length]).good_bytes)
+    return sorted(found)
+
+
+def without(content: bytes, begin: int, end: int) -> bytes:
+    return content[:begin] + content[end:]
 
 
 @pytest.mark.parametrize(
-    ("statement", "finding"),
+    ("spoil", "finding"),
     [
-        ("UPDATE entries SET command = substr(command, 1, 9) WHERE idx = 4", "entry 4 does not"),
-        ("UPDATE entries SET command = zeroblob(length(command)) WHERE idx = 4", "entry 4 does"),
-        ("UPDATE entries SET term = 7 WHERE idx = 5", "entry 5 does not match"),
-        ("UPDATE entries SET command = 'text' WHERE idx = 3", "wrong type"),
-        ("DELETE FROM entries WHERE idx = 4", "entries 4 to 4 are missing"),
-        ("DELETE FROM entries", "its end is missing"),
-        ("DELETE FROM entries WHERE idx > 3", "its end is missing"),
-        ("UPDATE state SET term = 9", "term and vote do not match"),
-        ("UPDATE state SET vote = 'a'", "term and vote do not match"),
-        ("DELETE FROM state", "term and vote are gone"),
+        (lambda content, _: b"not a log, not at all" * 100, "does not begin as a Raft log"),
+        (lambda content, _: b"", "does not begin as a Raft log"),
+        (lambda content, _: content[:8], "its beginning cannot be read"),
+        (lambda content, at: content[: at[0] - 1], "its beginning cannot be read"),
+        (lambda content, at: content[: at[1]], "3 transactions were written to it, but it ends wi"),
+        (lambda content, at: content[: at[2] - 1], "3 transactions were written to it"),
+        (lambda content, at: without(content, at[0], at[1]), "3 transactions|3 follows 1"),
+        (lambda content, at: content.replace(b"seven", b"SEVEN"), "transaction 2 does not match"),
     ],
 )
-def test_a_damaged_log_is_not_used(tmp_path: Path, statement: str, finding: str) -> None:
-    filled(tmp_path).close()
-    damage(tmp_path, statement)
-    with pytest.raises(StoreCorrupt, match=finding) as caught:
-        open_log(tmp_path)
-    assert "move" in str(caught.value), "it says what to do"
-
-
-def test_a_flipped_bit_on_the_disk_is_found(tmp_path: Path) -> None:
-    filled(tmp_path).close()
-    path = tmp_path / "log.sqlite"
-    content = bytearray(path.read_bytes())
-    command, _, _ = entry(4)
-    content[content.rindex(command) + len(command) - 1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(StoreCorrupt, match="does not match its checksum"):
-        open_log(tmp_path)
-
-
-def test_a_file_that_is_no_database_is_said_to_be_one(tmp_path: Path) -> None:
-    (tmp_path / "log.sqlite").write_bytes(b"not a database, not at all" * 100)
-    with pytest.raises(ConsensusError, match=r"log\.sqlite"):
-        open_log(tmp_path)
-
-
-def test_a_log_that_is_opened_again_maps_no_file_into_memory(tmp_path: Path) -> None:
+def test_a_damaged_log_is_not_used(
+    tmp_path: Path, spoil: Callable[[bytes, list[int]], bytes], finding: str
+) -> None:
     log = filled(tmp_path)
-    copy = Path(shutil.copytree(tmp_path, tmp_path / "copy"))
+    for index, text in ((7, "seven"), (8, "eight")):
+        log.add(*entry(index, text=text))
+        log.persist()
     log.close()
-    log = open_log(copy)
-    assert (copy / "log.sqlite-wal").stat().st_size, "it was killed"
-    assert not (copy / "log.sqlite-shm").exists(), "a full volume would end the daemon by SIGBUS"
+    path = tmp_path / "log"
+    path.write_bytes(spoil(path.read_bytes(), ends(tmp_path)))
+    for _ in range(2):  # the second look finds it as it was
+        with pytest.raises(StoreCorrupt, match=finding) as caught:
+            open_log(tmp_path)
+        assert "move" in str(caught.value), "it says what to do"
+
+
+def test_a_transaction_that_was_cut_short_by_a_crash_was_never_promised(tmp_path: Path) -> None:
+    filled(tmp_path).close()
+    path = tmp_path / "log"
+    whole = path.read_bytes()
+    stored = log_records.read(whole).stored
+    stored.entries.append(entry(7))
+    torn = log_records.transaction("test", A, stored, number=2, replace_from=7)
+    for length in range(len(torn)):
+        path.write_bytes(whole + torn[:length])
+        log = open_log(tmp_path)
+        assert log.last_index == 6
+        log.close()
+        assert path.read_bytes() == whole
+    path.write_bytes(whole + torn)
+    log = open_log(tmp_path)
+    assert log.last_index == 7
+    log.close()
+
+
+def test_a_log_of_many_small_changes_does_not_grow_for_ever(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_file, "_LONG_BYTES", 1000)
+        sizes = []
+        for term in range(2, 100):
+            log.setCurrentTerm(term, A)
+            log.persist()
+            sizes.append((tmp_path / "log").stat().st_size)
+    assert max(sizes) < 1000 + 6 * sizes[0]
+    assert sizes != sorted(sizes), "it began anew"
+    log = reopened(log, tmp_path)
+    assert (log.getCurrentTerm(), log.last_index) == (99, 6)
+    log.close()
+
+
+def test_an_open_log_is_not_mapped_into_memory(tmp_path: Path) -> None:
+    log = filled(tmp_path)
+    mapped = Path("/proc/self/maps").read_text()
+    assert str(tmp_path) not in mapped, "a full volume would end the daemon by SIGBUS"
     log.close()
 
 

@@ -164,13 +164,13 @@ def test_a_member_that_was_put_back_stops_before_it_applies_what_is_newer(tmp_pa
     world.commit(B, "zero")
     world.crash(B)
     world.run(2)
-    before = (tmp_path / B / "log.sqlite").read_bytes()
+    before = (tmp_path / B / "log").read_bytes()
     for text in ("one", "two"):
         world.commit(A, text)
     world.format[B] = NOW
-    with pytest.raises(Outdated, match=r"log\.sqlite is not touched: entry \d+ is a command"):
+    with pytest.raises(Outdated, match=r"log is not touched: entry \d+ is a command"):
         world.boot(B)
-    assert (tmp_path / B / "log.sqlite").read_bytes() == before
+    assert (tmp_path / B / "log").read_bytes() == before
     world.format[B] = NEXT
     world.restart(B)
     world.commit(B, "three")

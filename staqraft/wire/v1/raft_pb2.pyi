@@ -508,3 +508,25 @@ class Snapshot(_message.Message):
     previous: LogEntry
     state: ClusterState
     def __init__(self, format: _Optional[int] = ..., cluster: _Optional[str] = ..., last: _Optional[_Union[LogEntry, _Mapping]] = ..., previous: _Optional[_Union[LogEntry, _Mapping]] = ..., state: _Optional[_Union[ClusterState, _Mapping]] = ...) -> None: ...
+
+class LogTransaction(_message.Message):
+    __slots__ = ("cluster", "node", "term", "vote", "commit_index", "generation", "replace_from", "entries", "last_index")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    VOTE_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_FROM_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    node: str
+    term: int
+    vote: str
+    commit_index: int
+    generation: str
+    replace_from: int
+    entries: _containers.RepeatedCompositeFieldContainer[LogEntry]
+    last_index: int
+    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., term: _Optional[int] = ..., vote: _Optional[str] = ..., commit_index: _Optional[int] = ..., generation: _Optional[str] = ..., replace_from: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[LogEntry, _Mapping]]] = ..., last_index: _Optional[int] = ...) -> None: ...
