@@ -112,6 +112,9 @@ class Metrics:
             "takeovers", "Times this node became active, by how the loser was fenced.",
             "group", "fence",
         )  # fmt: skip
+        self._fence_device = gauge(
+            "fence_device_up", "1 if this node could turn the other off by it.", "node", "device"
+        )
         self._term = gauge("raft_term", "Raft term.")
         self._commit = gauge("raft_commit_index", "Newest committed Raft entry.")
         self._leader = gauge("raft_leader", "1 if this node leads Raft (which decides nothing).")
@@ -166,6 +169,10 @@ class Metrics:
     def took_over(self, group: GroupId, fence: str) -> None:
         """Counts a takeover by this node; `fence` is the rung, or "none" at the first start."""
         self._takeovers.labels(group, fence).inc()
+
+    def fence_device(self, node: NodeId, device: str, why_not: str) -> None:
+        """Shows whether the device could turn `node` off when it was last asked: yes if ""."""
+        self._fence_device.labels(node, device).set(not why_not)
 
     def worker_restarted(self, group: GroupId, process: str) -> None:
         """Counts a data process (`trees` or `stream`) that ended and was started again."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from staqraft.actions.fence_plan import Answer, Call, Plan, Verdict, turn_off, turn_on
+from staqraft.actions.fence_plan import Answer, Call, Plan, Verdict, look, turn_off, turn_on
 from staqraft.actions.process import Finished, run
 from staqraft.actions.vip import boottime_ms
 from staqraft.config.agents import AGENT_OUTPUT_MOST, BadAgent, Metadata, hide_secrets, parse
@@ -48,8 +49,9 @@ class FenceDevices:
         self._fencing = fencing
         self._run = run
         self._clock = clock
-        self._metadata: dict[str, Metadata] = {}
+        self._metadata: dict[Path, Metadata] = {}
         self._busy = {node: asyncio.Lock() for node in fencing}
+        self._looking: dict[NodeId, asyncio.Task[Verdict]] = {}
 
     async def turn_off(self, node: NodeId) -> str:
         """Returns what proves that `node` is off; ActionError when that could not be made sure."""
@@ -66,10 +68,42 @@ class FenceDevices:
                 f"there is no fence device for {node}: add one under 'fencing' in the configuration"
             )
         async with self._busy[node]:
+            await self._stop_looking(node)
             verdict = await self._carry_out(node, plan(how.devices))
         if not verdict.proved:
             raise ActionError(verdict.text)
         return verdict.text
+
+    async def look(self, node: NodeId, device: FenceDevice) -> str | None:
+        """Why the device could not turn `node` off now; "" if it could, None if it is at work.
+
+        Turning off or on never waits for a look: the look ends, and nothing is known.
+        """
+        if self._busy[node].locked() or node in self._looking:
+            return None
+        looking = asyncio.create_task(self._look(node, device))
+        self._looking[node] = looking
+        try:
+            verdict = await asyncio.shield(looking)
+        except asyncio.CancelledError:
+            if not looking.cancelled():  # it is this task that is to end
+                looking.cancel()
+                raise
+            return None
+        finally:
+            del self._looking[node]
+        return verdict.text
+
+    async def _look(self, node: NodeId, device: FenceDevice) -> Verdict:
+        known = await self._known(device)
+        actions = known.actions if known is not None else frozenset[str]()
+        return await self._carry_out(node, look(device, actions))
+
+    async def _stop_looking(self, node: NodeId) -> None:
+        looking = self._looking.get(node)
+        if looking is not None:
+            looking.cancel()
+            await asyncio.wait({looking})
 
     async def _carry_out(self, node: NodeId, plan: Plan) -> Verdict:
         try:
@@ -84,7 +118,8 @@ class FenceDevices:
         begun_ms = self._clock()
         device = call.device
         what = {"node": node, "device": device.name, "action": call.action}
-        logger.info("fence agent runs", extra=what)
+        seen = logging.DEBUG if call.action == "monitor" else logging.INFO
+        logger.log(seen, "fence agent runs", extra=what)
         request = _request(node, call, await self._known(device))
         finished = await self._run(
             (str(device.agent),), call.timeout_ms, stdin=request, keep=_KEPT, errors=True
@@ -94,26 +129,36 @@ class FenceDevices:
             took_ms=self._clock() - begun_ms,
             said=_story(call, finished),
         )
-        logger.info("fence agent: %s", answer.said, extra=what)
+        logger.log(seen, "fence agent: %s", answer.said, extra=what)
         return answer
 
     async def _known(self, device: FenceDevice) -> Metadata | None:
         """What the agent takes; None when it does not say."""
-        name = str(device.agent)
-        if name not in self._metadata:
-            finished = await self._run(
-                (name,),
-                METADATA_MS,
-                stdin=b"action=metadata\n",
-                keep=AGENT_OUTPUT_MOST,
-                errors=False,
-            )
+        if device.agent not in self._metadata:
             try:
-                self._metadata[name] = parse(finished.printed)
+                self._metadata[device.agent] = await ask_metadata(device.agent, self._run)
             except BadAgent as error:
-                logger.warning("the fence agent %s does not say what it takes: %s", name, error)
+                logger.warning(
+                    "the fence agent %s does not say what it takes: %s", device.agent, error
+                )
                 return None
-        return self._metadata[name]
+        return self._metadata[device.agent]
+
+
+async def ask_metadata(agent: Path, run: Runner = run) -> Metadata:
+    """What the agent takes and can do, by its own word. BadAgent when it does not say."""
+    finished = await run(
+        (str(agent),),
+        METADATA_MS,
+        stdin=b"action=metadata\n",
+        keep=AGENT_OUTPUT_MOST,
+        errors=False,
+    )
+    if finished.problem:
+        raise BadAgent(f"it cannot be executed: {finished.problem}")
+    if finished.code is None:
+        raise BadAgent(f"it did not end within {METADATA_MS // 1000} s and was killed")
+    return parse(finished.printed)
 
 
 # Of what an agent says, so much is read and the end shown: a secret that is cut in two at the

@@ -65,6 +65,20 @@ def turn_on(devices: Sequence[FenceDevice]) -> Plan:
     return (yield from _power(devices, "on", STATUS_ON))
 
 
+def look(device: FenceDevice, known: frozenset[str]) -> Plan:
+    """Whether the device could do its work now, without touching the node.
+
+    `known` are the actions of its agent; one without `monitor` is asked for the node's status.
+    """
+    if not known or "monitor" in known:
+        answer = yield from _patiently(device, "monitor", {DONE})
+        good = answer.code == DONE
+    else:
+        answer = yield from _patiently(device, "status", {STATUS_ON, STATUS_OFF})
+        good = answer.code in {STATUS_ON, STATUS_OFF}
+    return Verdict(proved=good, text="" if good else answer.said)
+
+
 def _power(devices: Sequence[FenceDevice], action: str, wanted: int) -> Plan:
     problems: list[str] = []
     for _, level in groupby(sorted(devices, key=lambda d: d.level), key=lambda d: d.level):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from staqraft import __version__
 from staqraft.cli.connection import DEFAULT_CONFIG
+from staqraft.config.agents import Metadata
 from staqraft.config.clusters import check_clusters
 from staqraft.config.loader import check, load
 from staqraft.config.schema import Config
@@ -32,7 +34,7 @@ def main(
         return _many(options.clusters, witness or _real_witness, only_check=options.check)
     node = None if options.node is None else NodeId(options.node)
     if options.check:
-        return _checked(*check(options.config, node))
+        return _checked(*check(options.config, node, ask_agent=_ask_agent))
     setup()
     try:
         config = load(options.config, node)
@@ -55,6 +57,13 @@ def _checked(exit_code: int, lines: Sequence[str]) -> int:
     if exit_code == 0:
         print("OK")
     return exit_code
+
+
+def _ask_agent(agent: Path) -> Metadata:
+    # Not before a device is configured: --check is to work where the daemon's libraries do not.
+    from staqraft.actions.fence_agent import ask_metadata  # noqa: PLC0415
+
+    return asyncio.run(ask_metadata(agent))
 
 
 def _real_witness(directory: Path) -> int:

@@ -6,8 +6,9 @@ The interface is fence-agents' FenceAgentAPI.md: options on stdin as name=value 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from shlex import quote
 from urllib.parse import quote as url_quote
 from xml.parsers import expat
@@ -87,6 +88,40 @@ def parse(printed: bytes) -> Metadata:
     if not reader.found:
         raise BadAgent("it is XML, but no <resource-agent>")
     return reader.metadata()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objection:
+    """What an agent would say to an option; `option` is empty when one is missing."""
+
+    option: str
+    text: str
+    fatal: bool = True
+
+
+_GIVEN = frozenset({"action", "plug", "port", "nodename"})  # StaqRaft sends these by itself
+
+
+def objections(options: Iterable[tuple[str, str]], agent: Metadata) -> Iterator[Objection]:
+    """What is wrong with the options of a device by its agent's own word."""
+    given = {name for name, _ in options}
+    for name in sorted(given):
+        known = agent.parameters.get(name)
+        if known is None:
+            near = get_close_matches(name, agent.parameters, n=1)
+            hint = f", is '{near[0]}' meant?" if near else ""
+            yield Objection(option=name, text=f"the agent knows no option '{name}'{hint}")
+        elif known.deprecated:
+            text = f"is deprecated: write '{known.instead}'" if known.instead else "is deprecated"
+            yield Objection(option=name, text=text, fatal=False)
+    meant = given | {agent.parameters[n].instead for n in given if n in agent.parameters}
+    for name, parameter in sorted(agent.parameters.items()):
+        if parameter.required and not parameter.deprecated and name not in meant | _GIVEN:
+            yield Objection(option="", text=f"the agent needs the option '{name}'")
+    for action in sorted({"off", "on", "status"} - agent.actions):
+        proof = "nothing would prove that the node is off" if action == "status" else ""
+        text = f"the agent has no action '{action}'{proof and ': '}{proof}"
+        yield Objection(option="", text=text, fatal=action != "on")
 
 
 class _Reader:

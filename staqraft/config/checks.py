@@ -17,7 +17,7 @@ from pathlib import Path
 
 from staqraft.config import fence_checks, tls
 from staqraft.config.document import NAMES, Finding, Key
-from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE
+from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE, AskAgent
 from staqraft.config.schema import GATE_OFF, GATE_ON, LET_GO_GATED_MS, Config
 from staqraft.model import NodeId, NodeRole
 from staqraft.names import is_name
@@ -33,10 +33,15 @@ GATE_LIBRARY = "libnftables.so.1"
 Check = Callable[[Config], Iterator[Finding]]
 
 
-def findings(config: Config, now: datetime) -> Iterator[Finding]:
-    """What there is to say about the values in relation; `now` is for the certificates."""
+def findings(config: Config, now: datetime, ask_agent: AskAgent | None = None) -> Iterator[Finding]:
+    """What there is to say about the values in relation; `now` is for the certificates.
+
+    With `ask_agent` the fence agents are asked what they think of their options.
+    """
     for check in CHECKS:
         yield from check(config)
+    if ask_agent is not None and config.node in config.nodes:
+        yield from fence_checks.agents(config, ask_agent)
     yield from tls.check(config, now)
 
 
@@ -452,6 +457,7 @@ CHECKS: tuple[Check, ...] = (
     gate_usable,
     fence_checks.watchdog,
     fence_checks.fencing,
+    fence_checks.secrets,
     stream_timing,
     journal_bounds,
     ports,

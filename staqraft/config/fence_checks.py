@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+from staqraft.config.agents import BadAgent, Metadata, is_secret, objections
 from staqraft.config.document import NAMES, Finding, Key
-from staqraft.config.schema import Config, Group
-from staqraft.model import FenceRung
+from staqraft.config.schema import Config, FenceDevice, Group
+from staqraft.model import FenceRung, NodeId, NodeRole
+
+AskAgent = Callable[[Path], Metadata]  # BadAgent when it does not say what it takes
 
 ELECTIONS_IN_LEASE = 2  # a leader change may need a second election
 RENEWALS_IN_LEASE = 2
@@ -61,12 +66,65 @@ def fencing(config: Config) -> Iterator[Finding]:
         for device in how.devices:
             if ("method", "cycle") in device.options:
                 yield Finding(
-                    key=(*key, "devices", device.name, "options", "method"),
+                    key=(*_key(node, device), "options", "method"),
                     text="with 'cycle' the node is on again at once, and nothing proves that it was"
                     " off: leave 'method' out",
                 )
     for group in config.groups.values():
         yield from _fenced_by(config, group, roles)
+
+
+def secrets(config: Config) -> Iterator[Finding]:
+    """What turns a server off is for root's eyes only."""
+    try:
+        mode = stat.S_IMODE(config.source.stat().st_mode)
+    except OSError:
+        return  # it was read a moment ago: whoever needs it next says what is wrong
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return
+    for node, how in config.fencing.items():
+        for device in how.devices:
+            for name, _ in device.options:
+                if is_secret(name):
+                    yield Finding(
+                        key=(*_key(node, device), "options", name),
+                        text=f"is a secret, and others than root may read this file (mode"
+                        f" {mode:04o}): chmod 600 {config.source}",
+                        fatal=False,
+                    )
+
+
+def agents(config: Config, ask: AskAgent) -> Iterator[Finding]:
+    """What the fence agents say of the options that they will be given."""
+    if config.me.role is NodeRole.WITNESS:
+        return  # it turns nobody off, and needs no agents
+    for node, how in config.fencing.items():
+        for device in how.devices:
+            yield from _agent(_key(node, device), device, ask)
+
+
+def _agent(key: Key, device: FenceDevice, ask: AskAgent) -> Iterator[Finding]:
+    reads = ((*key, "agent"), (*key, "options"))
+    try:
+        known = ask(device.agent)
+    except BadAgent as error:
+        yield Finding(
+            key=(*key, "agent"),
+            text=f"{device.agent} does not say what it takes ('action=metadata'): {error}",
+        )
+        return
+    for objection in objections(device.options, known):
+        place: Key = ("options", objection.option) if objection.option else ("options",)
+        yield Finding(
+            key=(*key, *place),
+            text=f"{objection.text} ('{device.agent.name} -o metadata' shows them)",
+            reads=reads,
+            fatal=objection.fatal,
+        )
+
+
+def _key(node: NodeId, device: FenceDevice) -> Key:
+    return ("fencing", node, "devices", device.name)
 
 
 def _fenced_by(config: Config, group: Group, roles: tuple[Key, ...]) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from staqraft.config import agents, checks, values
 from staqraft.config.document import Document, Section
+from staqraft.config.fence_checks import AskAgent
 from staqraft.config.schema import (
     FENCED_BY,
     GATE_AUTO,
@@ -94,11 +95,18 @@ def load(path: Path, node: NodeId | None = None) -> Config:
 
 
 def check(
-    path: Path, node: NodeId | None = None, *, clock: Clock = utc_now
+    path: Path,
+    node: NodeId | None = None,
+    *,
+    clock: Clock = utc_now,
+    ask_agent: AskAgent | None = None,
 ) -> tuple[int, list[str]]:
-    """What `--check` says: the exit code (0, or 2 with problems) and the lines to print."""
+    """What `--check` says: the exit code (0, or 2 with problems) and the lines to print.
+
+    `ask_agent` asks a fence agent which options it takes; None: the agents are not asked.
+    """
     try:
-        loaded = read(path, node, clock=clock, starting=False)
+        loaded = read(path, node, clock=clock, starting=False, ask_agent=ask_agent)
     except ConfigError as error:
         return error.exit_code, error.problems
     config = loaded.config
@@ -110,7 +118,12 @@ def check(
 
 
 def read(
-    path: Path, node: NodeId | None = None, *, clock: Clock = utc_now, starting: bool = True
+    path: Path,
+    node: NodeId | None = None,
+    *,
+    clock: Clock = utc_now,
+    starting: bool = True,
+    ask_agent: AskAgent | None = None,
 ) -> Loaded:
     """As `load`, with the warnings returned.
 
@@ -120,7 +133,7 @@ def read(
     document = Document(path)
     config = _config(document, path, node)
     warnings = []
-    for finding in checks.findings(config, clock()):
+    for finding in checks.findings(config, clock(), ask_agent):
         if not all(document.trusted(key) for key in (finding.key, *finding.reads)):
             continue
         if finding.fatal and not (starting and finding.passes):
@@ -280,13 +293,15 @@ def _pair(section: Section) -> Pair:
 
 def _node_fencing(node: str, section: Section) -> NodeFencing:
     with section:
-        delay_ms = section.read("delay", patience_ms, NodeFencing(devices=()).delay_ms)
+        default = NodeFencing(devices=())
+        delay_ms = section.read("delay", patience_ms, default.delay_ms)
+        monitor_ms = section.read("monitor", service_ms, default.monitor_ms)
         devices = tuple(
             _device(name, node, device) for name, device in section.named("devices", values.name)
         )
         if not devices:
             section.missing("devices", f"name at least one device that can turn {node} off")
-        return NodeFencing(devices=devices, delay_ms=delay_ms)
+        return NodeFencing(devices=devices, delay_ms=delay_ms, monitor_ms=monitor_ms)
 
 
 def _device(name: str, node: str, section: Section) -> FenceDevice:

@@ -181,6 +181,7 @@ class NodeFencing:
 
     devices: tuple[FenceDevice, ...]
     delay_ms: int = 1000  # before a device is used: the node is asked first
+    monitor_ms: int = 60_000  # how often each device is asked whether it could do its work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

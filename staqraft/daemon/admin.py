@@ -34,7 +34,8 @@ from staqraft.model import (
     Refused,
     RequestSwitchover,
 )
-from staqraft.wire.v1 import admin_pb2, data_worker_pb2
+from staqraft.wire.v1 import admin_pb2
+from staqraft.wire.v1.data_worker_pb2 import WorkerProblem
 
 _REREAD_S = 0.2  # nothing announces that somebody else's core proceeded
 
@@ -50,7 +51,7 @@ class NodeAdmin:
         devices: FenceDevices,
         *,
         fingerprint: str,
-        listening_problems: Callable[[], Sequence[str]],
+        problems: Callable[[], Sequence[WorkerProblem]],
         now_ms: Callable[[], int],
     ) -> None:
         self._config = config
@@ -58,7 +59,7 @@ class NodeAdmin:
         self._loops = loops
         self._devices = devices
         self._fingerprint = fingerprint
-        self._listening_problems = listening_problems
+        self._problems = problems
         self._now_ms = now_ms
         self._changed = asyncio.Event()
         raft.subscribe(self._on_raft)
@@ -92,10 +93,7 @@ class NodeAdmin:
             ),
             raft=raft_status.raft_status(view),
             groups=groups,
-            problems=[
-                data_worker_pb2.WorkerProblem(code="listen", text=text)
-                for text in self._listening_problems()
-            ],
+            problems=self._problems(),
         )
 
     def group(self, group: GroupId) -> GroupRecord:

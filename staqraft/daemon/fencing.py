@@ -10,10 +10,10 @@ from typing import assert_never
 from staqraft.actions.fence_agent import FenceDevices
 from staqraft.api.node import FenceAction, FenceWish
 from staqraft.consensus.group import Group as RaftGroup
-from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.history import note
 from staqraft.daemon.loop import GroupLoop
-from staqraft.errors import ActionError, ConsensusError
-from staqraft.model import GroupId, NodeId, NoteEvent
+from staqraft.errors import ActionError
+from staqraft.model import GroupId, NodeId
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +75,5 @@ async def _vouch(me: NodeId, loops: Mapping[GroupId, GroupLoop], wish: FenceWish
 
 
 async def _note(raft: RaftGroup, me: NodeId, text: str) -> None:
-    """For the history, if there is a majority to keep it: it is in the log in any case."""
     logger.warning("%s", text)
-    note = NoteEvent(node=me, group=None, kind="fence", text=text, wall_ms=wall_ms())
-    try:
-        await raft.propose(note)
-    except ConsensusError as error:
-        logger.warning("the history does not have that: %s", error)
+    await note(raft, me, "fence", text)

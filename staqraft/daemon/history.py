@@ -9,13 +9,21 @@ from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.announcing import propose_until_known
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.loop import GroupLoop
-from staqraft.errors import StaqraftError
-from staqraft.model import NoteEvent
+from staqraft.errors import ConsensusError, StaqraftError
+from staqraft.model import NodeId, NoteEvent
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
 _NAMED = 20  # objects that are named in one line of the history
+
+
+async def note(raft: RaftGroup, me: NodeId, kind: str, text: str) -> None:
+    """For the history of the cluster, if there is a majority to keep it; the caller logs it."""
+    try:
+        await raft.propose(NoteEvent(node=me, group=None, kind=kind, text=text, wall_ms=wall_ms()))
+    except ConsensusError as error:
+        logger.warning("the history does not have that: %s", error)
 
 
 async def report_quarantine(raft: RaftGroup, loop: GroupLoop) -> None:
@@ -45,7 +53,7 @@ async def report_quarantine(raft: RaftGroup, loop: GroupLoop) -> None:
                 f"{', '.join(names[:_NAMED])}{more}"
             )
             logger.warning("group %s: %s", loop.group, text)
-            note = NoteEvent(
+            event = NoteEvent(
                 node=node,
                 group=loop.group,
                 kind="quarantine",
@@ -53,4 +61,4 @@ async def report_quarantine(raft: RaftGroup, loop: GroupLoop) -> None:
                 epoch=loop.state.record.epoch,
                 wall_ms=wall_ms(),
             )
-            await propose_until_known(raft, note)
+            await propose_until_known(raft, event)

@@ -33,8 +33,9 @@ from staqraft.daemon.clock import boottime_ms
 from staqraft.daemon.data_admin import NodeData
 from staqraft.daemon.executor import Hands
 from staqraft.daemon.feed import Feed
+from staqraft.daemon.fence_watch import FenceWatch
 from staqraft.daemon.gates import open_gates, remove_stale_gates
-from staqraft.daemon.history import report_quarantine
+from staqraft.daemon.history import note, report_quarantine
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.workers import DataWorker
 from staqraft.errors import ActionError, Outdated, StaqraftError
@@ -42,6 +43,7 @@ from staqraft.metrics import Metrics, MetricsServer
 from staqraft.model import Epoch, GroupId, NodeRole
 from staqraft.sdnotify import Notifier
 from staqraft.wire import tls
+from staqraft.wire.v1.data_worker_pb2 import WorkerProblem
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +64,21 @@ class ControlNode:
         is_replica = config.me.role is NodeRole.REPLICA
         self._gates = open_gates(config) if is_replica else {}
         self.loops = {g: self._loop(g) for g in sorted(config.groups)} if is_replica else {}
+        self._metrics = Metrics(config.cluster, config.node, __version__)
+        self._fence_watch = FenceWatch(
+            config.node,
+            config.fencing if is_replica else {},
+            self._devices,
+            show=self._metrics.fence_device,
+            note=partial(note, self.raft, config.node, "fence-device"),
+        )
         self._admin = NodeAdmin(
             config,
             self.raft,
             self.loops,
             self._devices,
             fingerprint=self._fingerprint,
-            listening_problems=lambda: self._servers.problems,
+            problems=self._problems,
             now_ms=boottime_ms,
         )
         self._servers = ApiServers(
@@ -80,7 +90,13 @@ class ControlNode:
             options=(*SERVER_OPTIONS, *keepalive(config.consensus.election_min_ms)),
         )
         self._notifier = Notifier()
-        self._metrics = Metrics(config.cluster, config.node, __version__)
+
+    def _problems(self) -> list[WorkerProblem]:
+        """Whatever is wrong with this node apart from its groups."""
+        return [
+            *(WorkerProblem(code="listen", text=text) for text in self._servers.problems),
+            *(WorkerProblem(code="fence-device", text=t) for t in self._fence_watch.problems),
+        ]
 
     def _loop(self, group: GroupId) -> GroupLoop:
         settings = self._config.groups[group]
@@ -130,6 +146,7 @@ class ControlNode:
         work: list[Callable[[], Coroutine[Any, Any, None]]] = [
             feed.run,
             MetricsServer(self._metrics, addresses, config.ports.metrics).run,
+            self._fence_watch.run,
             partial(announce, self.raft, config.node, self._fingerprint),
             *(loop.hands.data.run for loop in self.loops.values()),
             *(loop.run for loop in self.loops.values()),

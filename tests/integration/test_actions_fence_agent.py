@@ -152,3 +152,39 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - what is waited for is another process
             await asyncio.sleep(0.02)
+
+
+async def test_a_device_is_asked_whether_it_could_work_and_the_machine_is_not_touched(
+    machine: Machine,
+) -> None:
+    ipmi = machine.device()
+    assert await devices(ipmi).look(A, ipmi) == ""
+    assert machine.seen == ["monitor outlet 7 works"]
+
+
+async def test_a_device_that_could_not_work_says_why(machine: Machine) -> None:
+    ipmi = machine.device("refuses")
+    why = await devices(ipmi).look(A, ipmi)
+    assert why is not None
+    assert "Unable to connect/login with ***" in why
+    assert SECRET not in why
+
+
+async def test_turning_off_does_not_wait_for_a_look_that_hangs(machine: Machine) -> None:
+    hanging, good = machine.device("hangs"), machine.device()
+    switch = devices(good)
+    looking = asyncio.create_task(switch.look(A, hanging))
+    await until(lambda: machine.child() > 0)
+    assert await switch.turn_off(A) == "ipmi turned it off and says so"
+    assert await looking is None
+    await until(lambda: not runs(machine.child()))
+
+
+async def test_no_look_while_a_device_is_at_work(machine: Machine) -> None:
+    hanging = machine.device("hangs", timeout_ms=60_000)
+    switch = devices(hanging)
+    turning = asyncio.create_task(switch.turn_off(A))
+    await until(lambda: machine.child() > 0)
+    assert await switch.look(A, hanging) is None
+    turning.cancel()
+    await asyncio.wait({turning})

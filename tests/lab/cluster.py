@@ -105,7 +105,7 @@ def configuration(
 def _device(node: str) -> dict[str, Any]:
     """How a replica is turned off, for `fencing`."""
     strip = {"agent": str(FENCE_AGENT), "plug": node, "timeout": "15s"}
-    return {"delay": "1s", "devices": {"strip": strip}}
+    return {"delay": "1s", "monitor": "2s", "devices": {"strip": strip}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

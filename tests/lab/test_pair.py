@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from lab.cluster import DAEMON, Cluster
 from lab.lab import Lab
-from lab.layout import REPLICAS, other
+from lab.layout import POWER, REPLICAS, other
 from lab.linux import boottime
+from lab.processes import wait_until
 from lab.story import Story
+from lab.strip import SOCKET
 from lab.views import View, Views
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -62,6 +65,28 @@ def pair(pair_lab: Lab) -> Iterator[Pair]:
         yield told
     if told.watcher is not None:
         told.watcher.finish()
+
+
+def test_a_device_that_does_not_answer_is_told_of_before_it_is_needed(pair: Pair) -> None:
+    strip = pair.lab.directory / POWER / SOCKET
+    away = strip.with_name("away")
+
+    def told(node: str) -> bool:
+        problems = (pair.cluster.status(node) or {}).get("problems", [])
+        texts = [problem["text"] for problem in problems if problem["code"] == "fence-device"]
+        return len(texts) == 1 and "the power strip does not answer" in texts[0]
+
+    def well(node: str) -> bool:
+        return bool(pair.cluster.status(node)) and not told(node)
+
+    strip.rename(away)
+    for node in REPLICAS:
+        wait_until(partial(told, node), PATIENCE_S, f"{node} says that its device is silent")
+    away.rename(strip)
+    for node in REPLICAS:
+        wait_until(partial(well, node), PATIENCE_S, f"{node} can use its device again")
+    kinds = [event["kind"] for event in pair.cluster.events("a")]
+    assert kinds.count("fence-device") == len(REPLICAS) * 2
 
 
 def test_the_active_loses_its_power_and_the_standby_has_it_turned_off(pair: Pair) -> None:
