@@ -46,6 +46,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.failures = 0  # of statements: whoever remembers rows has to look again
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -129,6 +130,7 @@ class Database:
         self._connection.close()
 
     def _named(self, error: sqlite3.DatabaseError) -> IndexProblem:
+        self.failures += 1
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             damage_marker(self.path).touch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from staqraft.index.comparison import Comparison
 from staqraft.index.database import Database, open_database
@@ -20,6 +20,7 @@ from staqraft.index.entry import (
 )
 from staqraft.index.errors import IndexFull, MissingParent
 from staqraft.index.history import SharedHistory
+from staqraft.index.recent import Recent
 from staqraft.journal.record import ObjectType
 from staqraft.model import ORIGIN, Epoch, Position
 
@@ -29,16 +30,18 @@ if TYPE_CHECKING:
 
 _CACHED_DIRECTORIES = 50_000
 _ASSIGN = ", ".join(f"{column}=?" for column in COLUMNS.split(", "))
-_UPDATE = f"UPDATE entries SET {_ASSIGN} WHERE id=?"  # noqa: S608 (constants only)
+_UPDATE = f"UPDATE entries SET {_ASSIGN} WHERE parent=? AND name=?"  # noqa: S608 (constants only)
 _INSERT = (
     f"INSERT INTO entries ({COLUMNS}, tree, parent, name) "  # noqa: S608 (constants only)
     f"VALUES ({','.join('?' * (COLUMN_COUNT + 3))})"
 )
 _GET = f"SELECT {COLUMNS} FROM entries WHERE parent=? AND name=?"  # noqa: S608
 _CHILDREN = f"SELECT {COLUMNS}, name, id FROM entries WHERE parent=? ORDER BY name"  # noqa: S608
-_BELOW = (
+_ITSELF = "SELECT e.id, e.type, e.size, e.ino, e.dev FROM entries e WHERE e.id=?1"
+_ALL_BELOW = (
     "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL "
     "SELECT e.id FROM entries e JOIN below b ON e.parent=b.id) "
+    "SELECT e.id, e.type, e.size, e.ino, e.dev FROM below b JOIN entries e ON e.id=b.id"
 )
 
 
@@ -54,6 +57,7 @@ class Index:
         self._totals: dict[int, tuple[int, int]] = {}
         self._ids: dict[tuple[int, bytes], int] = {}
         self._places: dict[int, tuple[int, bytes]] = {}
+        self._recent = Recent()
         self._changed_totals: set[int] = set()
         self._position = ORIGIN
         self._load()
@@ -79,8 +83,7 @@ class Index:
         """The entry at a path."""
         with self.lock:
             place = self._place(tree, path)
-            row = self._db.one(_GET, place) if place else None
-            return to_entry(path, row) if row else None
+            return self._entry(place, path) if place else None
 
     def children(self, tree: str, path: bytes) -> list[Entry]:
         """The entries of a directory, sorted by name; empty if there is no such directory."""
@@ -144,15 +147,13 @@ class Index:
         with self.lock:
             number = self._tree(tree)
             parent, name = self._place_for_put(tree, number, entry.path)
-            known = self._db.one(
-                "SELECT id, type, size, ino, dev FROM entries WHERE parent=? AND name=?",
-                (parent, name),
-            )
+            known = self._entry((parent, name), entry.path)
             if known is None:
                 self._db.change(_INSERT, (*to_row(entry), number, parent, name))
                 self._count(number, 1, entry.metadata.size)
             else:
-                self._overwrite(number, known, entry)
+                self._overwrite(number, (parent, name), known, entry)
+            self._recent.keep((parent, name), entry)
             self._comparison.invalidate(parent)
             if entry.metadata.type is ObjectType.FILE:
                 self._comparison.invalidate_links(number, entry.identity)
@@ -166,7 +167,11 @@ class Index:
             if place is None or found is None:
                 return
             self._comparison.invalidate(place[0])
-            self._remove_below(number, found[0], itself=True)
+            self._remove_below(number, found, itself=True)
+            if found[1] == ObjectType.DIRECTORY:
+                self._recent.clear()
+            else:
+                self._recent.keep(place, None)
 
     def move(self, tree: str, source: bytes, target: bytes) -> None:
         """Renames an entry with everything below it; what stood at the target is forgotten.
@@ -183,8 +188,10 @@ class Index:
             found = self._find(place) if place else None
             if place is None or found is None:
                 raise MissingParent(f"tree {tree}: {source!r} is not in the index, cannot be moved")
-            self.remove(tree, target)
             parent, name = self._place_for_put(tree, number, target)
+            if self._entry((parent, name), target) is not None:
+                self.remove(tree, target)
+                parent, name = self._place_for_put(tree, number, target)
             self._comparison.invalidate(place[0])
             self._comparison.invalidate(parent)
             self._db.change(
@@ -192,6 +199,9 @@ class Index:
             )
             if found[1] == ObjectType.DIRECTORY:
                 self._forget_places()
+                self._recent.clear()
+            else:
+                self._recent.moved(place, (parent, name), target)
 
     def signatures(self, tree: str, path: bytes) -> bytes | None:
         """The block signatures kept for a file, as `set_signatures` was given them."""
@@ -269,6 +279,7 @@ class Index:
                 f"WHERE tree=? AND ({foreign})",
                 (origin.epoch, origin.seq, number, *epochs, *(x for end in parted for x in end)),
             )
+            self._recent.clear()
 
     def clear(self, tree: str) -> None:
         """Forgets everything about a tree."""
@@ -308,8 +319,7 @@ class Index:
         self._trees = {name: number for number, name, _, _ in rows}
         self._totals = {number: (objects, size) for number, _, objects, size in rows}
         self._changed_totals.clear()
-        self._forget_places()
-        self._comparison.reset()
+        self._forget_caches()
         epoch, seq = (self.meta("position") or "0:0").split(":")
         self._position = Position(Epoch(int(epoch)), int(seq))
 
@@ -328,7 +338,24 @@ class Index:
             self._totals[number] = (0, 0)
         return number
 
+    def _forget_caches(self) -> None:
+        self._failures = self._db.failures
+        self._forget_places()
+        self._recent.clear()
+        self._comparison.reset()
+
+    def _entry(self, place: tuple[int, bytes], path: bytes) -> Entry | None:
+        try:
+            return self._recent.known[place]
+        except KeyError:
+            row = self._db.one(_GET, place)
+            entry = to_entry(path, row) if row else None
+            self._recent.keep(place, entry)
+            return entry
+
     def _place(self, tree: str, path: bytes) -> tuple[int, bytes] | None:
+        if self._failures != self._db.failures:
+            self._forget_caches()  # SQLite may have given up what was not committed
         number = self._tree(tree)
         if not path:
             return -number, b""
@@ -393,25 +420,23 @@ class Index:
         self._totals[number] = (had[0] + objects, had[1] + size)
         self._changed_totals.add(number)
 
-    def _overwrite(self, number: int, known: tuple[Any, ...], entry: Entry) -> None:
-        row_id, kind, size, ino, dev = known
-        if kind == ObjectType.DIRECTORY and entry.metadata.type is not ObjectType.DIRECTORY:
-            self._remove_below(number, row_id, itself=False)
-        if kind == ObjectType.FILE and (ino, dev) != (
-            signed(entry.identity.ino),
-            signed(entry.identity.dev),
-        ):
-            self._comparison.invalidate_inode(number, ino, dev)
-        self._db.change(_UPDATE, (*to_row(entry), row_id))
-        self._count(number, 0, entry.metadata.size - size)
+    def _overwrite(self, number: int, place: tuple[int, bytes], known: Entry, entry: Entry) -> None:
+        was, now = known.metadata, entry.metadata
+        if was.type is ObjectType.DIRECTORY and now.type is not ObjectType.DIRECTORY:
+            found = self._find(place)
+            assert found is not None, "it was looked up just now"
+            self._remove_below(number, found, itself=False)
+            self._recent.clear()
+        old, new = known.identity, entry.identity
+        if was.type is ObjectType.FILE and (old.ino, old.dev) != (new.ino, new.dev):
+            self._comparison.invalidate_links(number, old)
+        self._db.change(_UPDATE, (*to_row(entry), *place))
+        self._count(number, 0, now.size - was.size)
 
-    def _remove_below(self, number: int, top: int, *, itself: bool) -> None:
-        rows = self._db.all(
-            _BELOW  # noqa: S608 (constants only)
-            + "SELECT e.id, e.type, e.size, e.ino, e.dev FROM below b "
-            "JOIN entries e ON e.id=b.id",
-            (top,),
-        )
+    def _remove_below(self, number: int, found: tuple[int, int], *, itself: bool) -> None:
+        """Removes the rows below a row that was found as (id, type), perhaps with itself."""
+        top, kind = found
+        rows = self._db.all(_ALL_BELOW if kind == ObjectType.DIRECTORY else _ITSELF, (top,))
         gone = [row for row in rows if itself or row[0] != top]
         for row_id, kind, size, ino, dev in gone:
             self._db.change("DELETE FROM entries WHERE id=?", (row_id,))

@@ -323,3 +323,28 @@ def test_the_database_is_plain_sqlite_for_whoever_has_to_look(index: Index, tmp_
         (count,) = connection.execute("SELECT count(*) FROM entries").fetchone()
     connection.close()
     assert count == 5
+
+
+def test_what_is_remembered_of_entries_is_what_the_database_has(index: Index) -> None:
+    """`get` answers from memory; a listing is always read from the database."""
+    dice = random.Random(11)
+    index.commit(ONE)
+    names = [b"a", b"a/x", b"a/y", b"d", b"d/x", b"d/y", b"d/z", b"f"]
+    for step in range(1500):
+        one, other = dice.choice(names), dice.choice(names)
+        try:
+            match dice.randrange(6):
+                case 0 | 1:
+                    made = directory if dice.random() < 0.4 else entry
+                    index.put(T, replace(made(one), origin=Position(Epoch(1), step)))
+                case 2:
+                    index.remove(T, one)
+                case 3 | 4:
+                    index.move(T, one, other)
+                case 5 if dice.random() < 0.1:
+                    index.rollback()
+        except (MissingParent, ValueError):
+            pass
+        listed = {e.path: e for above in (b"", b"a", b"d") for e in index.children(T, above)}
+        for name in names:
+            assert index.get(T, name) == listed.get(name), (step, name)
