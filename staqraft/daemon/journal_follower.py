@@ -22,7 +22,7 @@ from staqraft.index import IndexFull, SharedHistory, is_reserved
 from staqraft.journal import segment, state
 from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed
 from staqraft.journal.record import Record
-from staqraft.journal.record_codec import decode
+from staqraft.journal.record_codec import decode_checked
 from staqraft.model import ORIGIN, EpochStart, Position
 
 logger = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class JournalFollower:
                 if found.first.seq != before.seq + 1 or found.first.epoch < before.epoch:
                     return
                 before = found.last
-                yield from decode(found.data)
+                yield from decode_checked(found.data)
 
     def _catch_up_index(self, applier: Applier) -> None:
         """What a killed process had applied and not committed."""
@@ -196,7 +196,7 @@ class JournalFollower:
                 found = cursor.read(_READ_BYTES)
                 if not isinstance(found, Frames) or not self._follows(found, records):
                     break
-                records += decode(found.data)
+                records += decode_checked(found.data)
         applier.replay_index(records)
         if records:
             self._reached = min(done, records[-1].position)
@@ -223,7 +223,7 @@ class JournalFollower:
                 self._common.notes.set_journal_is_own(own=False)
                 self._todo.extend(
                     record
-                    for record in decode(found.data)
+                    for record in decode_checked(found.data)
                     if durable is None or record.position <= durable
                 )
                 return bool(self._todo)

@@ -17,7 +17,7 @@ from staqraft.config.schema import Journal as Limits
 from staqraft.errors import JournalCorrupt, JournalError, JournalFull, StaleEpoch
 from staqraft.journal import files, frames, recovery, segment, state
 from staqraft.journal.record import Record
-from staqraft.journal.record_codec import encode_at
+from staqraft.journal.record_codec import encode_from
 from staqraft.journal.segment import Header
 from staqraft.journal.state import WriterState
 from staqraft.model import NO_EPOCH, Epoch, GroupId, Position
@@ -163,8 +163,8 @@ class Journal:
             return self._last
         self._check_epoch(epoch)
         seq = self._last.seq
-        sealed = [encode_at(r, Position(epoch, seq + n)) for n, r in enumerate(records, start=1)]
-        return self._write(b"".join(sealed), Position(epoch, seq + len(records)))
+        data = b"".join(encode_from(records, epoch, seq + 1))
+        return self._write(data, Position(epoch, seq + len(records)))
 
     def append_frames(self, first: Position, last: Position, data: bytes) -> Position:
         """Writes frames that another journal made, after checking each of them.

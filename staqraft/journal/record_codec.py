@@ -7,7 +7,7 @@ gives a record its number without serialising it twice. For protobuf it is an or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from google.protobuf.message import DecodeError
@@ -39,6 +39,7 @@ _MAIL_TO_WIRE = {
     MailKind.EXPUNGE: pb.MAIL_KIND_EXPUNGE,
     MailKind.FOLDER: pb.MAIL_KIND_FOLDER,
 }
+_TYPES = {int(kind): kind for kind in ObjectType}
 _MAIL_FROM_WIRE = {int(wire): kind for kind, wire in _MAIL_TO_WIRE.items()}
 
 
@@ -63,6 +64,17 @@ def decode(data: bytes) -> Iterator[Record]:
             case fault:
                 reason = f"frame at byte {offset} of {len(data)}: {frames.describe(fault)}"
                 raise JournalCorrupt(reason)
+
+
+def encode_from(records: Iterable[Record], epoch: Epoch, seq: int) -> Iterator[bytes]:
+    """Frames of records that are numbered from `seq` on."""
+    for prefix, record in zip(frames.position_prefixes(epoch, seq), records, strict=False):
+        yield frames.seal(prefix + _body(record))
+
+
+def decode_checked(data: bytes) -> Iterator[Record]:
+    """The records of frames that a cursor has checked and given out."""
+    return map(_record, frames.bodies(data))
 
 
 def _body(record: Record) -> bytes:
@@ -120,14 +132,13 @@ def fill_metadata(message: pb.Metadata, metadata: Metadata) -> None:
 
 def metadata_from(message: pb.Metadata) -> Metadata:
     """The value of a protobuf Metadata; JournalCorrupt for an object type that we do not know."""
-    try:
-        kind = ObjectType(message.type)
-    except ValueError:
+    kind = _TYPES.get(message.type)
+    if kind is None:
         text = (
             f"a record speaks of object type {message.type}, which this version does not know: "
             "run the same StaqRaft version on both replicas"
         )
-        raise JournalCorrupt(text) from None
+        raise JournalCorrupt(text)
     return Metadata(
         type=kind,
         mode=message.mode,
@@ -137,7 +148,7 @@ def metadata_from(message: pb.Metadata) -> Metadata:
         size=message.size,
         symlink_target=message.symlink_target,
         rdev=message.rdev,
-        xattrs=tuple((x.name, x.value) for x in message.xattrs),
+        xattrs=tuple((x.name, x.value) for x in message.xattrs) if message.xattrs else (),
     )
 
 

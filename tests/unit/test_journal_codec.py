@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,13 @@ from staqraft.journal.record import (
     Staged,
     Upsert,
 )
-from staqraft.journal.record_codec import decode, encode, encode_at
+from staqraft.journal.record_codec import (
+    decode,
+    decode_checked,
+    encode,
+    encode_at,
+    encode_from,
+)
 from staqraft.model import Epoch, Position
 
 U64 = st.integers(0, 2**64 - 1)
@@ -113,6 +121,23 @@ def test_a_scan_stops_at_a_gap_in_the_numbers_and_at_an_epoch_that_falls() -> No
     assert frames.describe(skipped.stop) == "record 1:7 cannot follow 1:5"
     fell = run((2, 5), (1, 6))
     assert frames.describe(fell.stop) == "record 1:6 cannot follow 2:5"
+
+
+@pytest.mark.parametrize("begin", [0, 1, 100, 127, 128, 16_250, 16_383, 2_097_000, 2**35 - 100])
+def test_numbers_in_a_row_have_the_same_prefixes_as_one_by_one(begin: int) -> None:
+    epoch = Epoch(300)
+    found = itertools.islice(frames.position_prefixes(epoch, begin), 300)
+    wanted = [frames.position_prefix(Position(epoch, begin + n)) for n in range(300)]
+    assert list(found) == wanted
+
+
+def test_records_that_a_scan_found_good_are_decoded_without_another_look() -> None:
+    some = list(deliveries(100, 60))
+    data = b"".join(encode_from(some, Epoch(2), 100))
+    run = frames.scan(data, 0, Position(Epoch(2), 99))
+    assert (run.records, run.end) == (len(some), len(data))
+    assert list(decode_checked(data)) == list(decode(data))
+    assert [r.position.seq for r in decode_checked(data)] == list(range(100, 100 + len(some)))
 
 
 def test_damaged_records_are_reported_with_their_place() -> None:
