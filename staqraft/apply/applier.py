@@ -17,6 +17,7 @@ from staqraft.apply.doubt import Doubt
 from staqraft.apply.matching import is_same, is_same_node, is_unchanged
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
 from staqraft.apply.places import Places
+from staqraft.apply.quick import Quick
 from staqraft.apply.replay import IndexReplay
 from staqraft.apply.rollback import Rollback
 from staqraft.apply.safety import TreeRoot, check_path, sync_filesystem
@@ -69,6 +70,7 @@ class Applier:
         self._writers = {name: TreeWriter(root) for name, root in roots.items()}
         self._places = Places(roots, self._writers, index)
         self._touched = TouchedDirectories(roots, index)
+        self._quick = Quick(self._writers, self._places, index, self._touched)
         self._written = set(roots)  # who knows what was written before, and not synced
         self._doubt = Doubt(index)
         self._may_clear_parked = False
@@ -89,7 +91,8 @@ class Applier:
             )
         self._written.add(record.tree)
         try:
-            self._apply(record, fetched=fetched)
+            if not self._apply_quickly(record):
+                self._apply(record, fetched=fetched)
         except OSError as error:
             self._failed(record, error)
         except MissingParent:
@@ -140,6 +143,26 @@ class Applier:
         self._touched.add_all(rollback.directories)
         self._doubt.begin(until)
         self.commit(self.index.position)
+
+    def _apply_quickly(self, record: Record) -> bool:
+        """Whether that was possible: of what most records say, see `Quick`."""
+        upsert = record.change
+        if not isinstance(upsert, Upsert) or upsert.content is None or self.unsettled:
+            return False
+        content = upsert.content
+        if not isinstance(content, (Inline, MovedFrom)) or self._doubt.about(record):
+            return False
+        if self.index.get(record.tree, record.path) is not None:
+            return False
+        self._touched.add_parent(record.tree, record.path)
+        if isinstance(content, Inline):
+            done = self._quick.make(record, upsert, content.data)
+        else:
+            check_path(content.path)
+            done = self._quick.rename(record, upsert, content.path)
+        if done:
+            self._count(record, "upsert")
+        return done
 
     def _apply(self, record: Record, *, fetched: bool) -> None:
         stages = FETCHED_STAGES if fetched else JOURNAL_STAGES

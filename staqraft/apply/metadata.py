@@ -17,12 +17,16 @@ from staqraft.apply.observe import beside, read_xattrs
 from staqraft.journal.record import Metadata, ObjectType
 
 
-def write_to_new_file(number: int, wanted: Metadata) -> None:
-    """Sets everything on a file that was just made in staging (no attributes, owned by us)."""
+def write_to_new_file(number: int, wanted: Metadata, *, mode: int | None = None) -> None:
+    """Sets everything on a file that was just made in staging (no attributes, owned by us).
+
+    `mode`: the one that it has for certain, if that is known.
+    """
     os.fchown(number, wanted.uid, wanted.gid)
     for name, value in wanted.xattrs:
         os.setxattr(number, name, value)
-    os.fchmod(number, wanted.mode)
+    if wanted.mode != mode or wanted.xattrs:
+        os.fchmod(number, wanted.mode)
     os.utime(number, ns=(wanted.mtime_ns, wanted.mtime_ns))
 
 

@@ -53,7 +53,8 @@ class Places:
         found = look(*at)
         if found is None:
             return
-        self._roots[tree].forget(path)
+        if type_of(found) is ObjectType.DIRECTORY:
+            self._roots[tree].forget(path)
         if is_same(self._index.get(tree, path), found):
             self._writers[tree].remove(at)
         else:

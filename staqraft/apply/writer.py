@@ -16,6 +16,7 @@ power cut `rollback` finds every inode of the last commit again. `committed` end
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -34,6 +35,9 @@ _STAGE: Final = b"stage-"
 _HOLE: Final = 4096  # runs of zeros that fill whole blocks of this size are not written
 _ZEROS: Final = bytes(_HOLE)
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MADE_WITH: Final = 0o600
+_ANONYMOUS: Final = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+_NO_ANONYMOUS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT})
 _NODE_BITS: Final = {
     ObjectType.FIFO: stat.S_IFIFO,
     ObjectType.SOCKET: stat.S_IFSOCK,
@@ -49,6 +53,7 @@ class TreeWriter:
 
     def __init__(self, root: TreeRoot) -> None:
         self.root = root
+        self._anonymous = True  # the filesystem has files without a name, as far as is known
         self._drop(_NEW)
         trash = [int(name[len(_TRASH) :]) for name in self._staged(_TRASH)]
         self._numbers = itertools.count(max(trash, default=0) + 1)
@@ -74,6 +79,31 @@ class TreeWriter:
         finally:
             os.close(number)
         self._replace((staging, name), at)
+
+    def make_file(self, at: Place, data: bytes, wanted: Metadata) -> os.stat_result | None:
+        """A new regular file where nothing stands; None, and nothing done, if something does.
+
+        It has no name until it is whole, so nothing of it is left anywhere after a crash. None also
+        where the filesystem does not know such files.
+        """
+        if not self._anonymous:
+            return None
+        try:
+            number = os.open(b".", _ANONYMOUS, _MADE_WITH, dir_fd=self.root.staging())
+        except OSError as error:
+            if error.errno not in _NO_ANONYMOUS:
+                raise
+            self._anonymous = False
+            return None
+        try:
+            write_content(number, data)
+            meta.write_to_new_file(number, wanted, mode=_MADE_WITH)
+            os.link(b"/proc/self/fd/%d" % number, at[1], dst_dir_fd=at[0], follow_symlinks=True)
+            return os.fstat(number)
+        except FileExistsError:
+            return None
+        finally:
+            os.close(number)
 
     def has_stage(self, stage: bytes) -> bool:
         """Whether anything was staged under this name."""
@@ -250,11 +280,12 @@ class TreeWriter:
     def _drop(self, prefix: bytes) -> int:
         names = self._staged(prefix)
         for name in names:
-            found = look(self.root.staging(), name)
-            if found is not None and stat.S_ISDIR(found.st_mode):
-                shutil.rmtree(os.fsdecode(name), dir_fd=self.root.staging())
-            elif found is not None:
+            try:
                 os.unlink(name, dir_fd=self.root.staging())
+            except FileNotFoundError:
+                continue
+            except IsADirectoryError:
+                shutil.rmtree(os.fsdecode(name), dir_fd=self.root.staging())
         if prefix == b"":
             self._committed_stages.clear()
             self._used_stages.clear()

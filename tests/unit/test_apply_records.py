@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -273,3 +274,46 @@ def test_a_record_older_than_a_fetched_state_is_passed_over(
     standby.apply(source.records)
     standby.applier.apply(old)
     assert (standby.path / "f").read_bytes() == b"new"
+
+
+def test_what_stands_where_a_new_file_comes_is_put_aside_not_destroyed(
+    source: SourceTree, standby: Standby
+) -> None:
+    source.write(b"mail", b"delivered")
+    (standby.path / "mail").write_bytes(b"unknown here")
+    inode = (standby.path / "mail").stat().st_ino
+    standby.apply(source.records)
+    staged = {path.stat().st_ino for path in (standby.path / ".staqraft-staging").iterdir()}
+    assert inode in staged
+    assert (standby.path / "mail").read_bytes() == b"delivered"
+
+
+def test_a_renamed_file_is_not_believed_when_another_hand_touched_it(
+    source: SourceTree, standby: Standby
+) -> None:
+    source.write(b"mail", b"delivered")
+    standby.apply(source.records)
+    told = len(source.records)
+    before = (standby.path / "mail").stat()
+    (standby.path / "mail").write_bytes(b"tampered!")
+    os.utime(standby.path / "mail", ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    source.move(b"mail", b"mail:2,S")
+    standby.apply(source.records[told:])
+    assert [record.path for record in standby.applier.unsettled.records()] == [b"mail:2,S"]
+
+
+def test_files_arrive_on_a_filesystem_without_nameless_files(
+    source: SourceTree, standby: Standby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: bytes, flags: int, *more: int, dir_fd: int | None = None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        return opened(path, flags, *more, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+    source.live(random.Random(21), 60)
+    standby.apply_and_commit(source.records)
+    assert_equal(source, standby)
+    assert not standby.applier.unsettled

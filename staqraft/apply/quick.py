@@ -1,0 +1,82 @@
+"""The short ways for what most records are: a new file, a file renamed to where nothing is.
+
+They do what the general way would do, with fewer questions, and only where the answers are known
+beforehand: the index has nothing at the place, the kernel refuses when the disk has something
+there, and a file that has the change time that the index knows was not touched by anybody. In every
+other case they do nothing and say so, and the general way is taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from staqraft.apply import metadata as meta
+from staqraft.apply.observe import identity_of, look
+from staqraft.apply.places import Places
+from staqraft.apply.touched import TouchedDirectories
+from staqraft.apply.writer import TreeWriter
+from staqraft.index import Entry, Index
+from staqraft.journal.record import ObjectType, Record, Upsert
+
+
+class Quick:
+    """Each method returns True when the record is done, False when nothing was."""
+
+    def __init__(
+        self,
+        writers: Mapping[str, TreeWriter],
+        places: Places,
+        index: Index,
+        touched: TouchedDirectories,
+    ) -> None:
+        self._writers = writers
+        self._places = places
+        self._index = index
+        self._touched = touched
+
+    def make(self, record: Record, upsert: Upsert, data: bytes) -> bool:
+        """A file that the index does not have. Raises OSError, MissingParent."""
+        at = self._places.at(record.tree, record.path)
+        made = self._writers[record.tree].make_file(at, data, upsert.metadata)
+        if made is not None:
+            self._put(record, upsert, made)
+        return made is not None
+
+    def rename(self, record: Record, upsert: Upsert, source: bytes) -> bool:
+        """A file that nobody touched goes where neither index nor disk have anything."""
+        tree = record.tree
+        known = self._index.get(tree, source)
+        if (
+            known is None
+            or known.metadata.type is not ObjectType.FILE
+            or known.digest != upsert.digest
+        ):
+            return False
+        here, there = self._places.find(tree, source), self._places.find(tree, record.path)
+        found = look(*here) if here else None
+        if (
+            here is None
+            or there is None
+            or found is None
+            or identity_of(found) != known.identity
+            or look(*there) is not None
+        ):
+            return False
+        os.rename(here[1], there[1], src_dir_fd=here[0], dst_dir_fd=there[0])
+        self._index.move(tree, source, record.path)
+        self._touched.add_parent(tree, source)
+        if known.metadata != upsert.metadata:
+            meta.write_at(*there, upsert.metadata)
+        self._put(record, upsert, os.stat(there[1], dir_fd=there[0], follow_symlinks=False))
+        return True
+
+    def _put(self, record: Record, upsert: Upsert, found: os.stat_result) -> None:
+        entry = Entry(
+            path=record.path,
+            metadata=upsert.metadata,
+            digest=upsert.digest,
+            identity=identity_of(found),
+            origin=record.position,
+        )
+        self._index.put(record.tree, entry)
