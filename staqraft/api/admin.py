@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from staqraft import model
 from staqraft.api.asked import BadRequest, group_of, replica_of, who_asked
 from staqraft.api.failures import told
-from staqraft.api.forward import Forward
+from staqraft.api.forward import FORWARDED_KEY, REACH_MS, Forward
 from staqraft.api.node import FenceAction, FenceWish, ForceWish, Node, SwitchOverWish
 from staqraft.config.schema import Config
 from staqraft.errors import BarrierTimeout, NotActive
@@ -17,12 +17,9 @@ from staqraft.model import GroupId, NodeId
 from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, types_pb2
 
-FORWARDED_KEY = "staqraft-forwarded-by"
-
 BARRIER_DEFAULT_MS = 10_000
 SWITCH_OVER_DEFAULT_MS = 60_000
 LONGEST_MS = 3_600_000
-REACH_MS = 2_000  # for a connection to the active
 FENCE_LONGEST_S = 3_600.0  # each agent has a time limit of its own
 ANSWER_RESERVE_MS = 500  # for the daemon to say itself what went wrong, before we say "time-out"
 

@@ -7,8 +7,10 @@ from typing import Protocol
 
 from staqraft.api.asked import BadRequest, group_of, who_asked
 from staqraft.api.failures import told
+from staqraft.api.forward import FORWARDED_KEY, REACH_MS, Forward
 from staqraft.config.schema import Config
-from staqraft.model import GroupId
+from staqraft.errors import NotActive
+from staqraft.model import GroupId, GroupRecord, NodeId
 from staqraft.wire import tls
 from staqraft.wire.v1 import data_admin_pb2 as pb
 from staqraft.wire.v1 import data_admin_pb2_grpc as pb_grpc
@@ -32,13 +34,24 @@ class DataNode(Protocol):
         """Removes objects from this node's quarantine for good."""
         ...
 
+    def group(self, group: GroupId) -> GroupRecord:
+        """The group's record as applied on this node; used to find the standby."""
+        ...
+
+    def verify(
+        self, group: GroupId, wish: worker.VerifyTreesRequest, who: str
+    ) -> AsyncGenerator[worker.VerifyTreesResponse, None]:
+        """Compares this node's trees with the active's."""
+        ...
+
 
 class DataAdminServicer(pb_grpc.DataAdminServiceServicer):
     """Serves DataAdminService. Who may call is decided before (api.authorisation)."""
 
-    def __init__(self, config: Config, node: DataNode) -> None:
+    def __init__(self, config: Config, node: DataNode, forward: Forward) -> None:
         self._config = config
         self._node = node
+        self._forward = forward
 
     async def RestoreQuarantine(  # noqa: N802 - the protocol's name
         self, request: pb.RestoreQuarantineRequest, context: tls.Context
@@ -71,6 +84,53 @@ class DataAdminServicer(pb_grpc.DataAdminServiceServicer):
             who = who_asked(self._config, request.requested_by, context)
             return pb.DropQuarantineResponse(outcome=await self._node.drop(group, wish, who))
         raise AssertionError("abort() returned")
+
+    async def Verify(  # noqa: N802 - the protocol's name
+        self, request: pb.VerifyRequest, context: tls.Context
+    ) -> AsyncIterator[pb.VerifyResponse]:
+        """Done here on the standby, else passed on to it."""
+        async with told(context):
+            group = group_of(self._config, request.group)
+            who = who_asked(self._config, request.requested_by, context)
+            standby = self._standby(group)
+            if standby == self._config.node:
+                steps = self._node.verify(group, request.wish, who)
+                try:
+                    async for step in steps:
+                        yield pb.VerifyResponse(step=step, node=standby)
+                finally:
+                    await steps.aclose()
+                return
+            self._not_in_circles(standby, context)
+            async with self._forward(standby, REACH_MS) as channel:
+                stub = pb_grpc.DataAdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+                call = stub.Verify(
+                    pb.VerifyRequest(group=group, wish=request.wish, requested_by=who),
+                    metadata=((FORWARDED_KEY, self._config.node),),
+                )
+                try:
+                    async for response in call:
+                        yield response
+                finally:
+                    call.cancel()
+
+    def _standby(self, group: GroupId) -> NodeId:
+        """The replica that follows the active, as far as this node knows."""
+        record = self._node.group(group)
+        if record.active is None or record.released:
+            raise NotActive(
+                f"nobody is active in group {group} at present, so there is nothing to compare"
+                " with: 'staqctl status' says why"
+            )
+        return next(replica for replica in self._config.replicas if replica != record.active)
+
+    def _not_in_circles(self, node: NodeId, context: tls.Context) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        if FORWARDED_KEY in metadata:
+            raise NotActive(
+                f"{metadata[FORWARDED_KEY]!s} takes {self._config.node} for the one to ask, but to"
+                f" {self._config.node} it is {node}: a takeover is under way, try again"
+            )
 
 
 def _one_way(*, ids: bool, everything: bool) -> None:

@@ -13,6 +13,9 @@ from staqraft.errors import Unreachable
 from staqraft.model import NodeId
 from staqraft.wire import tls
 
+FORWARDED_KEY = "staqraft-forwarded-by"
+REACH_MS = 2_000  # for a connection to the node that is to do it
+
 Forward = Callable[[NodeId, int], AbstractAsyncContextManager[grpc.aio.Channel]]
 """`forward(node, timeout_ms)`: a connected channel, or Unreachable."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from staqraft import __version__
-from staqraft.cli import commands, journal, quarantine
+from staqraft.cli import commands, journal, quarantine, verify
 from staqraft.cli.connection import DEFAULT_CONFIG, Refusal
 from staqraft.config.values import duration_ms
 from staqraft.errors import StaqraftError
@@ -21,7 +21,8 @@ INTERRUPTED = 130
 EXIT_CODES = """\
 exit codes:
   0    done; for status: all is well
-  1    status: the daemon answered, and something needs attention; others: any other error
+  1    status: the daemon answered, and something needs attention; verify: something differs;
+       others: any other error
   2    wrong usage, request or configuration
   3    Raft cannot do it, or the outcome is unknown
   4    the journal cannot be read or written
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
     _add_quarantine(command, common)
+    _add_verify(command)
     _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
     return parser
 
@@ -181,6 +183,29 @@ def _add_quarantine(
         made.add_argument(
             "ids", nargs="*", metavar="ID", help="as listed; its beginning will do if it is enough"
         )
+
+
+def _add_verify(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    parser = command(
+        "verify", verify.verify, "Compare what is on the disks of both replicas, object by object."
+    )
+    _group(parser)
+    parser.add_argument(
+        "--tree",
+        action="append",
+        default=[],
+        dest="trees",
+        metavar="NAME",
+        help="only this tree; may be given several times",
+    )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="read every file on both sides (default: those only that are not as recorded)",
+    )
+    parser.add_argument(
+        "--repair", action="store_true", help="fetch what differs from the active, whole"
+    )
 
 
 def _add_journal(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from staqraft.daemon.announcing import propose_until_known
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.loop import GroupLoop
 from staqraft.errors import ActionError, NotActive
-from staqraft.model import GroupId, NoteEvent
+from staqraft.model import GroupId, GroupRecord, NoteEvent
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,29 @@ class NodeData(DataNode):
             self._note(loop, f"{who} removed {names} from quarantine for good")
         return gone
 
+    def group(self, group: GroupId) -> GroupRecord:
+        """The group's record as applied on this node."""
+        return self._raft.state.groups.get(group, GroupRecord())
+
+    async def verify(
+        self, group: GroupId, wish: pb.VerifyTreesRequest, who: str
+    ) -> AsyncGenerator[pb.VerifyTreesResponse, None]:
+        """Compares this node's trees with the active's; a finished one is in the history."""
+        loop = self._loop(group)
+        findings: list[pb.VerifyFinding] = []
+        call = loop.hands.data.trees.VerifyTrees(wish)
+        try:
+            async for step in call:
+                if step.HasField("finding"):
+                    findings.append(step.finding)
+                if step.done:
+                    self._note(loop, _verdict(findings, wish, who), kind="verify")
+                yield step
+        except grpc.aio.AioRpcError as error:
+            raise self._told(group, error) from error
+        finally:
+            call.cancel()
+
     def _loop(self, group: GroupId) -> GroupLoop:
         loop = self._loops.get(group)
         if loop is None:
@@ -87,12 +110,12 @@ class NodeData(DataNode):
             " again"
         )
 
-    def _note(self, loop: GroupLoop, text: str) -> None:
+    def _note(self, loop: GroupLoop, text: str, *, kind: str = "quarantine") -> None:
         logger.info("group %s: %s", loop.group, text)
         note = NoteEvent(
             node=loop.state.settings.node,
             group=loop.group,
-            kind="quarantine",
+            kind=kind,
             text=text,
             epoch=loop.state.record.epoch,
             wall_ms=wall_ms(),
@@ -100,6 +123,16 @@ class NodeData(DataNode):
         task = asyncio.create_task(propose_until_known(self._raft, note))
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
+
+
+def _verdict(findings: list[pb.VerifyFinding], wish: pb.VerifyTreesRequest, who: str) -> str:
+    what = f"tree {', '.join(wish.trees)}" if wish.trees else "all trees"
+    how = f"{who} verified {what}{' and read every file' if wish.deep else ''}"
+    if not findings:
+        return f"{how}: equal on both replicas"
+    repaired = sum(finding.repaired for finding in findings)
+    healed = f", {repaired} of them fetched from the active" if repaired else ""
+    return f"{how}: {_named(findings)} not as on the active{healed}"
 
 
 def _named(entries: Any, count: int | None = None) -> str:

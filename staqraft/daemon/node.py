@@ -86,7 +86,9 @@ class ControlNode:
             AdminServicer(config, self._admin, over_any_ring(config)),
             FenceServicer(config, self._let_go, self._fence),
             peers=[self._endpoint.add_to_server],
-            data=DataAdminServicer(config, NodeData(config, self.raft, self.loops)),
+            data=DataAdminServicer(
+                config, NodeData(config, self.raft, self.loops), over_any_ring(config)
+            ),
             options=(*SERVER_OPTIONS, *keepalive(config.consensus.election_min_ms)),
         )
         self._notifier = Notifier()

@@ -7,11 +7,13 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from staqraft.apply.inspect import Inspector, State
 from staqraft.apply.safety import RootMissing, sync_filesystem
 from staqraft.apply.unsettled import Unsettled
 from staqraft.capture import Capture, CaptureStatus, ObjectReader
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _CAPTURE_BARRIER_MS: Final = 60_000
 _BATCH_BYTES: Final = 512 << 10
+_DESCRIBED: Final = 500  # objects in a message
+_DESCRIBE_S: Final = 0.5
 
 
 class NeedsNewEpoch(Exception):
@@ -235,6 +239,24 @@ class ActiveRole:
         """A directory as it was journalled."""
         return self._common.index.listing(tree, path)
 
+    async def describe(
+        self, tree: str, paths: Sequence[bytes], *, children: bool, deep: bool
+    ) -> AsyncGenerator[list[tuple[bytes, State]], None]:
+        """What is on the disk now, some at a time; reads only when nobody else does."""
+        common = self._common
+        inspector = Inspector(
+            {tree.name: tree.path for tree in common.group.trees},
+            common.index,
+            common.excluded(),
+            deep=deep,
+        )
+        found = _described(inspector, tree, paths, children=children)
+        try:
+            while states := await common.inspect(partial(_some, found)):
+                yield states
+        finally:
+            await common.inspect(inspector.close)
+
     def objects(self, tree: str, paths: Sequence[bytes]) -> Iterator[bytes]:
         """Frames of whole objects as they are now, in batches."""
         batch: list[bytes] = []
@@ -263,6 +285,27 @@ class ActiveRole:
                 return
         for change in self._reader.read(tree, path, stage=next(self._stages)):
             yield Record(tree=tree, path=path, change=change)
+
+
+def _described(
+    inspector: Inspector, tree: str, paths: Sequence[bytes], *, children: bool
+) -> Iterator[tuple[bytes, State]]:
+    for path in paths:
+        if children:
+            yield from inspector.children(tree, path)
+        elif (state := inspector.object(tree, path)) is not None:
+            yield path, state
+
+
+def _some(found: Iterator[tuple[bytes, State]]) -> list[tuple[bytes, State]]:
+    """The next ones: so many, or as many as are read in a moment."""
+    until = time.monotonic() + _DESCRIBE_S
+    states: list[tuple[bytes, State]] = []
+    for state in found:
+        states.append(state)
+        if len(states) >= _DESCRIBED or time.monotonic() >= until:
+            break
+    return states
 
 
 def _sync(path: Path) -> None:

@@ -8,13 +8,14 @@ from typing import Final
 
 import grpc.aio
 
+from staqraft.apply.inspect import State
 from staqraft.apply.reconcile import Opening
 from staqraft.config.schema import Config, Group, Ring
 from staqraft.errors import JournalCorrupt, ReplicationError
 from staqraft.index import Listed, TreeSummary
 from staqraft.journal.record import ObjectType, Record
-from staqraft.journal.record_codec import decode
-from staqraft.model import Epoch, NodeId
+from staqraft.journal.record_codec import decode, metadata_from
+from staqraft.model import Epoch, NodeId, Position
 from staqraft.replication.frame import decompress
 from staqraft.replication.messages import CHANNEL_OPTIONS, from_position
 from staqraft.wire import tls
@@ -44,8 +45,43 @@ class RemoteTrees:
 
     async def begin(self) -> Opening:
         """Takes a capture barrier on the active."""
+        return await self._begin(barrier_only=False)
+
+    async def barrier(self) -> tuple[Position, dict[str, TreeSummary]]:
+        """The same without a comparison to follow; digests are missing."""
+        opening = await self._begin(barrier_only=True)
+        return opening.position, opening.trees
+
+    async def describe(
+        self, tree: str, paths: Sequence[bytes], *, children: bool, deep: bool
+    ) -> AsyncIterator[dict[bytes, State]]:
+        """What objects are on the active's disk now, some at a time."""
+        request = pb.DescribeObjectsRequest(
+            cluster=self._config.cluster,
+            group=self._group.id,
+            tree=tree,
+            paths=paths,
+            children=children,
+            deep=deep,
+        )
+        try:
+            # Reading everything takes as long as it takes; who is gone is noticed by keepalive.
+            async for answer in self._stub().DescribeObjects(request):
+                yield {state.path: _state(state) for state in answer.states}
+        except grpc.aio.AioRpcError as error:
+            raise self._broke(error) from error
+        except ValueError as error:
+            raise ReplicationError(
+                f"{self._active} described an object that this version does not know: run the same"
+                " StaqRaft version on both replicas"
+            ) from error
+
+    async def _begin(self, *, barrier_only: bool) -> Opening:
         request = pb.BeginReconcileRequest(
-            cluster=self._config.cluster, group=self._group.id, epoch=self._epoch
+            cluster=self._config.cluster,
+            group=self._group.id,
+            epoch=self._epoch,
+            barrier_only=barrier_only,
         )
         failures: list[str] = []
         for ring in self._rings():
@@ -123,6 +159,16 @@ class RemoteTrees:
             f"the comparison with {self._active} broke off ({error.details()}); what is equal "
             "already stays so, and it goes on there"
         )
+
+
+def _state(state: pb.ObjectState) -> State:
+    return State(
+        metadata=metadata_from(state.metadata),
+        digest=state.digest,
+        names=state.names,
+        corrupt=state.corrupt,
+        restless=state.restless,
+    )
 
 
 def _decoded(frames: bytes) -> list[Record]:

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from staqraft.apply.inspect import read_when_idle
+from staqraft.apply.localscan import Excluded
 from staqraft.apply.quarantine import Quarantine
 from staqraft.apply.safety import RootMissing, TreeRoot
+from staqraft.capture.exclude import Excludes
 from staqraft.config.schema import Config, Group
 from staqraft.errors import JournalCorrupt
 from staqraft.index import Index
@@ -126,6 +129,13 @@ class Common:
         default_factory=lambda: ThreadPoolExecutor(3, thread_name_prefix="reader")
     )
 
+    # For reading whole trees, which gives way to everybody else's use of the disks.
+    inspectors: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(
+            1, thread_name_prefix="inspector", initializer=read_when_idle
+        )
+    )
+
     @property
     def notes(self) -> Notes:
         """The durable notes."""
@@ -168,6 +178,19 @@ class Common:
         """Runs a function in a reader's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.readers, work)
 
+    async def inspect(self, work: Callable[[], T]) -> T:
+        """Runs a function in the inspectors' thread. It is finished even if the caller is not."""
+        running = asyncio.get_running_loop().run_in_executor(self.inspectors, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
+    def excluded(self) -> dict[str, Excluded]:
+        """What is left out of each tree."""
+        return {tree.name: _excluded(Excludes(tree)) for tree in self.group.trees}
+
     def open_roots(self) -> dict[str, TreeRoot]:
         """The roots of all trees, marked as such. Raises RootMissing, with none left open."""
         roots: dict[str, TreeRoot] = {}
@@ -183,6 +206,10 @@ class Common:
             close_roots(roots)
             raise
         return roots
+
+
+def _excluded(excludes: Excludes) -> Excluded:
+    return lambda path, is_directory: excludes.excludes(path, is_directory=is_directory)
 
 
 def close_roots(roots: dict[str, TreeRoot]) -> None:

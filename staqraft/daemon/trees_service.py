@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from itertools import starmap
 from typing import Final, NoReturn, Protocol
 
 import grpc
 
 from staqraft.api.failures import described
+from staqraft.apply.inspect import State
 from staqraft.apply.reconcile import Progress
 from staqraft.config.schema import Config, Group
 from staqraft.daemon.trees_active import ActiveRole
 from staqraft.daemon.trees_common import Assignment, Common
 from staqraft.daemon.trees_quarantine import QuarantineKeeper
 from staqraft.daemon.trees_standby import StandbyRole
+from staqraft.daemon.trees_verify import require_standby, verify
 from staqraft.errors import StaqraftError
 from staqraft.index import Listed
+from staqraft.journal.record_codec import fill_metadata
 from staqraft.model import Epoch, NodeId, Position
 from staqraft.replication.frame import compress
 from staqraft.replication.messages import from_starts, to_position
@@ -154,6 +158,21 @@ class ControlServicer(pb_grpc.TreesWorkerServiceServicer):
         finally:
             await compared.aclose()
 
+    async def VerifyTrees(  # noqa: N802
+        self, request: pb.VerifyTreesRequest, context: Context
+    ) -> AsyncIterator[pb.VerifyTreesResponse]:
+        """Progress, then findings, then the message that is done."""
+        try:
+            standby = require_standby(self._worker.standby, self._worker.config, self._worker.group)
+            steps = verify(self._worker.common, standby, request)
+            try:
+                async for step in steps:
+                    yield step
+            finally:
+                await steps.aclose()
+        except StaqraftError as error:
+            await refuse(context, error)
+
     async def GetTreesStatus(  # noqa: N802
         self,
         request: pb.GetTreesStatusRequest,  # noqa: ARG002 - it has nothing in it
@@ -212,12 +231,17 @@ class PeerServicer(wire_grpc.TreeServiceServicer):
             )
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
         try:
-            position = await active.begin_comparison()
+            begin = active.barrier if request.barrier_only else active.begin_comparison
+            position = await begin()
         except StaqraftError as error:
             await refuse(context, error)
         answer = wire.BeginReconcileResponse(position=to_position(position))
+        index = self._worker.common.index
         for tree in self._worker.group.trees:
-            index = self._worker.common.index
+            if request.barrier_only:
+                totals = index.totals(tree.name)
+                answer.trees.add(tree=tree.name, objects=totals.objects, bytes=totals.bytes)
+                continue
             root = await self._worker.common.read(partial(index.root, tree.name))
             answer.trees.add(
                 tree=tree.name, digest=root.digest, objects=root.objects, bytes=root.bytes
@@ -260,6 +284,22 @@ class PeerServicer(wire_grpc.TreeServiceServicer):
                 return
             yield batch
 
+    async def DescribeObjects(  # noqa: N802
+        self, request: wire.DescribeObjectsRequest, context: Context
+    ) -> AsyncIterator[wire.DescribeObjectsResponse]:
+        """What is on the disk now, in the order of the paths."""
+        active = await self._admit(context, request.cluster, request.group)
+        try:
+            async for states in active.describe(
+                request.tree, list(request.paths), children=request.children, deep=request.deep
+            ):
+                yield wire.DescribeObjectsResponse(states=starmap(to_state, states))
+        except StaqraftError as error:
+            await refuse(context, error)
+        except OSError as error:
+            text = f"tree {request.tree} cannot be read on {self._worker.config.node}: {error}"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, text)
+
     async def _admit(self, context: Context, cluster: str, group: str) -> ActiveRole:
         worker = self._worker
         peers = [node for node in worker.config.replicas if node != worker.config.node]
@@ -281,6 +321,19 @@ def to_progress(progress: Progress) -> pb.ReconcileResponse:
         bytes_done=progress.bytes,
         quarantined=progress.quarantined,
     )
+
+
+def to_state(path: bytes, state: State) -> wire.ObjectState:
+    """As a message."""
+    message = wire.ObjectState(
+        path=path,
+        digest=state.digest,
+        names=state.names,
+        corrupt=state.corrupt,
+        restless=state.restless,
+    )
+    fill_metadata(message.metadata, state.metadata)
+    return message
 
 
 def _entry(listed: Listed) -> wire.DirectoryEntry:

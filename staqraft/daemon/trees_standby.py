@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from staqraft.apply.applier import Applier, CannotWrite
-from staqraft.apply.localscan import Excluded
 from staqraft.apply.reconcile import Progress, Reconciler
 from staqraft.apply.safety import RootMissing
-from staqraft.capture.exclude import Excludes
 from staqraft.daemon.journal_follower import JournalFollower
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Assignment, Common
@@ -21,6 +19,8 @@ from staqraft.index import IndexFull, SharedHistory
 from staqraft.model import Epoch, EpochStart, NodeId, Position
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _RECHECK_S: Final = 0.2  # a doorbell may be lost
 _RETRY_S: Final = 1.0
@@ -196,6 +196,33 @@ class StandbyRole:
                 )
             )
 
+    async def consistent(self, work: Callable[[], T]) -> T:
+        """Runs a function while nothing is half applied: directories have their times, too."""
+
+        def run() -> T:
+            applier = self._trees.applier
+            if applier is not None and not self._trees.reason:
+                self._trees.commit(applier)
+            return work()
+
+        return await self._common.on_disk(run)
+
+    async def repair(self, remote: RemoteTrees, tree: str, paths: Sequence[bytes]) -> None:
+        """Fetches these objects whole, instead of what is here, and counts them as healed.
+
+        Raises ReplicationError, and what applying raises.
+        """
+        applier = self._trees.applier
+        if applier is None or self._trees.reason:
+            raise ReplicationError(f"{self._common.config.node} does not follow: it is tried again")
+        opening = await remote.begin()
+        async for records in remote.fetch(tree, paths):
+            await self._common.on_disk(
+                partial(self._trees.take_over, applier, records, opening.position)
+            )
+        await self._common.on_disk(applier.settle)
+        await self._common.on_disk(partial(self._trees.commit, applier))
+
     # --- comparing -----------------------------------------------------------------------------
 
     async def reconcile(
@@ -220,9 +247,7 @@ class StandbyRole:
                     active=remote,
                     quarantine=self._common.quarantine,
                     shared=SharedHistory.of(starts),
-                    excluded={
-                        tree.name: _excluded(Excludes(tree)) for tree in self._common.group.trees
-                    },
+                    excluded=self._common.excluded(),
                     run_on_disk=self._common.on_disk,
                     clock_ms=self._common.clock_ms,
                 )
@@ -243,7 +268,3 @@ class StandbyRole:
             finally:
                 self.progress = None
                 self._follow()
-
-
-def _excluded(excludes: Excludes) -> Excluded:
-    return lambda path, is_directory: excludes.excludes(path, is_directory=is_directory)

@@ -136,6 +136,7 @@ class TreesWorker:
         await self.common.on_disk(self.common.index.close)
         self.common.disk.shutdown()
         self.common.readers.shutdown()
+        self.common.inspectors.shutdown()
         self._to_stream.close()
 
     async def _serve_control(self) -> None:

@@ -45,6 +45,11 @@ class DataAdminServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.DropQuarantineRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.DropQuarantineResponse.FromString,
                 _registered_method=True)
+        self.Verify = channel.unary_stream(
+                '/staqraft.wire.v1.DataAdminService/Verify',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyResponse.FromString,
+                _registered_method=True)
 
 
 class DataAdminServiceServicer:
@@ -65,6 +70,13 @@ class DataAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Verify(self, request, context):
+        """Compares a standby's trees with the active's; done by the standby, whoever is asked. Progress, then what was found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DataAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_DataAdminServiceServicer_to_server(servicer, server):
                     servicer.DropQuarantine,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.DropQuarantineRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.DropQuarantineResponse.SerializeToString,
+            ),
+            'Verify': grpc.unary_stream_rpc_method_handler(
+                    servicer.Verify,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class DataAdminService:
             '/staqraft.wire.v1.DataAdminService/DropQuarantine',
             staqraft_dot_wire_dot_v1_dot_data__admin__pb2.DropQuarantineRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_data__admin__pb2.DropQuarantineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Verify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/staqraft.wire.v1.DataAdminService/Verify',
+            staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

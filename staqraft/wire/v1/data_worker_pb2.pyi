@@ -112,6 +112,52 @@ class ReconcileResponse(_message.Message):
     quarantined: int
     def __init__(self, done: _Optional[bool] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., quarantined: _Optional[int] = ...) -> None: ...
 
+class VerifyTreesRequest(_message.Message):
+    __slots__ = ("trees", "deep", "repair")
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    DEEP_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    trees: _containers.RepeatedScalarFieldContainer[str]
+    deep: bool
+    repair: bool
+    def __init__(self, trees: _Optional[_Iterable[str]] = ..., deep: _Optional[bool] = ..., repair: _Optional[bool] = ...) -> None: ...
+
+class VerifyFinding(_message.Message):
+    __slots__ = ("tree", "path", "aspects", "corrupt_on", "repaired")
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ASPECTS_FIELD_NUMBER: _ClassVar[int]
+    CORRUPT_ON_FIELD_NUMBER: _ClassVar[int]
+    REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    tree: str
+    path: bytes
+    aspects: _containers.RepeatedScalarFieldContainer[str]
+    corrupt_on: str
+    repaired: bool
+    def __init__(self, tree: _Optional[str] = ..., path: _Optional[bytes] = ..., aspects: _Optional[_Iterable[str]] = ..., corrupt_on: _Optional[str] = ..., repaired: _Optional[bool] = ...) -> None: ...
+
+class VerifyTreesResponse(_message.Message):
+    __slots__ = ("phase", "objects_done", "objects_total", "bytes_done", "bytes_total", "suspects", "finding", "done", "restless")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTS_FIELD_NUMBER: _ClassVar[int]
+    FINDING_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    RESTLESS_FIELD_NUMBER: _ClassVar[int]
+    phase: str
+    objects_done: int
+    objects_total: int
+    bytes_done: int
+    bytes_total: int
+    suspects: int
+    finding: VerifyFinding
+    done: bool
+    restless: int
+    def __init__(self, phase: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., suspects: _Optional[int] = ..., finding: _Optional[_Union[VerifyFinding, _Mapping]] = ..., done: _Optional[bool] = ..., restless: _Optional[int] = ...) -> None: ...
+
 class GetTreesStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -55,6 +55,11 @@ class TreesWorkerServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ReconcileRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ReconcileResponse.FromString,
                 _registered_method=True)
+        self.VerifyTrees = channel.unary_stream(
+                '/staqraft.wire.v1.TreesWorkerService/VerifyTrees',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesResponse.FromString,
+                _registered_method=True)
         self.GetTreesStatus = channel.unary_unary(
                 '/staqraft.wire.v1.TreesWorkerService/GetTreesStatus',
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.GetTreesStatusRequest.SerializeToString,
@@ -104,6 +109,13 @@ class TreesWorkerServiceServicer:
 
     def Reconcile(self, request, context):
         """Standby, called by the stream process: compares with the active and takes over its state. Progress until done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyTrees(self, request, context):
+        """Standby: compares its trees with the active's, object by object on both disks, and changes nothing unless told.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +171,11 @@ def add_TreesWorkerServiceServicer_to_server(servicer, server):
                     servicer.Reconcile,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ReconcileRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ReconcileResponse.SerializeToString,
+            ),
+            'VerifyTrees': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyTrees,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesResponse.SerializeToString,
             ),
             'GetTreesStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTreesStatus,
@@ -290,6 +307,33 @@ class TreesWorkerService:
             '/staqraft.wire.v1.TreesWorkerService/Reconcile',
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ReconcileRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.ReconcileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyTrees(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/staqraft.wire.v1.TreesWorkerService/VerifyTrees',
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -141,14 +141,16 @@ class ReplicateResponse(_message.Message):
     def __init__(self, resume: _Optional[_Union[Resume, _Mapping]] = ..., reconciling: _Optional[_Union[Reconciling, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class BeginReconcileRequest(_message.Message):
-    __slots__ = ("cluster", "group", "epoch")
+    __slots__ = ("cluster", "group", "epoch", "barrier_only")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BARRIER_ONLY_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     group: str
     epoch: int
-    def __init__(self, cluster: _Optional[str] = ..., group: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+    barrier_only: bool
+    def __init__(self, cluster: _Optional[str] = ..., group: _Optional[str] = ..., epoch: _Optional[int] = ..., barrier_only: _Optional[bool] = ...) -> None: ...
 
 class TreeRoot(_message.Message):
     __slots__ = ("tree", "digest", "objects", "bytes")
@@ -229,3 +231,41 @@ class FetchObjectsResponse(_message.Message):
     raw_bytes: int
     frames: bytes
     def __init__(self, codec: _Optional[_Union[Codec, str]] = ..., raw_bytes: _Optional[int] = ..., frames: _Optional[bytes] = ...) -> None: ...
+
+class DescribeObjectsRequest(_message.Message):
+    __slots__ = ("cluster", "group", "tree", "paths", "children", "deep")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    DEEP_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    group: str
+    tree: str
+    paths: _containers.RepeatedScalarFieldContainer[bytes]
+    children: bool
+    deep: bool
+    def __init__(self, cluster: _Optional[str] = ..., group: _Optional[str] = ..., tree: _Optional[str] = ..., paths: _Optional[_Iterable[bytes]] = ..., children: _Optional[bool] = ..., deep: _Optional[bool] = ...) -> None: ...
+
+class ObjectState(_message.Message):
+    __slots__ = ("path", "metadata", "digest", "names", "corrupt", "restless")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    CORRUPT_FIELD_NUMBER: _ClassVar[int]
+    RESTLESS_FIELD_NUMBER: _ClassVar[int]
+    path: bytes
+    metadata: _types_pb2.Metadata
+    digest: bytes
+    names: int
+    corrupt: bool
+    restless: bool
+    def __init__(self, path: _Optional[bytes] = ..., metadata: _Optional[_Union[_types_pb2.Metadata, _Mapping]] = ..., digest: _Optional[bytes] = ..., names: _Optional[int] = ..., corrupt: _Optional[bool] = ..., restless: _Optional[bool] = ...) -> None: ...
+
+class DescribeObjectsResponse(_message.Message):
+    __slots__ = ("states",)
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    states: _containers.RepeatedCompositeFieldContainer[ObjectState]
+    def __init__(self, states: _Optional[_Iterable[_Union[ObjectState, _Mapping]]] = ...) -> None: ...

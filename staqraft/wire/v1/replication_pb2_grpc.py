@@ -126,6 +126,11 @@ class TreeServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.FetchObjectsRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.FetchObjectsResponse.FromString,
                 _registered_method=True)
+        self.DescribeObjects = channel.unary_stream(
+                '/staqraft.wire.v1.TreeService/DescribeObjects',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.DescribeObjectsRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.DescribeObjectsResponse.FromString,
+                _registered_method=True)
 
 
 class TreeServiceServicer:
@@ -153,6 +158,13 @@ class TreeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeObjects(self, request, context):
+        """What objects are on the active's disk now, whatever its index says: to verify, not to copy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TreeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -170,6 +182,11 @@ def add_TreeServiceServicer_to_server(servicer, server):
                     servicer.FetchObjects,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.FetchObjectsRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.FetchObjectsResponse.SerializeToString,
+            ),
+            'DescribeObjects': grpc.unary_stream_rpc_method_handler(
+                    servicer.DescribeObjects,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.DescribeObjectsRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_replication__pb2.DescribeObjectsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -254,6 +271,33 @@ class TreeService:
             '/staqraft.wire.v1.TreeService/FetchObjects',
             staqraft_dot_wire_dot_v1_dot_replication__pb2.FetchObjectsRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_replication__pb2.FetchObjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeObjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/staqraft.wire.v1.TreeService/DescribeObjects',
+            staqraft_dot_wire_dot_v1_dot_replication__pb2.DescribeObjectsRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_replication__pb2.DescribeObjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,
