@@ -9,7 +9,7 @@ equal logs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from simulation.hardware import NONE
 from simulation.moments import Moment, Moments
 from simulation.pair_checks import Generations, Switches
 from simulation.schedule import MS, Action, Schedule
+from simulation.upgrades import NEW
 from simulation.violation import Violation
 from staqraft.consensus.codec import KIND_NO_OP, decode_proposal
 from staqraft.consensus.member import RaftMember
@@ -44,6 +45,7 @@ from staqraft.wire.v1 import raft_pb2 as pb
 if TYPE_CHECKING:
     from simulation.daemon import Daemon
     from simulation.host import Host
+    from simulation.worker import Journal
 
 _GROUP = GroupId("default")
 _NONE = GroupRecord()
@@ -75,6 +77,7 @@ class Checks:
         self._leaders: dict[int, NodeId] = {}
         self._acknowledged: set[int] = set()
         self._granted: dict[Epoch, int] = {}  # since when somebody knows of it
+        self._put_back = False
         self._forced = False
         self.hardware = NONE
         self._could_not_act: dict[NodeId, int] = {}  # when it was last seen so
@@ -129,6 +132,24 @@ class Checks:
                 self.moments.reached(Moment.GRANTED, me)
         if new.switchover is not None and new.switchover.forced:
             self._forced = True
+
+    def put_back(self) -> None:
+        """Somebody installs an older release than the others speak by now."""
+        self._put_back = True
+
+    def understood(self, me: NodeId, known: int, command: bytes) -> None:
+        """It applies this, and knows this format."""
+        if known >= NEW or command == KIND_NO_OP:
+            return
+        format_ = pb.Proposal.FromString(command[1:]).format
+        if format_ > known:
+            raise Violation("12 releases", f"{me} applies format {format_}, and knows {known}")
+
+    def outdated(self, me: NodeId) -> None:
+        """It stops, since it cannot follow."""
+        self.note("stopped, being of an older release")
+        if not self._put_back:
+            raise Violation("12 releases", f"{me} cannot follow, and nobody was put back")
 
     def _spoke(self, me: NodeId, old: GroupRecord, data: bytes) -> None:
         """Something took effect: was it said in the epoch that was under way?"""
@@ -240,6 +261,8 @@ class Checks:
         if after.phase in {Phase.FINISHING, Phase.OPENING} and before.phase is not Phase.FINISHING:
             self._fenced(daemon)
         if after.phase is Phase.ACTIVE:
+            if daemon.raft.member.outdated:
+                raise Violation("12 releases", f"{daemon.me} serves, and cannot follow the others")
             self._serves(daemon.me)
         if before.phase is Phase.STARTUP and after.phase in HOLDING | {Phase.RESUMING}:
             self.moments.reached(Moment.RESUMES, daemon.me)
@@ -416,6 +439,30 @@ class Checks:
             self.note("quarantined")
         if only_here & self._acknowledged and not self._forced:
             raise Violation("7 nothing overwritten", f"{me} gives up what was acknowledged")
+
+    @staticmethod
+    def equal_journals(one: Journal, other: Journal) -> None:
+        """What both replicas have in peace, on disk, and in their trees."""
+        if one.records != other.records:
+            raise Violation("8 peace", "the replicas' journals differ")
+        for journal in (one, other):
+            if journal.synced < len(journal.records) or journal.unsettled:
+                raise Violation("8 peace", f"not all of a journal is durable: {journal.synced}")
+            if journal.needs_reconcile:
+                raise Violation("8 peace", f"a replica has to compare: {journal.needs_reconcile}")
+
+    @staticmethod
+    def equal_members(members: Sequence[RaftMember]) -> None:
+        """Those who have applied the same entries: the whole record, and every entry they keep."""
+        first = members[0]
+        for member in members[1:]:
+            if member.record != first.record:
+                raise Violation("R equal states", f"{first.me} and {member.me} differ in the end")
+            kept = {entry[1]: entry for entry in first._log[:] if entry[1] <= first.applied_index}
+            for entry in member._log[:]:
+                if kept.get(entry[1], entry) != entry:
+                    text = f"{first.me} and {member.me} differ at {entry[1]}"
+                    raise Violation("R equal logs", text)
 
     def lost_now(self, me: NodeId) -> set[int]:
         """Acknowledged records that this host lacks."""

@@ -17,6 +17,7 @@ from simulation.lanes import Done, Lane, Services, Trouble
 from simulation.machine import Clock, Process
 from simulation.raft import RaftNode
 from simulation.schedule import MS
+from simulation.upgrades import release
 from simulation.worker import Worker
 from staqraft.actions.fence_plan import Verdict
 from staqraft.actions.gate import Gate
@@ -243,7 +244,9 @@ class Daemon:
         """`answer` is called once: with the outcome, or with why it is not known."""
         identity = self._rng.getrandbits(8 * ID_BYTES).to_bytes(ID_BYTES, "big")
         wall_ms = self._checks.now // MS
-        data = encode_proposal(identity, replace(command, wall_ms=wall_ms))
+        with release(self.raft.format):
+            spoken = self.raft.member.spoken()
+            data = encode_proposal(identity, replace(command, wall_ms=wall_ms), spoken)
         self._pending[identity] = Proposal(data, answer)
         self.raft.submit(identity, data)
 
@@ -266,7 +269,7 @@ class Daemon:
         for identity, failure in ready.failures:
             if identity not in self._pending:
                 continue
-            if failure is Failure.STORE_FULL:
+            if failure in {Failure.STORE_FULL, Failure.OUTDATED}:
                 waiting = self._pending.pop(identity)
                 self.raft.withdraw(identity)
                 waiting.answer(failure.value)

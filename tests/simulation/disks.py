@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from staqraft.consensus.codec import Entry, Snapshot
+from staqraft.consensus.codec import Entry, Snapshot, check_entry_command
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import StoreFull
@@ -89,6 +89,8 @@ class MemoryLog(LogStore):
         self._first_on_disk = self.first_index
 
     def _check_image(self, image: Image) -> None:
+        for command, _, _ in image.entries:
+            check_entry_command(command)  # Outdated, as of the real one
         for one, next_ in zip(image.entries, image.entries[1:], strict=False):
             if next_[1] != one[1] + 1 or next_[2] < one[2]:
                 raise self._corrupt(f"after entry {one[1]} comes {next_[1]}")

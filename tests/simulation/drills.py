@@ -248,6 +248,35 @@ def _begun_anew(rng: random.Random) -> list[Fault]:
     return faults
 
 
+def _upgraded_and_put_back(rng: random.Random) -> list[Fault]:
+    """All nodes get the newer release, one is put back, and meanwhile others are restarted."""
+    at = rng.uniform(3, 5)
+    who = rng.choice(NODES)
+    faults: list[Fault] = []
+    if rng.random() < 0.5:  # one is not heard from the start, and the others do not wait for it
+        faults += _faults(rng, ("isolate", 0.0, who, who, at + 8, 0.0))
+        for node in NODES:
+            if node != who:
+                faults += _faults(rng, ("upgrade", at, node, who, 1.0, 1.0))
+                at += 2
+        at += 9
+    faults += _faults(rng, ("upgrade", at, who, who, 1.0, 0.0))
+    at += rng.uniform(5, 7)
+    while at < _LAST_S:
+        lasting = rng.uniform(2, 8)
+        back, other = rng.sample(NODES, 2)
+        faults += _faults(
+            rng,
+            ("put-back", at, back, other, lasting, 0.0),
+            ("kill", at + rng.uniform(0, lasting), other, back, 0.3, 0.0),
+        )
+        if rng.random() < 0.5:
+            replica = rng.choice(REPLICAS)
+            faults += _faults(rng, ("power-off", at + 1, replica, back, lasting, 0.0))
+        at += lasting + rng.uniform(4, 8)
+    return faults
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
     """A way to draw faults, and the cluster that it needs."""
@@ -295,8 +324,9 @@ _LATEST: Final = (
         _named(_begun_anew),
         hardware=Hardware(fenced_by=WITHOUT_LEASE, devices=True, delay_ms=500),
     ),
+    _named(_upgraded_and_put_back),
 )
-_LATEST_SHARE: Final = 0.1
+_LATEST_SHARE: Final = 0.15
 NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER, *_LATEST))
 
 

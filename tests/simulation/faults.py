@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from simulation import aimed, hardware
+from simulation import aimed, hardware, upgrades
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
@@ -310,6 +310,7 @@ _DRAWN: Final[dict[str, Apply]] = {
     "maintenance": _maintenance,
     "force-active": _force,
     **aimed.APPLY,
+    **upgrades.APPLY,
 }
 KINDS: Final = tuple(_DRAWN)
 APPLY: Final[dict[str, Apply]] = {**_DRAWN, **hardware.APPLY, **aimed.DRILLED}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from simulation.network import Network
 from simulation.pair import Memory, PairDaemon, PairOff
 from simulation.raft import RaftNode
 from simulation.schedule import MS, Schedule
+from simulation.upgrades import OLD, cannot_follow
 from simulation.worker import Journal, Worker
 from staqraft.actions.fence_plan import Verdict
 from staqraft.actions.watchdog import Watchdog
@@ -25,7 +27,7 @@ from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.ready import Ready, Timing
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.decision.state import Settings
-from staqraft.errors import StoreFull
+from staqraft.errors import ActionError, Outdated, StoreFull
 from staqraft.model import Epoch, NodeId
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class Host:
         self.trouble = Trouble(failing=set(), services=self.services)
         self.impeded_us = -(10**12)  # when it was seen so last
         self.sync_ms = 1.0  # of the data volume
+        self.format = OLD  # of the release that is installed
+        self.outdated = False  # its release is too old for what the others say
         self.powered = False
         self.broken = False  # cannot be powered on
         self.raft: RaftNode | None = None
@@ -205,7 +209,8 @@ class Host:
     def hindered(self) -> bool:
         """Its Raft member cannot do what it should."""
         slow = self.volume.slow_us > 0
-        return slow or self._cannot_write or not self.control.alive or self.control.stopped
+        cannot = self._cannot_write or self.outdated
+        return slow or cannot or not self.control.alive or self.control.stopped
 
     @property
     def _cannot_write(self) -> bool:
@@ -229,7 +234,7 @@ class Host:
 
     def start(self) -> None:
         """systemd starts staqraftd."""
-        if not self.powered or self.control.alive:
+        if not self.powered or self.control.alive or self.outdated:
             return
         self._checks.say(f"{self.me}: staqraftd starts")
         self._lives += 1
@@ -244,12 +249,30 @@ class Host:
         except Crash:
             self._torn()
             return
+        except Outdated as error:
+            self._too_old(str(error))
+            return
         except StoreFull:  # it waits for space, and tries again
             self.control.kill()
             self._schedule.after(1000 * MS, self.start)
             return
         if self._settings is not None:
             self._start_daemon(self._settings)
+
+    def _too_old(self, why: str) -> None:
+        """Nothing of an earlier life goes on, and nobody starts it again before it is upgraded."""
+        self._checks.say(f"{self.me}: {why}")
+        self.outdated = True
+        self.judge_outdated()
+        self.raft = None
+        for address in self.kernel.addresses():
+            with suppress(ActionError):  # it ends by itself
+                self.kernel.remove(address)
+        self.services.stop()
+        self.kill()
+
+    def judge_outdated(self) -> None:
+        self._checks.outdated(self.me)
 
     def _start_raft(self) -> None:
         self.raft = RaftNode(
@@ -266,6 +289,8 @@ class Host:
             checks=self._checks,
             deliver=self._deliver,
             crash=self._torn,
+            format_=self.format,
+            cannot_follow=lambda: cannot_follow(self),
         )
 
     def _start_daemon(self, settings: Settings) -> None:

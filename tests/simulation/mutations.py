@@ -11,7 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from simulation import barriers, checks, daemon, gate_mutations, guards, pair_mutations, worker
+from simulation import (
+    barriers,
+    checks,
+    daemon,
+    gate_mutations,
+    guards,
+    pair_mutations,
+    upgrade_mutations,
+    worker,
+)
 from simulation.hardware_mutations import PATCHES as HARDWARE
 from simulation.patching import put
 from staqraft.actions import vip
@@ -449,7 +458,7 @@ MUTATIONS: Final = (
     Mutation(name="address without a lifetime", patch=_address_without_end),
     *(
         Mutation(name=name, patch=patch, kinds=kinds)
-        for name, patch, kinds in gate_mutations.PATCHES
+        for name, patch, kinds in (*gate_mutations.PATCHES, *upgrade_mutations.PATCHES)
     ),
     *(
         Mutation(name=name, patch=patch, why=why, kinds=kinds)

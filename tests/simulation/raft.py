@@ -10,6 +10,7 @@ from simulation.disks import Crash
 from simulation.machine import Clock, Process
 from simulation.network import Network, Session
 from simulation.schedule import MS, Schedule
+from simulation.upgrades import Announcing, release
 from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.member import RaftMember
 from staqraft.consensus.openings import make_opening, named
@@ -44,8 +45,10 @@ class CheckedMember(RaftMember):
     """The real member; what it applies, and whom it follows, is told to the checks."""
 
     checks: Checks
+    format: int
 
     def apply(self, index: int, command: bytes) -> None:
+        self.checks.understood(self.me, self.format, command)
         before = self.record
         super().apply(index, command)
         self.checks.applied(self.me, self.term, index, command, before, self.record)
@@ -74,8 +77,14 @@ class RaftNode:
         checks: Checks,
         deliver: Callable[[Ready], None],
         crash: Callable[[], None],
+        format_: int,
+        cannot_follow: Callable[[], None],
     ) -> None:
+        """Outdated when its release is too old for what is in the stores."""
         self.me = me
+        self.format = format_
+        self._cannot_follow = cannot_follow
+        self._ended = False  # it said that it cannot follow
         self.process = process
         self.sessions: dict[NodeId, Session] = {}
         self._clock = clock
@@ -91,18 +100,21 @@ class RaftNode:
         self._due_us = 0
         self._timer_us = -1  # the earliest timer that is set
         CheckedMember.checks = checks
-        log, snapshots = stores()
-        self.member = CheckedMember(
-            me=me,
-            peers=[node for node in members if node != me],
-            heirs=heirs,
-            timing=timing,
-            log=log,
-            snapshots=snapshots,
-            clock=clock.monotonic_s,
-            rng=rng,
-        )
-        log.persist()
+        with release(format_):
+            log, snapshots = stores()
+            self.member = CheckedMember(
+                me=me,
+                peers=[node for node in members if node != me],
+                heirs=heirs,
+                timing=timing,
+                log=log,
+                snapshots=snapshots,
+                clock=clock.monotonic_s,
+                rng=rng,
+            )
+            self.member.format = format_
+            log.persist()
+        self._announcing = Announcing(self, rng)
         self._wake()
 
     def put(self, happening: Happening) -> None:
@@ -150,10 +162,17 @@ class RaftNode:
         happenings, self._inbox = self._inbox, []
         member = self.member
         try:
-            ready = member.step(happenings)
+            with release(self.format):
+                ready = member.step(happenings)
         except Crash:
             self._crash()
             return
+        if member.outdated and not self._ended:
+            self._ended = True
+            self._checks.say(f"{self.me}: {member.outdated}")
+            self._cannot_follow()
+            if not self.process.alive:
+                return
         self._checks.stepped(member)
         wait_us, self._volume.waited_us = self._volume.waited_us, 0
         if wait_us:
@@ -177,6 +196,7 @@ class RaftNode:
         if ready.offenders:
             self._drop(ready.offenders)
         if ready.record is not None or ready.outcomes or ready.failures:
+            self._announcing.heard(ready)
             self._deliver(ready)
         if self.process.alive:
             due_s = _FULL_RETRY_S if self.member.problem else min(self.member.next_due_s(), _IDLE_S)
