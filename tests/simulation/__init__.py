@@ -3,13 +3,14 @@
 Real: `RaftMember` with PySyncObj inside, the decision core of both replicas, the replicated state
 machine, `VipHolder`, the codecs, the plan of a stream session, and for a share of the seeds the log
 on SQLite. Modelled: what lies outside (`network`, `machine`, `disks`, `kernel`), and the glue that
-is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon`).
+is asyncio in the daemon (`daemon`, `data_hands`, `barriers`, `worker` mirror `staqraft/daemon`).
 
     options   a seed becomes a plan: which faults, when, on whom (swarm testing)
     faults    what each kind of fault does to the world, and undoes
     hardware  fence devices, watchdogs, paused machines, wall clocks: for a third of the seeds
     aimed     faults that strike whoever leads, or at a moment (`moments`), not at an instant
     drills    sequences that a known hazard needs, and chance brings together too seldom
+    upgrades  nodes of two releases, and one that is put back to the older
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
     pair_checks  and of a pair
@@ -17,8 +18,9 @@ is asyncio in the daemon (`daemon`, `barriers`, `worker` mirror `staqraft/daemon
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller
     pair      one seed in eight is two replicas without a witness, with fence devices that fail
-    mutations the guards, taken out one at a time: a simulator has to be able to fail
-    guards    those of Raft, for `mutations`
+    mutations the guards, taken out one at a time: a simulator has to be able to fail. Only a broken
+              rule counts as a catch, and only if the same seed breaks none with the guard in
+    guards    those of Raft, for `mutations`; `*_mutations` are others
 
 Everything random comes from the seed: the plan from one generator, the world from another, so that
 a plan with faults left out (`shrink`) still makes sense. Nothing depends on the order of a set.

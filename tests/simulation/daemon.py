@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never, cast
 
+from simulation.data_hands import DataHands
 from simulation.kernel import VIP, FakeKernel
 from simulation.lanes import Done, Lane, Services, Trouble
 from simulation.machine import Clock, Process
@@ -62,7 +63,6 @@ _LANES: Final = ("data", "barriers", "vips", "services", "watchdog")
 _LEAVING_MS: Final = 6000  # for services to stop, before the machine is reset
 _FENCE_MS: Final = 2000
 _FENCE_ANSWER_MS: Final = 10_000
-_WAIT_MS: Final = 10_000
 
 Answer = Outcome | str  # a sentence: why the outcome is not known
 
@@ -105,10 +105,10 @@ class Daemon:
         self.on_change: list[Callable[[], None]] = []  # of the core's state; each is called once
         self.capture_broken = False  # the worker restarted, and cannot go on in this epoch
         self._kernel = kernel
-        self._worker_of = worker_of
+        self.worker_of = worker_of
         self._rng = rng
         self._checks = checks
-        self._trouble = trouble
+        self.trouble = trouble
         self._services = services
         self._ask_loser = ask_loser
         self._turn_off = turn_off
@@ -127,6 +127,7 @@ class Daemon:
         self._lanes = {
             name: Lane() for name in ("data", "barriers", "vips", "services", "watchdog")
         }
+        self._data = DataHands(self)
         self._pending: dict[bytes, Proposal] = {}
         self._begun = False
         self._seen: GroupRecord | None = None
@@ -137,7 +138,7 @@ class Daemon:
         self._begin()
         self._end_leftovers()
         self._set_alarm(clock.boot_ms())
-        self._after_ms(rng.random() * _WATCH_MS, self._watch)
+        self.after_ms(rng.random() * _WATCH_MS, self._watch)
 
     @property
     def now_ms(self) -> int:
@@ -149,7 +150,7 @@ class Daemon:
         """For those who judge."""
         return self._checks.now
 
-    def _after_ms(self, delay_ms: float, action: Callable[[], None]) -> None:
+    def after_ms(self, delay_ms: float, action: Callable[[], None]) -> None:
         self.process.after(self.clock.true_us(delay_ms), action)
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -194,7 +195,7 @@ class Daemon:
     def _begin(self) -> None:
         def answered(answer: Answer) -> None:
             if isinstance(answer, str):
-                self._after_ms(_BEGIN_RETRY_MS, self._begin)
+                self.after_ms(_BEGIN_RETRY_MS, self._begin)
                 return
             self._begun = True
             self._observe()
@@ -209,8 +210,8 @@ class Daemon:
 
     def _watch(self) -> None:
         """What the data worker says of itself."""
-        self._after_ms(_WATCH_MS, self._watch)
-        worker = self._worker_of()
+        self.after_ms(_WATCH_MS, self._watch)
+        worker = self.worker_of()
         if worker is None or worker.process.stopped:
             down = "the data worker does not answer"
             self.tell(on.DataReported(now_ms=self.now_ms, blockers=(down,)))
@@ -255,7 +256,7 @@ class Daemon:
                 self.raft.withdraw(identity)
                 waiting.answer("no majority confirmed it in time")
 
-        self._after_ms(limit_ms, over)
+        self.after_ms(limit_ms, over)
 
     def raft_said(self, ready: Ready) -> None:
         """What a step of the member produced; the process runs."""
@@ -274,7 +275,7 @@ class Daemon:
                 self.raft.withdraw(identity)
                 waiting.answer(failure.value)
             else:
-                self._after_ms(_RETRY_MS, lambda i=identity: self._again(i))  # type: ignore[misc]
+                self.after_ms(_RETRY_MS, lambda i=identity: self._again(i))  # type: ignore[misc]
 
     def _again(self, identity: bytes) -> None:
         if (waiting := self._pending.get(identity)) is not None:
@@ -311,7 +312,7 @@ class Daemon:
             case do.ArmWatchdog(token=token, deadline_ms=deadline_ms):
                 self._act("watchdog", 1, command, token, lambda: self._arm(deadline_ms))
             case do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
-                self._lane("watchdog", 0, lambda: self._tell_watchdog(command))
+                self.lane("watchdog", 0, lambda: self._tell_watchdog(command))
             case do.GoAlone():
                 raise AssertionError("there is a witness here")
             case do.AnswerFence(token=token, let_go=let_go):
@@ -319,7 +320,7 @@ class Daemon:
                 if (answer := self._fence_answers.pop(token, None)) is not None:
                     answer(let_go)
             case do.HoldVips():
-                self._lane("vips", 1, lambda: self._hold(command))
+                self.lane("vips", 1, lambda: self._hold(command))
             case do.TakeVips(token=token):
                 self._act("vips", 3, command, token, lambda: self._take(command))
             case do.DropVips(token=token):
@@ -329,28 +330,28 @@ class Daemon:
             case do.StopServices(token=token):
                 self._act("services", 40, command, token, self._services.stop)
             case do.FinishData(token=token, accept_data_loss=accept):
-                self._act("data", 15, command, token, lambda: self._finish(accept))
+                self._act("data", 15, command, token, lambda: self._data.finish(accept_loss=accept))
             case do.StartCapture():
-                self._lane("data", 10, lambda: self._start_capture(command))
+                self.lane("data", 10, lambda: self._data.start_capture(command))
             case do.FollowActive():
-                self._lane("data", 10, lambda: self._follow(command))
+                self.lane("data", 10, lambda: self._data.follow(command))
             case do.JoinBarrier(token=token):
-                self._act("barriers", 3, command, token, self._capture_barrier)
+                self._act("barriers", 3, command, token, self._data.capture_barrier)
             case do.Flush():
-                self._lanes["barriers"].put(lambda done: self._flush(command, done))
+                self._lanes["barriers"].put(lambda done: self._data.flush(command, done))
             case _:
                 assert_never(command)
 
-    def _took_ms(self, usual_ms: float) -> float:
-        return usual_ms * (0.5 + self._rng.random()) + self._trouble.slow_ms * self._rng.random()
+    def took_ms(self, usual_ms: float) -> float:
+        return usual_ms * (0.5 + self._rng.random()) + self.trouble.slow_ms * self._rng.random()
 
-    def _lane(self, lane: str, usual_ms: float, work: Callable[[], None]) -> None:
+    def lane(self, lane: str, usual_ms: float, work: Callable[[], None]) -> None:
         def job(done: Done) -> None:
             def finished() -> None:
                 work()
                 done()
 
-            self._after_ms(self._took_ms(usual_ms), finished)
+            self.after_ms(self.took_ms(usual_ms), finished)
 
         self._lanes[lane].put(job)
 
@@ -366,7 +367,7 @@ class Daemon:
 
         def answered() -> None:
             try:
-                self._trouble.strike(type(command).__name__)
+                self.trouble.strike(type(command).__name__)
                 position = work()
             except ActionError as error:
                 self.tell(on.ActionFailed(now_ms=self.now_ms, token=token, detail=str(error)))
@@ -375,7 +376,7 @@ class Daemon:
                     on.ActionDone(now_ms=self.now_ms, token=token, position=position or ORIGIN)
                 )
 
-        self._lane(lane, usual_ms, answered)
+        self.lane(lane, usual_ms, answered)
 
     # --- addresses --------------------------------------------------------------------------------
 
@@ -412,8 +413,8 @@ class Daemon:
 
     def _end_leftovers(self) -> None:
         if self.core.phase in {Phase.STARTUP, Phase.RESUMING}:
-            self._lane("vips", 1, self._end_what_is_over)
-            self._after_ms(_LEFTOVERS_MS, self._end_leftovers)
+            self.lane("vips", 1, self._end_what_is_over)
+            self.after_ms(_LEFTOVERS_MS, self._end_leftovers)
 
     def _end_what_is_over(self) -> None:
         self._kernel.begin()
@@ -425,81 +426,6 @@ class Daemon:
     def _drop(self) -> None:
         self._kernel.begin()
         self._vips._let_go()
-
-    # --- data -------------------------------------------------------------------------------------
-
-    def _worker(self) -> Worker:
-        worker = self._worker_of()
-        if worker is None or worker.process.stopped:
-            raise ActionError("the data worker does not answer")
-        return worker
-
-    def _finish(self, accept_loss: bool) -> Position:
-        self.capture_broken = False
-        return self._worker().finish(accept_loss=accept_loss)
-
-    def _start_capture(self, command: do.StartCapture) -> None:
-        event: on.Event
-        try:
-            self._trouble.strike("StartCapture")
-            continued = self._worker().capture(command.epoch, command.epoch_starts, self.me)
-        except ActionError as error:
-            event = on.ActionFailed(now_ms=self.now_ms, token=command.token, detail=str(error))
-        else:
-            kind = on.ActionDone if continued else on.EpochNotContinuable
-            event = kind(now_ms=self.now_ms, token=command.token)
-        self.tell(event)
-
-    def _follow(self, command: do.FollowActive) -> None:
-        worker = self._worker_of()
-        if worker is None or worker.process.stopped:
-            # It is told again when it answers; a newer wish may have come meanwhile.
-            self._after_ms(_BEGIN_RETRY_MS, lambda: self._follow_again(command))
-            return
-        worker.follow(command.epoch, command.active, command.epoch_starts)
-
-    def _follow_again(self, command: do.FollowActive) -> None:
-        if self.core.record.epoch == command.epoch and not self.core.mine:
-            self._lane("data", 10, lambda: self._follow(command))
-
-    def _capture_barrier(self) -> Position:
-        position = self._worker().barrier()
-        if position is None:
-            raise ActionError("nothing is captured here")
-        return position
-
-    def _flush(self, command: do.Flush, done: Done) -> None:
-        """A barrier, and the target's acknowledgement of it."""
-        deadline_ms = self.clock.boot_ms() + _WAIT_MS
-
-        def finish(event: on.Event) -> None:
-            self.tell(event)
-            done()
-
-        def failed(detail: str) -> None:
-            finish(on.ActionFailed(now_ms=self.now_ms, token=command.token, detail=detail))
-
-        def begin() -> None:
-            if "Flush" in self._trouble.failing:
-                failed("it fails (simulated)")
-                return
-            try:
-                position = self._capture_barrier()
-            except ActionError as error:
-                failed(str(error))
-            else:
-                look(position)
-
-        def look(position: Position) -> None:
-            worker = self._worker_of()
-            if worker is not None and worker.peer.durable >= position:
-                finish(on.ActionDone(now_ms=self.now_ms, token=command.token, position=position))
-            elif self.clock.boot_ms() >= deadline_ms:
-                failed("the target has not acknowledged in time")
-            else:
-                self._after_ms(10, lambda: look(position))
-
-        self._after_ms(self._took_ms(4), begin)
 
     # --- the watchdog -----------------------------------------------------------------------------
 
@@ -549,7 +475,7 @@ class Daemon:
                 )
 
         self._ask_loser(command.loser, command.epoch, answered)
-        self._after_ms(_FENCE_MS, over)
+        self.after_ms(_FENCE_MS, over)
 
     def let_go(self, epoch: Epoch, answer: Callable[[bool], None]) -> None:
         """Another node acquired `epoch`; the answer may come late or never."""
@@ -560,7 +486,7 @@ class Daemon:
         def over() -> None:
             self._fence_answers.pop(token, None)
 
-        self._after_ms(_FENCE_ANSWER_MS, over)
+        self.after_ms(_FENCE_ANSWER_MS, over)
         self.tell(on.FenceRequested(now_ms=self.now_ms, epoch=epoch, token=token))
 
 

@@ -16,8 +16,9 @@ from simulation.coverage import never_taken
 from simulation.mutations import MUTATIONS
 from simulation.options import DRILL_EVERY, Plan, plan_of
 from simulation.pool import run_all
+from simulation.result import Result
 from simulation.runner import Total, commit, kept, mutation_named, plain, shrink, try_mutations
-from simulation.world import Result, run
+from simulation.world import run
 
 _TRACE_LINES = 60
 

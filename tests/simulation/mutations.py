@@ -17,6 +17,7 @@ from simulation import (
     daemon,
     gate_mutations,
     guards,
+    lease_mutations,
     pair_mutations,
     upgrade_mutations,
     worker,
@@ -25,10 +26,9 @@ from simulation.hardware_mutations import PATCHES as HARDWARE
 from simulation.patching import put
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
-from staqraft.decision import barrier, fencing, insync, lease, standdown, step, takeover
+from staqraft.decision import barrier, fencing, insync, standdown, step, takeover
 from staqraft.decision import events as on
 from staqraft.decision.commands import AnswerFence
-from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import GroupState, Joining
 from staqraft.model import ORIGIN, DataRole, FenceRung
@@ -71,97 +71,6 @@ def _anyone_may_acquire() -> None:
 
 def _old_epoch_may_speak() -> None:
     put(statemachine, "_not_active", lambda *_: None)
-
-
-# --- the lease ------------------------------------------------------------------------------------
-
-
-def _renewal_counts_from_commit() -> None:
-    real = step._observe
-
-    def observe(turn: Any, event: Any) -> None:
-        before = turn.state.lease
-        real(turn, event)
-        if turn.state.lease is not before and turn.state.lease.deadline_ms is not None:
-            timing = turn.state.settings.timing
-            later = timing.holder_deadline(turn.now_ms)
-            turn.set(lease=replace(turn.state.lease, deadline_ms=later))
-            step._hold(turn)
-
-    put(step, "_observe", observe)
-
-
-def _grant_counts_from_commit() -> None:
-    real = lease.granted
-    put(takeover, "granted", lambda timing, epoch, _at, now: real(timing, epoch, now, now))
-
-
-def _second_attempt_counts() -> None:
-    real = takeover._acquire
-
-    def acquire(turn: Any, reason: str) -> None:
-        turn.set(takeover=None)
-        real(turn, reason)
-
-    put(takeover, "_acquire", acquire)
-
-
-def _renewals_share_a_number() -> None:
-    real = lease.proposing
-    put(
-        step,
-        "proposing",
-        lambda timing, held, seen, now: real(timing, replace(held, last_number=0), seen, now),
-    )
-
-
-def _challenger_impatient() -> None:
-    put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms)
-
-
-def _holder_without_drift() -> None:
-    put(Timing, "holder_deadline", lambda self, at: at + self.ttl_ms + self.drift_ms)
-    put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms + self.margin_ms)
-
-
-def _renewals_not_observed() -> None:
-    real = step._observe
-
-    def observe(turn: Any, event: Any) -> None:
-        before = turn.state
-        real(turn, event)
-        if before.record.epoch == turn.state.record.epoch and before.observed_ms:
-            turn.set(observed_ms=before.observed_ms)
-
-    put(step, "_observe", observe)
-
-
-def _proposed_is_renewed() -> None:
-    real = lease.proposing
-
-    def proposing(timing: Timing, held: lease.Lease, seen: int, now: int) -> lease.Lease:
-        return replace(
-            real(timing, held, seen, now),
-            deadline_ms=timing.holder_deadline(now) if held.deadline_ms is not None else None,
-        )
-
-    put(step, "proposing", proposing)
-
-
-def _restart_believes_its_lease() -> None:
-    real = takeover.resume
-
-    def resume(turn: Any) -> None:
-        real(turn)
-        timing = turn.state.settings.timing
-        deadline = timing.holder_deadline(turn.now_ms)
-        turn.set(lease=replace(turn.state.lease, deadline_ms=deadline))
-
-    put(takeover, "resume", resume)
-
-
-def _lost_lease_ignored() -> None:
-    put(step, "_lost", lambda *_: None)
 
 
 # --- fencing and addresses ------------------------------------------------------------------------
@@ -411,32 +320,38 @@ MUTATIONS: Final = (
     Mutation(name="acquire without comparing anything", patch=_nothing_compared),
     Mutation(name="in-sync check off", patch=_anyone_may_acquire),
     Mutation(name="old epochs may speak", patch=_old_epoch_may_speak),
-    Mutation(name="renewal counts from commit", patch=_renewal_counts_from_commit),
+    Mutation(name="renewal counts from commit", patch=lease_mutations.renewal_counts_from_commit),
     Mutation(
-        name="grant counts from commit", patch=_grant_counts_from_commit, kinds=("late_grant",)
+        name="grant counts from commit",
+        patch=lease_mutations.grant_counts_from_commit,
+        kinds=("late_grant",),
     ),
     Mutation(
         name="grant counts from the last attempt",
-        patch=_second_attempt_counts,
+        patch=lease_mutations.second_attempt_counts,
         kinds=("late_grant",),
     ),
-    Mutation(name="renewals share a number", patch=_renewals_share_a_number),
+    Mutation(name="renewals share a number", patch=lease_mutations.renewals_share_a_number),
     Mutation(
         name="challenger without drift and margin",
-        patch=_challenger_impatient,
+        patch=lease_mutations.challenger_impatient,
         kinds=("stopped_while_clocks_part",),
     ),
     Mutation(
         name="clocks taken for exact",
-        patch=_holder_without_drift,
+        patch=lease_mutations.holder_without_drift,
         kinds=("stopped_while_clocks_part",),
     ),
-    Mutation(name="challenger does not observe renewals", patch=_renewals_not_observed),
-    Mutation(name="proposed counts as renewed", patch=_proposed_is_renewed),
     Mutation(
-        name="restart believes in its lease", patch=_restart_believes_its_lease, kinds=_RESTARTED
+        name="challenger does not observe renewals", patch=lease_mutations.renewals_not_observed
     ),
-    Mutation(name="lost lease ignored", patch=_lost_lease_ignored),
+    Mutation(name="proposed counts as renewed", patch=lease_mutations.proposed_is_renewed),
+    Mutation(
+        name="restart believes in its lease",
+        patch=lease_mutations.restart_believes_its_lease,
+        kinds=_RESTARTED,
+    ),
+    Mutation(name="lost lease ignored", patch=lease_mutations.lost_lease_ignored),
     Mutation(name="fence step skipped", patch=_fence_skipped, kinds=_FENCED),
     Mutation(name="no answer counts as fenced", patch=_silence_is_consent, kinds=_FENCED),
     Mutation(

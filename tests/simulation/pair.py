@@ -67,13 +67,13 @@ class PairDaemon(Daemon):
         if asked_in.members == {self.me}:
             looks = right is None and self.now_ms < self._began_ms + _ALONE_MS
             if looks or member.membership.newer is not None:
-                self._after_ms(_BEGIN_RETRY_MS, self._begin)
+                self.after_ms(_BEGIN_RETRY_MS, self._begin)
                 return
 
         def answered(answer: Answer) -> None:
             if isinstance(answer, str) or member.generation != asked_in:
                 if not self._may_go_on(asked_in, right):
-                    self._after_ms(_BEGIN_RETRY_MS, self._begin)
+                    self.after_ms(_BEGIN_RETRY_MS, self._begin)
                     return
                 assert right is not None, "it may not without"
                 self._start(asked_in, right[1])
@@ -103,7 +103,7 @@ class PairDaemon(Daemon):
         self.tell(on.RecordObserved(now_ms=self.now_ms, record=record, served=served))
 
     def _look(self) -> None:
-        self._after_ms(_LOOK_MS, self._look)
+        self.after_ms(_LOOK_MS, self._look)
         self._report()
 
     def _report(self) -> None:

@@ -16,7 +16,8 @@ from multiprocessing.process import BaseProcess
 from typing import Final
 
 from simulation.options import plan_of
-from simulation.world import Result, run
+from simulation.result import Result
+from simulation.world import run
 
 PATIENCE_S: Final = 180.0  # a seed takes below a second, on a busy machine some
 _LOOK_EVERY_S: Final = 1.0

@@ -13,7 +13,8 @@ from typing import Any
 from simulation import patching
 from simulation.mutations import MUTATIONS, Mutation
 from simulation.options import Plan, plan_of
-from simulation.world import Result, run
+from simulation.result import Result
+from simulation.world import run
 from staqraft.decision.phases import Phase
 
 

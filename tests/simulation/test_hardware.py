@@ -10,8 +10,9 @@ from simulation.checks import OUTLIVED
 from simulation.fault import A, B, Fault
 from simulation.hardware import NONE, Hardware, garbage, hardware_of
 from simulation.options import Plan, plan_of
+from simulation.result import Result
 from simulation.schedule import S
-from simulation.world import Result, World, run
+from simulation.world import World, run
 from staqraft.decision.state import EVERY_RUNG
 from staqraft.model import FenceRung
 

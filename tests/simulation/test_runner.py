@@ -17,8 +17,8 @@ from simulation import patching
 from simulation.mutations import Mutation
 from simulation.options import plan_of
 from simulation.pool import run_all
+from simulation.result import Result
 from simulation.runner import try_out
-from simulation.world import Result
 from staqraft.decision import fencing, step
 
 ROOT = Path(__file__).parents[2]

@@ -20,8 +20,9 @@ from simulation import drills
 from simulation.faults import APPLY
 from simulation.mutations import MUTATIONS
 from simulation.options import plan_of
+from simulation.result import Result
 from simulation.runner import commit
-from simulation.world import Result, run
+from simulation.world import run
 
 ROOT = Path(__file__).parents[2]
 FIXED = range(60)

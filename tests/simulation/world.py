@@ -12,7 +12,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Final
@@ -26,9 +25,11 @@ from simulation.host import Host
 from simulation.machine import Clock, Process
 from simulation.moments import Moments
 from simulation.network import Network
+from simulation.operators import asked
 from simulation.options import Plan
 from simulation.pair import Devices
 from simulation.raft import RaftLink
+from simulation.result import RAISED, Result
 from simulation.schedule import MS, Action, S, Schedule
 from simulation.violation import Violation
 from simulation.workload import Workload
@@ -40,15 +41,10 @@ from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import EVERY_RUNG, Settings
 from staqraft.model import (
-    CancelSwitchover,
-    Command,
     Epoch,
     FenceRung,
-    ForceActive,
     GroupRecord,
     NodeId,
-    RequestSwitchover,
-    SetMaintenance,
 )
 
 _RAFT: Final = RaftTiming(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
@@ -60,31 +56,7 @@ _LAG_ALLOWED: Final = 15  # entries
 _CALM_US: Final = 6 * S  # so long after the last fault of a network, a disk or a process
 _SAME_ENTRY_WITHIN_US: Final = 5 * S
 _LOOK_EVERY_US: Final = 250 * MS
-_RAISED: Final = "raised "
 _RINGS: Final = {"sync": (A, B), "lan": NODES}
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of a run."""
-
-    seed: int
-    violation: str = ""
-    rule: str = ""
-    virtual_us: int = 0
-    cpu_s: float = 0.0
-    events: int = 0
-    takeovers: int = 0
-    acknowledgements: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    transitions: Counter[tuple[Phase, Phase]] = field(default_factory=Counter)
-    trace: list[str] = field(default_factory=list)
-
-    @property
-    def crashed(self) -> bool:
-        """No check was broken: the code under test, or the simulator, raised something else."""
-        return self.rule.startswith(_RAISED)
 
 
 class World:
@@ -200,32 +172,7 @@ class World:
         daemon = host.daemon
         if daemon is None or daemon.process.stopped:
             return
-        record = self.record(host)
-        command: Command
-        match what:
-            case "switchover":
-                command = RequestSwitchover(
-                    node=host.me, group=GROUP, target=target, requested_by="operator", reason="sim"
-                )
-            case "cancel":
-                command = CancelSwitchover(node=host.me, group=GROUP, reason="sim")
-            case "force":
-                command = ForceActive(
-                    node=host.me,
-                    group=GROUP,
-                    base_epoch=record.epoch,
-                    base_renewal=record.renewal,
-                    target=target,
-                    requested_by="operator",
-                    reason="sim",
-                )
-            case _:
-                command = SetMaintenance(
-                    node=host.me,
-                    group=GROUP,
-                    enabled=what == "maintenance on",
-                    requested_by="operator",
-                )
+        command = asked(host.me, what, target, self.record(host))
         self.checks.say(f"operator on {host.me}: {what} {target}")
         daemon.propose(command, lambda _: None)
 
@@ -493,7 +440,7 @@ def run(plan: Plan, *, tracing: bool = False) -> Result:
         result.violation, result.rule = f"R sound stores: {error}", "R sound stores"
     except Exception as error:  # noqa: BLE001 - whatever the code under test raises is a finding
         result.violation = f"{type(error).__name__}: {error}"
-        result.rule = f"{_RAISED}{type(error).__name__}"
+        result.rule = f"{RAISED}{type(error).__name__}"
         if tracing:
             world.checks.trace += traceback.format_exc().splitlines()
     finally:
