@@ -26,7 +26,7 @@ def run(
     return Run(
         workload=workload,
         system=system,
-        durable=system in ("staqraft", "rsync-fsync"),
+        durable=system not in ("rsync", "lsyncd"),
         figures=figures,
         usage=Usage(wire_bytes=round(mb * 1e6), processor_s=1.5),
         problem=problem,
@@ -89,6 +89,17 @@ def test_what_is_not_reached_is_said_in_words() -> None:
     assert misses(lines(broken)) == ["W1 copied: it has no figure: it ended"]
 
 
+def test_what_a_writer_pays_is_a_part_of_what_it_takes_alone() -> None:
+    def writer(system: str, value: float) -> Run:
+        return run(system, value, workload="pays W1", measure="written")
+
+    free = [writer("nobody", 2.0), writer("staqraft", 2.1), writer("staqraft-pair", 4.0)]
+    assert misses(lines(free)) == []
+    assert misses(lines([writer("nobody", 2.0), writer("staqraft", 2.2)])) == [
+        "pays W1 written is 2.2 s, 1.10 times that of nobody (more than 1.05)"
+    ]
+
+
 def test_a_line_of_json_has_what_programs_want() -> None:
     ours = lines([run("staqraft", 2.00004), run("rsync-fsync", 4.0)])[0].to_json()
     wanted = {
@@ -107,7 +118,7 @@ def test_a_line_of_json_has_what_programs_want() -> None:
 def test_a_table_begins_with_ours_and_names_the_target() -> None:
     text = table.render(lines([run("rsync", 1.0), run("staqraft", 2.0)]), {"W1": "many files"})
     title, head, ours, peer = text.splitlines()[:4]
-    assert title.startswith("W1: many files: copied (target: <= rsync, ")
+    assert title.startswith("W1: many files: copied (target: <= 1.5 x rsync, ")
     assert head.split()[:2] == ["system", "durable"]
     assert ours.split() == ["staqraft", "yes", *["2", "s"] * 3, "50.00", "1.50", "-", "2.00"]
     assert peer.split()[0] == "rsync"

@@ -10,11 +10,13 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bench import record
-from bench.data import content, figures, history, measure, packages, table
+from bench.data import content, figures, history, measure, packages, pays, stream, table
 from bench.data.hosts import alone
 from bench.data.ours import StaqRaft
 from bench.data.results import Run
@@ -25,13 +27,18 @@ HELP = "live replication beside rsync, lsyncd and others: times, bytes, processo
 PEERS: Final[dict[str, type[System]]] = {
     kind.name: kind for kind in (Rsync, RsyncFsync, Tar, Lsyncd, RsyncSync, LsyncdFsync)
 }
+PARTS: Final = {
+    **{key: kind.what for key, kind in WORKLOADS.items()},
+    stream.KEY: stream.WHAT,
+    "pays": "what a writer pays on W1 and W3, with and without StaqRaft",
+}
 USUAL: Final = ("rsync", "rsync-fsync", "tar", "lsyncd")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `bench data`."""
     parser.add_argument(
-        "--only", type=_names(WORKLOADS), default=list(WORKLOADS), help=f"of {','.join(WORKLOADS)}"
+        "--only", type=_names(PARTS), default=list(PARTS), help=f"of {','.join(PARTS)}"
     )
     parser.add_argument(
         "--peers",
@@ -88,19 +95,34 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _all_runs(arguments: argparse.Namespace, kinds: list[type[System]], pool: Path) -> list[Run]:
     runs = []
-    for key in arguments.only:
-        workload = WORKLOADS[key](arguments.scale)
+    for part in arguments.only:
         for number in range(1, arguments.repeat + 1):
-            for kind in kinds:
-                if workload.live and not kind.follows:
-                    continue
-                done = measure.run(workload, kind, pool)
+            for one in _in_turn(part, kinds, pool, arguments.scale):
+                done = one()
                 runs.append(done)
                 shown = done.problem or ", ".join(
                     f"{f.measure} {f.value:.4g} {f.unit}" for f in done.figures
                 )
-                print(f"bench: {key} {number}: {kind.name}: {shown}", file=sys.stderr, flush=True)
+                line = f"bench: {done.workload} {number}: {done.system}: {shown}"
+                print(line, file=sys.stderr, flush=True)
     return runs
+
+
+def _in_turn(
+    part: str, kinds: list[type[System]], pool: Path, scale: float
+) -> Iterator[Callable[[], Run]]:
+    """What is to be run once for one repetition."""
+    if part == stream.KEY:
+        yield partial(stream.run, pool, scale)
+    elif part == "pays":
+        for key in pays.KEYS:
+            for who in pays.WITH:
+                yield partial(pays.run, key, who, pool, scale)
+    else:
+        workload = WORKLOADS[part](scale)
+        for kind in kinds:
+            if kind.follows or not workload.live:
+                yield partial(measure.run, workload, kind, pool)
 
 
 def _say(found: list[figures.Line], arguments: argparse.Namespace) -> None:
@@ -111,4 +133,4 @@ def _say(found: list[figures.Line], arguments: argparse.Namespace) -> None:
         return
     if arguments.scale != 1:
         print(f"At {arguments.scale:g} of the workloads' size: not comparable, not recorded.\n")
-    print(table.render(found, {key: kind.what for key, kind in WORKLOADS.items()}))
+    print(table.render(found, {**PARTS, **pays.KEYS}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import Coroutine
 from functools import cache
@@ -47,6 +48,8 @@ class StaqRaft(System):
         super().__init__(hosts, job)
         self._runner = asyncio.Runner()
         self.history = History()
+        self._installed: list[NodeControl] = []
+        self._processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
     def prepare(self) -> None:
         self.a, self.b = self.install(self.hosts.a), self.install(self.hosts.b)
@@ -84,22 +87,37 @@ class StaqRaft(System):
             "state_dir": str(host.disk / "state"),
             "run_dir": str(self.hosts.directory / f"run-{host.name}"),
         }
-        path = self._configuration(host)
+        path = self.configuration(host)
         path.write_text(json.dumps(text))
-        return self.ask(self._connect(path, host))
+        self._installed.append(self.ask(self._connect(path, host)))
+        return self._installed[-1]
 
     async def _connect(self, path: Path, host: Host) -> NodeControl:
         return NodeControl(load(path, NodeId(host.name)))
 
-    def _configuration(self, host: Host) -> Path:
+    def configuration(self, host: Host) -> Path:
+        """The file."""
         return self.hosts.directory / f"{host.name}.yaml"
 
     def start(self, host: Host, *processes: str) -> None:
         """Starts them as staqraftd would."""
         for process in processes or ("trees", "stream"):
-            words = [process, "--config", str(self._configuration(host)), "--group", MAIL]
+            words = [process, "--config", str(self.configuration(host)), "--group", MAIL]
             place = {"PYTHONPATH": str(TESTS.parent)}
-            host.start([*STAQRAFT_DATA, *words], env=place)
+            started = host.start([*STAQRAFT_DATA, *words], env=place)
+            self._processes[process, host.name] = started
+
+    def kill(self, process: str, host: Host) -> None:
+        """With SIGKILL."""
+        self._processes[process, host.name].kill()
+        self._processes[process, host.name].wait()
+
+    def watch(self) -> None:
+        """Only a runs, and captures."""
+        self.a = self.install(self.hosts.a)
+        self.start(self.hosts.a)
+        self.ask(self.history.promote(self.a))
+        self.ask(self.a.barrier())
 
     def copy(self) -> None:
         self.ask(self._copy())
@@ -108,6 +126,29 @@ class StaqRaft(System):
         await self.history.promote(self.a, self.b)
         position = await self.a.barrier()
         await self.applied(position)
+
+    async def apply_what_is_received(self) -> tuple[float, int]:
+        """Starts b's trees process, which was killed, when b has received everything.
+
+        Returns the seconds, and how many records it applied in them; its start is not counted.
+        """
+        position = await self.a.barrier()
+        await self.a.acknowledged(self.b.node, position)
+        self.start(self.hosts.b, "trees")
+        await self.history.follow(self.b, self.a)
+        began, first = await self._first_applied()
+        await self.applied(position)
+        return time.monotonic() - began, position.seq - first.seq
+
+    async def _first_applied(self) -> tuple[float, Position]:
+        """When something more was applied than at the start, and how far that was."""
+        start = from_position((await self.b.status()).applied)
+        deadline = time.monotonic() + self.job.limit_s
+        while (now := from_position((await self.b.status()).applied)) == start:
+            if time.monotonic() > deadline:
+                raise LabError(f"b applies nothing: {self.hosts.b.said()}")
+            await asyncio.sleep(ASK_EVERY_S)
+        return time.monotonic(), now
 
     async def applied(self, position: Position) -> None:
         """Returns when b has applied it, durably. LabError when that takes too long."""
@@ -124,10 +165,6 @@ class StaqRaft(System):
         return self._runner.run(question)
 
     def close(self) -> None:
-        async def hang_up() -> None:
-            for node in (self.a, self.b):
-                await node.close()
-
-        if hasattr(self, "b"):
-            self.ask(hang_up())
+        for node in self._installed:
+            self.ask(node.close())
         self._runner.close()

@@ -16,7 +16,7 @@ def render(found: Sequence[Line], what: Mapping[str, str]) -> str:
     for (workload, measure), group in groupby(
         found, key=lambda line: (line.workload, line.measure)
     ):
-        members = sorted(group, key=lambda line: line.system != OURS)
+        members = sorted(group, key=lambda line: not line.system.startswith(OURS))
         target = TARGETS.get((workload, measure))
         promised = f" (target: {target})" if target else ""
         parts.append(f"{workload}: {what.get(workload, workload)}: {measure}{promised}")

@@ -24,6 +24,7 @@ class Written:
 
     began: float
     at: list[float]
+    processor_s: float
 
 
 class Workload(ABC):
@@ -98,9 +99,10 @@ class SmallFiles(Workload):
     key, what = "W1", "20,000 files of 2-8 KiB, first copy"
     live = False
     job = Job(limit_s=240)
+    count = 20_000
 
     def prepare(self, tree: Path, pool: Path) -> None:
-        write.fill(tree, Pool(pool), self.scaled(20_000), 0)
+        write.fill(tree, Pool(pool), self.scaled(self.count), 0)
 
 
 class LargeFiles(Workload):
