@@ -15,6 +15,7 @@ Rules of the applier
 - New content is built in the tree's own `.staqraft-staging` directory and renamed into place;
   changed pieces are written in place. The directory is also the mark of the tree's root: a root
   without it is an empty mount point or was emptied, and nothing is written or removed there.
+- What `chattr +i` or `+a` protects is no obstacle: the flags are taken off, and the log says so.
 - Metadata is set entirely: owner, attributes and ACLs (exactly the record's), mode, time. A
   directory's time is set again when its batch ends, because changing its entries changed it.
 - A batch is durable by syncfs, then the index's commit, then the index's sync. Nothing that the

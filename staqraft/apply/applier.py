@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from staqraft.apply import metadata as meta
 from staqraft.apply.doubt import Doubt
@@ -91,8 +92,7 @@ class Applier:
             )
         self._written.add(record.tree)
         try:
-            if not self._apply_quickly(record):
-                self._apply(record, fetched=fetched)
+            self._places.unprotected(record, partial(self._apply, record, fetched=fetched))
         except OSError as error:
             self._failed(record, error)
         except MissingParent:
@@ -165,6 +165,8 @@ class Applier:
         return done
 
     def _apply(self, record: Record, *, fetched: bool) -> None:
+        if self._apply_quickly(record):
+            return
         stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
         past = not fetched and not isinstance(record.change, Chunk) and self._is_past(record)
         self._touched.add_parent(record.tree, record.path)

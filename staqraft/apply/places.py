@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from staqraft.apply.flags import unprotect
 from staqraft.apply.matching import is_same
 from staqraft.apply.observe import look, type_of
 from staqraft.apply.safety import TreeRoot
 from staqraft.apply.writer import Place, TreeWriter
 from staqraft.index import Index
-from staqraft.journal.record import ObjectType
+from staqraft.journal.record import HardLinkTo, MovedFrom, ObjectType, Record, Upsert
 
 
 class Places:
@@ -59,3 +60,26 @@ class Places:
             self._writers[tree].remove(at)
         else:
             self._writers[tree].park(at, found.st_ino)
+
+    def unprotected(self, record: Record, work: Callable[[], None]) -> None:
+        """Does what a record says; once more without chattr's protection if that forbids it."""
+        try:
+            work()
+        except PermissionError:
+            if not self._unprotect(record):
+                raise
+            work()
+
+    def _unprotect(self, record: Record) -> bool:
+        """Takes chattr's protection off what a record is about; whether there was any."""
+        paths = [record.path]
+        match record.change:
+            case Upsert(content=MovedFrom(path=other) | HardLinkTo(path=other)):
+                paths.append(other)
+        done = False
+        for path in paths:
+            at = self.find(record.tree, path)
+            if at is not None:
+                done |= unprotect(*at)
+                done |= unprotect(at[0], b".")  # its directory
+        return done

@@ -26,6 +26,7 @@ from typing import Final
 from staqraft.apply import manifest
 from staqraft.apply import metadata as meta
 from staqraft.apply.copying import Place, copy_object
+from staqraft.apply.flags import unprotect
 from staqraft.apply.manifest import MANIFEST, Kept
 from staqraft.apply.observe import look, metadata_at
 from staqraft.apply.safety import TreeRoot
@@ -123,6 +124,9 @@ class Quarantine:
         )
         manifest.append(self.directory, kept)
         source = root.parent(path)
+        if not stays:
+            unprotect(*source)
+            unprotect(source[0], b".")
         if found.st_dev == target.parent.stat().st_dev:
             if stays:
                 copy_to(source, found, target)

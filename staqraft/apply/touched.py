@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from staqraft.apply.flags import unprotect
 from staqraft.apply.matching import after_move
 from staqraft.apply.safety import TreeRoot
 from staqraft.index import Index
@@ -44,7 +45,7 @@ class TouchedDirectories:
                 continue
             try:
                 number = self._roots[tree].directory(path)
-                os.utime(number, ns=(entry.metadata.mtime_ns, entry.metadata.mtime_ns))
+                _set_time(number, entry.metadata.mtime_ns)
             except FileNotFoundError:
                 continue  # it is among the unsettled
         self._paths.clear()
@@ -52,3 +53,12 @@ class TouchedDirectories:
             # Equal on both replicas, so that trees also compare equal to those who look at all.
             root.require_staging()
             os.utime(root.staging(), ns=(0, 0))
+
+
+def _set_time(directory: int, mtime_ns: int) -> None:
+    try:
+        os.utime(directory, ns=(mtime_ns, mtime_ns))
+    except PermissionError:
+        if not unprotect(directory, b"."):
+            raise
+        os.utime(directory, ns=(mtime_ns, mtime_ns))

@@ -24,6 +24,7 @@ import stat
 from typing import Final
 
 from staqraft.apply import metadata as meta
+from staqraft.apply.flags import unprotect_below
 from staqraft.apply.observe import look
 from staqraft.apply.safety import TreeRoot
 from staqraft.journal.record import Metadata, ObjectType
@@ -245,6 +246,15 @@ class TreeWriter:
 
     def _replace(self, source: Place, target: Place) -> None:
         """Renames; what stands at the target goes to the trash without ever being away."""
+        try:
+            self._spare(target)
+            self._rename(source, target)
+        except OSError:
+            if source[1].startswith(_NEW):  # it is made anew when this is tried again
+                self._unlink_staged(source[1])
+            raise
+
+    def _spare(self, target: Place) -> None:
         staging = self.root.staging()
         try:
             os.link(
@@ -258,7 +268,6 @@ class TreeWriter:
             pass
         except OSError:  # a directory, too many links, or not ours: then it is away for a moment
             self.remove(target)
-        self._rename(source, target)
 
     def _rename(self, source: Place, target: Place) -> None:
         os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
@@ -281,15 +290,23 @@ class TreeWriter:
         names = self._staged(prefix)
         for name in names:
             try:
-                os.unlink(name, dir_fd=self.root.staging())
-            except FileNotFoundError:
-                continue
-            except IsADirectoryError:
-                shutil.rmtree(os.fsdecode(name), dir_fd=self.root.staging())
+                self._destroy(name)
+            except PermissionError:
+                if not unprotect_below(self.root.staging(), name):
+                    raise
+                self._destroy(name)
         if prefix == b"":
             self._committed_stages.clear()
             self._used_stages.clear()
         return len(names)
+
+    def _destroy(self, name: bytes) -> None:
+        try:
+            os.unlink(name, dir_fd=self.root.staging())
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            shutil.rmtree(os.fsdecode(name), dir_fd=self.root.staging())
 
 
 def write_content(number: int, data: bytes) -> None:

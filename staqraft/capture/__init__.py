@@ -31,7 +31,8 @@ The way of a change::
   quiet, or when a barrier wants to know (`LargeFiles.thorough`). A large file is read a slice at a
   time, and what is journalled is what was read.
 - `links`: several names of one file. `mailbox`: what a change means to mail users (PURE).
-- `roots`: a root that is gone or suddenly empty is not believed.
+- `roots`: a root that is gone or suddenly empty is not believed. `mounts`: what is mounted inside
+  of a tree, bind mounts of the same filesystem too, is not of it; what it hides is not gone.
 - `capture`: the thread that does all this, and barriers.
 
 **The barrier.** A uniquely named cookie file is made in a watched directory of ours. One queue
@@ -52,10 +53,11 @@ second; nothing blocks, nothing is lost, status says so. The dirty set is bounde
 everything is compared. An object that cannot be read is reported and tried again.
 
 **What is not seen at once.** Writes through a shared mapping make no event until it is taken down:
-files that are mapped so are compared every 30 s (`mapped`). chattr flags are not replicated. With
+files that are mapped so are compared every 30 s (`mapped`). chattr flags are not replicated, and
+are taken off on a standby where they forbid what a record says. With
 inotify, a write under a name outside of the trees, or under one that existed only for a moment,
 is found by the next scan. Times of a file are believed unless they are younger than 2 s at the last
-commit (see `scanner`). A filesystem mounted inside of a tree is left out, and reported.
+commit (see `scanner`). What is mounted inside of a tree is left out, and reported.
 
 Threads: one drain thread a group, one capture thread (owner of journal and index while active).
 `Capture.ask_barrier`, `end` and `status` are for any thread.

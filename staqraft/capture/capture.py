@@ -339,6 +339,7 @@ class Capture:
             return
         self._roots_checked_ms = now
         self._roots.look()
+        self._watcher.look_at_mounts()
         self._problems.report("watch", self._watcher.problem)
         if self._watcher.problem and now - self._rescanned_ms >= _RESCAN_UNWATCHED_MS:
             self._rescanned_ms = now
@@ -358,5 +359,5 @@ class Capture:
             return
         for tree, root in self._watcher.directories.roots.items():
             for dev, ino in found:
-                if dev == root.inode[0]:
-                    self._large.compare_all_of(tree, dev, ino)
+                if self._watcher.is_on(tree, dev):
+                    self._large.compare_all_of(tree, root.inode[0], ino)

@@ -66,6 +66,7 @@ class Differences:
         self._may_remove = may_remove
         self._report = report
         self._now_ms = now_ms
+        self._foreign: set[str] = set()  # reported as not ours
         self._in_passing = 0  # what was done under names that files had only for a moment
 
     def journal(self, batch: Batch) -> None:
@@ -137,9 +138,10 @@ class Differences:
                     self._unreachable(place)
                 continue
             now = look(fd, place.name)
-            gone = now is None
-            if now is not None and self._is_out(place, path, now):
-                now = None
+            gone, out = now is None, self._is_out(place, path, now)
+            if not out and self._is_foreign(place, path, now):
+                continue  # whatever was here before is hidden, not gone
+            now = None if out else now
             entry = self._index.get(place.tree, path)
             if now is not None or entry is not None:
                 found[place.tree, path] = _Found(place, path, now, entry)
@@ -190,20 +192,34 @@ class Differences:
         else:
             self._watcher.ask_again(place)
 
-    def _is_out(self, place: Dirty, path: bytes, now: os.stat_result) -> bool:
-        """Whether it is left out on purpose."""
-        kind = type_of(now)
-        is_directory = kind is ObjectType.DIRECTORY
-        if path and self._watcher.excludes[place.tree].excludes(path, is_directory=is_directory):
-            return True
-        if is_directory and place.name and self._watcher.is_foreign(place.directory, now):
+    def _is_out(self, place: Dirty, path: bytes, now: os.stat_result | None) -> bool:
+        """Whether what is there is left out on purpose."""
+        if now is None:
+            return False
+        is_directory = type_of(now) is ObjectType.DIRECTORY
+        return bool(path) and self._watcher.excludes[place.tree].excludes(
+            path, is_directory=is_directory
+        )
+
+    def _is_foreign(self, place: Dirty, path: bytes, now: os.stat_result | None) -> bool:
+        """Whether something is mounted at a place, or it is our own state; reported."""
+        if now is None or not place.name:
+            return False
+        foreign = self._watcher.is_foreign(place.directory, place.name, now)
+        if not foreign and not self._foreign:
+            return False
+        key = f"mount {place.tree} {path!r}"
+        if foreign:
+            self._foreign.add(key)
             self._report(
-                f"mount {place.tree} {path!r}",
+                key,
                 f"tree {place.tree}: {os.fsdecode(path)!r} is a mount point or StaqRaft's own"
                 " directory, and is not replicated; make it a tree of its own, or exclude it",
             )
-            return True
-        return False
+        elif key in self._foreign:
+            self._foreign.discard(key)
+            self._report(key, "")
+        return foreign
 
     # --- moves -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from staqraft.capture.errors import CaptureError, CookieUnavailable, WatchUnavai
 from staqraft.capture.exclude import Excludes
 from staqraft.capture.fanotify_source import FanotifySource
 from staqraft.capture.inotify_source import InotifySource
+from staqraft.capture.mounts import Mounts
 from staqraft.capture.objects import GONE
 from staqraft.capture.source import Source
 from staqraft.capture.structure import Dirty, Moved, Structure
@@ -64,6 +66,7 @@ class Watcher:
         self.backend, self.reason = "", ""
         self.put_off = 0  # places of the last batch whose story is not all read
         self._source = self._choose(cookies, backends)
+        self._mounts = Mounts({tree.name: tree.path for tree in trees})
 
     # --- trees -----------------------------------------------------------------------------
 
@@ -138,6 +141,7 @@ class Watcher:
         """Stops watching."""
         self.release()
         self._source.close()  # and with it every watch
+        self._mounts.close()
         self._forget_roots()
 
     @property
@@ -247,10 +251,29 @@ class Watcher:
         for key in self.directories.detach(directory):
             self._source.forget(key)
 
-    def is_foreign(self, directory: Directory, found: os.stat_result) -> bool:
-        """Whether a directory below this one is a mount point, or our own state."""
-        root = self.directories.roots[directory.tree]
-        return found.st_dev != root.inode[0] or (found.st_dev, found.st_ino) in self._never
+    def is_foreign(self, directory: Directory, name: bytes, found: os.stat_result) -> bool:
+        """Whether what was found at a name is a mount point, or our own state."""
+        tree = directory.tree
+        if self._mounts.any_in(tree) and self._mounts.has(tree, directory.below(name)):
+            return True
+        if not stat.S_ISDIR(found.st_mode):
+            return False
+        another = found.st_dev != self.directories.roots[tree].inode[0]
+        return another or (found.st_dev, found.st_ino) in self._never
+
+    def is_on(self, tree: str, device: int) -> bool:
+        """Whether a device that /proc/PID/maps names is the tree's filesystem."""
+        return device in (self.directories.roots[tree].inode[0], self._mounts.device_of(tree))
+
+    def look_at_mounts(self) -> list[tuple[str, bytes]]:
+        """Trees and paths at which something was mounted or unmounted; they are dirty now."""
+        changed = self._mounts.refresh()
+        for tree, path in changed:
+            parent, _, name = path.rpartition(b"/")
+            directory = self.directories.find(tree, parent)
+            if directory is not None:
+                self.mark(directory, name, dirty.SCANNED | dirty.DIRECTORY | dirty.LAST_CALL)
+        return changed
 
     def open(self, directory: Directory) -> int | None:
         """A descriptor of exactly this directory, valid until `release`; None if it is gone."""
@@ -298,7 +321,7 @@ class Watcher:
             raise
         try:
             found = os.fstat(below)
-            if self.is_foreign(directory, found):
+            if self.is_foreign(directory, name, found):
                 return None
             key = self._source.key_of(directory.tree, below)
             return key, (found.st_dev, found.st_ino)

@@ -45,6 +45,7 @@ class Captured:
     ) -> None:
         self.root = root
         self.state = state
+        self.ahead_ms = 0  # how far the clock of the capture is ahead: tests do not wait
         self.journal = Journal.open(
             state / "journal",
             cluster="lab",
@@ -62,12 +63,15 @@ class Captured:
             journal=wrap(self.journal),
             index=self.index,
             epoch=Epoch(1),
-            now_ms=boottime_ms,
+            now_ms=self.now_ms,
             wall_ns=time.time_ns,
             backends=backends,
             never=never,
         )
         self._after = earlier.told if earlier else ORIGIN
+
+    def now_ms(self) -> int:
+        return boottime_ms() + self.ahead_ms
 
     @property
     def told(self) -> Position:

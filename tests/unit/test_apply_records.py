@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.chattr import APPEND, IMMUTABLE, set_flags
 from fakes.source_tree import TREE, SourceTree
 from fakes.standby import Standby
 from lab.compare import differences, manifest
@@ -317,3 +318,36 @@ def test_files_arrive_on_a_filesystem_without_nameless_files(
     standby.apply_and_commit(source.records)
     assert_equal(source, standby)
     assert not standby.applier.unsettled
+
+
+@needs_root
+def test_what_chattr_protects_on_a_standby_is_no_obstacle(
+    source: SourceTree, standby: Standby
+) -> None:
+    """A node that was active may have such files; the active's changes are what counts."""
+    source.mkdir(b"d")
+    source.mkdir(b"d/below")
+    for name in (b"changed", b"replaced", b"moved", b"removed", b"linked", b"below/file"):
+        source.write(b"d/" + name, bytes(8000))
+    standby.apply_and_commit(source.records)
+    done = len(source.records)
+    try:
+        for protected in (*standby.path.rglob("*"),):
+            if not protected.is_relative_to(standby.path / ".staqraft-staging"):
+                set_flags(protected, APPEND if protected.name == "linked" else IMMUTABLE)
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP):
+            raise
+        pytest.skip("this filesystem has no such flags")
+    source.change(b"d/changed", 100, b"in place")
+    source.write(b"d/replaced", b"anew")
+    source.move(b"d/moved", b"d/there")
+    source.remove(b"d/removed")
+    source.link(b"d/link", b"d/linked")
+    source.write(b"d/new", b"in a protected directory")
+    source.touch(b"d/link", 0o640, 10**18)
+    source.remove(b"d/below")
+    assert standby.apply_and_commit(source.records[done:]) == []
+    assert standby.applier.healed == 0
+    assert_equal(source, standby)
+    assert list((standby.path / ".staqraft-staging").iterdir()) == []
