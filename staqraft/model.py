@@ -75,13 +75,15 @@ class Generation:
     """Which members make up the Raft group, and since which change of that.
 
     The first is number 1 with all configured members. `founder` opened a later one; if it left a
-    member out, that one was certainly off before, by `rung`. See `consensus.generations`.
+    member out, that one was certainly off before, by `rung`. `lineage` are the number and founder
+    of those that it came from, oldest first, without the first. See `consensus.generations`.
     """
 
     number: int
     members: frozenset[NodeId]
     founder: NodeId | None = None
     rung: FenceRung | None = field(default=None, compare=False)  # openings do not tell it
+    lineage: tuple[tuple[int, NodeId], ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f"generation {self.number} ({', '.join(sorted(self.members))})"
@@ -117,6 +119,20 @@ class Switchover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """An operator works on `node`, or on the whole cluster (None), since `log_index`.
+
+    `since_ms` is the wall clock of the node that was asked, for people only.
+    """
+
+    node: NodeId | None
+    requested_by: str
+    reason: str
+    since_ms: int
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRecord:
     """What Raft keeps of one group. Equal on every member that applied the same log prefix.
 
@@ -125,6 +141,9 @@ class GroupRecord:
     be promoted without losing anything acknowledged; it is empty only before the first epoch.
     `in_sync_index` is where the log changed that set last: a set that left and came back is not
     the same, since things may have been acknowledged without whoever was out.
+    `resting_ms`: the daemon of the active may have stopped in maintenance, and left its addresses
+    to the kernel for so long after its last renewal; 0: its lease lasts as long as any.
+    `away` are the replicas, without a witness, that stopped in order, holding nothing.
     """
 
     epoch: Epoch = NO_EPOCH
@@ -137,7 +156,9 @@ class GroupRecord:
     epoch_starts: tuple[EpochStart, ...] = ()
     fence: FenceRecord | None = None
     switchover: Switchover | None = None
-    maintenance: bool = False
+    maintenance: tuple[Maintenance, ...] = ()  # the cluster's first, then by node
+    resting_ms: int = 0
+    away: frozenset[NodeId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,10 +309,37 @@ class CancelSwitchover(_GroupCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetMaintenance(_GroupCommand):
-    """While `enabled`, nothing is taken over automatically."""
+    """While `enabled`, nobody is turned off and nothing is taken over automatically.
+
+    `target` is the node that is worked on, None the whole cluster; that one ends every other, too.
+    """
 
     enabled: bool
     requested_by: str
+    target: NodeId | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest(_GroupCommand):
+    """In maintenance: the lease that this renewal grants lasts `rest_ms`, without a daemon.
+
+    0: the addresses are held for no longer than any lease again, and no challenger waits for more.
+    """
+
+    epoch: Epoch
+    renewal: int
+    rest_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Farewell(_GroupCommand):
+    """`node` stops in order: it holds nothing, and gave up its right to go on alone.
+
+    `gone` False: it is back, and has no right yet.
+    """
+
+    gone: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +391,8 @@ Command = (
     | RequestSwitchover
     | CancelSwitchover
     | SetMaintenance
+    | Rest
+    | Farewell
     | ForceActive
     | NoteEvent
     | Announce

@@ -26,6 +26,7 @@ from staqraft.model import (
     ClusterRecord,
     Command,
     Epoch,
+    Farewell,
     Fenced,
     ForceActive,
     GroupId,
@@ -36,6 +37,7 @@ from staqraft.model import (
     Release,
     Renew,
     RequestSwitchover,
+    Rest,
     SetInSync,
     SetMaintenance,
 )
@@ -162,10 +164,20 @@ def _fill_operators(wire: pb.Proposal, command: Command) -> None:
             )
         case CancelSwitchover(group=group, reason=reason):
             wire.cancel_switchover.CopyFrom(pb.CancelSwitchover(group=group, reason=reason))
-        case SetMaintenance(group=group, enabled=enabled, requested_by=who):
+        case SetMaintenance():
             wire.set_maintenance.CopyFrom(
-                pb.SetMaintenance(group=group, enabled=enabled, requested_by=who)
+                pb.SetMaintenance(
+                    group=command.group,
+                    enabled=command.enabled,
+                    requested_by=command.requested_by,
+                    target=command.target or "",
+                    reason=command.reason,
+                )
             )
+        case Rest(group=group, epoch=epoch, renewal=renewal, rest_ms=rest_ms):
+            wire.rest.CopyFrom(pb.Rest(group=group, epoch=epoch, renewal=renewal, rest_ms=rest_ms))
+        case Farewell(group=group, gone=gone):
+            wire.farewell.CopyFrom(pb.Farewell(group=group, gone=gone))
         case ForceActive():
             wire.force_active.CopyFrom(
                 pb.ForceActive(
@@ -257,8 +269,21 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
         **base, group=GroupId(m.group), reason=m.reason
     ),
     "set_maintenance": lambda m, base: SetMaintenance(
-        **base, group=GroupId(m.group), enabled=m.enabled, requested_by=m.requested_by
+        **base,
+        group=GroupId(m.group),
+        enabled=m.enabled,
+        requested_by=m.requested_by,
+        target=NodeId(m.target) if m.target else None,
+        reason=m.reason,
     ),
+    "rest": lambda m, base: Rest(
+        **base,
+        group=GroupId(m.group),
+        epoch=Epoch(m.epoch),
+        renewal=m.renewal,
+        rest_ms=m.rest_ms,
+    ),
+    "farewell": lambda m, base: Farewell(**base, group=GroupId(m.group), gone=m.gone),
     "force_active": lambda m, base: ForceActive(
         **base,
         group=GroupId(m.group),

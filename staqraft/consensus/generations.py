@@ -28,6 +28,10 @@ with both. What makes this safe:
 - **On disk before use.** A generation is written in one transaction before an opening names it. A
   crash before that leaves the old one, after it the new one; either goes on by itself.
 
+- **By descent.** A generation knows those that it came from. Who is taken in, or joins, or is left
+  out, is in one of them: what its log has is a beginning of the other's, or was never committed.
+  The first is the beginning of all, also of who lost its log, or was made to lose it.
+
 Two that are both alone can only come from an operator's word: a wrong one, or `force-active`, after
 which the other came back. The two refuse each other, say so, and nothing is merged: see `conflict`.
 Only one of them goes on serving: see `yields`.
@@ -43,6 +47,7 @@ from typing import Final
 from staqraft.model import FenceRung, Generation, NodeId
 
 FIRST: Final = 1
+_LINEAGE_KEPT: Final = 64  # so many who went on alone, one after the other, without the other back
 FORCED: Final = 1000  # by so much a forced one is ahead of any that the other may have opened
 
 
@@ -54,7 +59,7 @@ class Relation(Enum):
     BEHIND = "behind"  # the peer is: it learns of ours from our opening
     JOIN = "join"  # the peer's is newer and names this member: adopt it
     LEFT_OUT = "left out"  # the peer's is newer without this member: wait to be taken in
-    CONFLICT = "conflict"  # both went on alone
+    CONFLICT = "conflict"  # both went on alone, each from where the other was not
 
 
 def first(members: Iterable[NodeId]) -> Generation:
@@ -68,12 +73,30 @@ def alone(current: Generation, me: NodeId, rung: FenceRung, *, forced: bool = Fa
     `forced`: another may have gone on alone before, and is given up for this.
     """
     number = current.number + (FORCED if forced else 1)
-    return Generation(number=number, members=frozenset({me}), founder=me, rung=rung)
+    members = frozenset({me})
+    return Generation(
+        number=number, members=members, founder=me, rung=rung, lineage=_descent(current)
+    )
 
 
 def taking_in(current: Generation, me: NodeId, peer: NodeId) -> Generation:
     """The next generation, in which `peer` is a member again."""
-    return Generation(number=current.number + 1, members=current.members | {peer}, founder=me)
+    return Generation(
+        number=current.number + 1,
+        members=current.members | {peer},
+        founder=me,
+        lineage=_descent(current),
+    )
+
+
+def _descent(parent: Generation) -> tuple[tuple[int, NodeId], ...]:
+    if parent.founder is None:  # the first
+        return ()
+    return (*parent.lineage, (parent.number, parent.founder))[-_LINEAGE_KEPT:]
+
+
+def _comes_from(later: Generation, earlier: Generation) -> bool:
+    return earlier.number == FIRST or (earlier.number, earlier.founder) in later.lineage
 
 
 def relate(me: NodeId, mine: Generation, peer: NodeId, theirs: Generation) -> Relation:
@@ -83,7 +106,10 @@ def relate(me: NodeId, mine: Generation, peer: NodeId, theirs: Generation) -> Re
     if theirs.number == mine.number:
         same = (theirs.members, theirs.founder) == (mine.members, mine.founder)
         return Relation.EQUAL if same else Relation.CONFLICT
-    if theirs.number > mine.number:
+    later, earlier = (theirs, mine) if theirs.number > mine.number else (mine, theirs)
+    if not _comes_from(later, earlier):
+        return Relation.CONFLICT
+    if later is theirs:
         return Relation.JOIN if me in theirs.members else Relation.LEFT_OUT
     return Relation.BEHIND if peer in mine.members else Relation.TAKE_IN
 
@@ -110,6 +136,8 @@ def conflict(me: NodeId, mine: Generation, peer: NodeId, theirs: Generation) -> 
 
 # --- as text, for the log store -----------------------------------------------------------------
 
+_KEYS: Final = {"number", "members", "founder", "rung", "lineage"}
+
 
 def to_text(generation: Generation) -> str:
     """The generation as the log store keeps it."""
@@ -119,6 +147,7 @@ def to_text(generation: Generation) -> str:
             "members": sorted(generation.members),
             "founder": generation.founder,
             "rung": generation.rung.value if generation.rung else None,
+            "lineage": generation.lineage,
         },
         sort_keys=True,
     )
@@ -130,7 +159,7 @@ def from_text(text: str) -> Generation:
         values = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if not isinstance(values, dict) or set(values) != {"number", "members", "founder", "rung"}:
+    if not isinstance(values, dict) or set(values) != _KEYS:
         raise ValueError("it is not a generation")
     number, members, founder = values["number"], values["members"], values["founder"]
     named = [*members] if isinstance(members, list) else [None]
@@ -144,4 +173,16 @@ def from_text(text: str) -> Generation:
         members=frozenset(map(NodeId, members)),
         founder=None if founder is None else NodeId(founder),
         rung=None if values["rung"] is None else FenceRung(values["rung"]),
+        lineage=_lineage(values["lineage"]),
     )
+
+
+def _lineage(values: object) -> tuple[tuple[int, NodeId], ...]:
+    found = []
+    for value in values if isinstance(values, list) else [None]:
+        match value:
+            case [int(number), str(founder)] if number > FIRST and founder:
+                found.append((number, NodeId(founder)))
+            case _:
+                raise ValueError("it is not a generation")
+    return tuple(found)

@@ -28,6 +28,10 @@ def make_opening(
         generation=generation.number,
         generation_members=sorted(generation.members),
         generation_founder=generation.founder or "",
+        generation_lineage=[
+            pb.GenerationBefore(number=number, founder=founder)
+            for number, founder in generation.lineage
+        ],
     )
 
 
@@ -39,6 +43,9 @@ def named(opening: pb.SessionOpen, configured: Iterable[NodeId]) -> Generation:
         number=opening.generation,
         members=frozenset(map(NodeId, opening.generation_members)),
         founder=NodeId(opening.generation_founder),
+        lineage=tuple(
+            (before.number, NodeId(before.founder)) for before in opening.generation_lineage
+        ),
     )
 
 
@@ -61,7 +68,8 @@ def check_opening(
             f"it says that it is {opening.node!r} of {opening.cluster!r}, its certificate says"
             f" {node} of {cluster}"
         )
-    if opening.generation > MAX_COUNTER or len(opening.generation_members) > _MEMBERS_KEPT:
+    longest = max(len(opening.generation_members), len(opening.generation_lineage))
+    if opening.generation > MAX_COUNTER or longest > _MEMBERS_KEPT:
         raise BadMessage(f"its generation {opening.generation} is out of range")
     if len(opening.session) != SESSION_ID_BYTES or session not in {None, opening.session}:
         raise BadMessage("its session is not the one that was opened")

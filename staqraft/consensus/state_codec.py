@@ -14,6 +14,7 @@ from staqraft.model import (
     FenceRung,
     GroupId,
     GroupRecord,
+    Maintenance,
     MemberRecord,
     NodeId,
     Position,
@@ -110,7 +111,18 @@ def _group_out(name: GroupId, group: GroupRecord) -> pb.GroupState:
             log_index=switchover.log_index,
             forced=switchover.forced,
         ),
-        maintenance=group.maintenance,
+        maintenance=[
+            pb.MaintenanceState(
+                node=entry.node or "",
+                requested_by=entry.requested_by,
+                reason=entry.reason,
+                since_ms=entry.since_ms,
+                log_index=entry.log_index,
+            )
+            for entry in group.maintenance
+        ],
+        resting_ms=group.resting_ms,
+        away=sorted(group.away),
     )
 
 
@@ -136,7 +148,19 @@ def _group_back(wire: pb.GroupState) -> GroupRecord:
         )
         if wire.HasField("switchover")
         else None,
-        maintenance=wire.maintenance,
+        maintenance=tuple(map(_maintenance_back, wire.maintenance)),
+        resting_ms=wire.resting_ms,
+        away=frozenset(map(NodeId, wire.away)),
+    )
+
+
+def _maintenance_back(wire: pb.MaintenanceState) -> Maintenance:
+    return Maintenance(
+        node=NodeId(wire.node) if wire.node else None,
+        requested_by=wire.requested_by,
+        reason=wire.reason,
+        since_ms=wire.since_ms,
+        log_index=wire.log_index,
     )
 
 

@@ -11,14 +11,18 @@ they stand here, behind the log, and not only in the proposer's head:
 - only on top of exactly the (epoch, renewal) that the proposer saw last;
 - only from the in-sync set, or as the active itself, or in an operator's name (ForceActive);
 - a position handed over in a switchover goes to its target, until the switchover is cancelled;
-- in maintenance only the active itself, the target of a released switchover, or ForceActive's.
+- in maintenance only the active itself, the target of a released switchover, or ForceActive's;
+- a daemon rests only in maintenance, and as a renewal: who acquires afterwards has seen that it
+  does, and waits for as long as it may last (`resting_ms`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
+from staqraft.consensus import maintenance
+from staqraft.consensus.verdict import MEMBERS_KEPT, Changed, Verdict, clip
 from staqraft.model import (
     EVENTS_KEPT,
     NO_EPOCH,
@@ -32,6 +36,7 @@ from staqraft.model import (
     Command,
     Epoch,
     EpochStart,
+    Farewell,
     Fenced,
     FenceRecord,
     ForceActive,
@@ -46,6 +51,7 @@ from staqraft.model import (
     Release,
     Renew,
     RequestSwitchover,
+    Rest,
     SetInSync,
     SetMaintenance,
     Switchover,
@@ -53,8 +59,6 @@ from staqraft.model import (
 
 EPOCH_STARTS_KEPT = 1000
 GROUPS_KEPT = 256  # the configuration has a handful; a mad member is not to fill our memory
-MEMBERS_KEPT = 64
-TEXT_KEPT = 1000  # characters of a reason or an event
 REPEATS_LOOKED_AT = 64  # so far back an event proposed twice is recognised
 
 _GroupCommand = (
@@ -67,21 +71,10 @@ _GroupCommand = (
     | RequestSwitchover
     | CancelSwitchover
     | SetMaintenance
+    | Rest
+    | Farewell
     | ForceActive
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """The group's new record, and the line for the history if it deserves one."""
-
-    group: GroupRecord
-    kind: str = ""
-    text: str = ""
-
-
-# What a rule says: a new record, nothing to do (in effect already), or why not.
-_Verdict = _Changed | None | str
 
 
 def apply(record: ClusterRecord, index: int, command: Command) -> tuple[ClusterRecord, Outcome]:
@@ -106,7 +99,7 @@ def _apply_to_group(
 ) -> tuple[ClusterRecord, Outcome]:
     known = record.groups.get(command.group)
     if known is None and len(record.groups) >= GROUPS_KEPT:
-        reason = f"there are {GROUPS_KEPT} groups already: group {_clip(command.group)} is not kept"
+        reason = f"there are {GROUPS_KEPT} groups already: group {clip(command.group)} is not kept"
         return replace(record, log_index=index), Refused(log_index=index, reason=reason)
     verdict = _judge(known if known is not None else GroupRecord(), index, command)
     match verdict:
@@ -114,7 +107,7 @@ def _apply_to_group(
             return replace(record, log_index=index), Refused(log_index=index, reason=verdict)
         case None:
             return replace(record, log_index=index), Accepted(log_index=index)
-        case _Changed(group=group, kind=kind, text=text):
+        case Changed(group=group, kind=kind, text=text):
             events = record.events
             if kind:
                 event = ClusterEvent(
@@ -123,7 +116,7 @@ def _apply_to_group(
                     group=command.group,
                     node=command.node,
                     kind=kind,
-                    text=_clip(text),
+                    text=clip(text),
                     epoch=group.epoch,
                     position=group.position,
                 )
@@ -136,7 +129,7 @@ def _apply_to_group(
             return after, Accepted(log_index=index)
 
 
-def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> _Verdict:  # noqa: PLR0911 - a case a command
+def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> Verdict:  # noqa: PLR0911 - a case a command
     match command:
         case Renew():
             return _renew(group, command)
@@ -155,7 +148,13 @@ def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> _Verdict: 
         case CancelSwitchover():
             return _cancel_switchover(group, command)
         case SetMaintenance():
-            return _set_maintenance(group, command)
+            return maintenance.put(group, index, command)
+        case Rest():
+            return _not_active(group, command.node, command.epoch) or maintenance.rest(
+                group, command, opened=_opened(group)
+            )
+        case Farewell():
+            return maintenance.farewell(group, command)
         case ForceActive():
             return _force_active(group, index, command)
         case _:
@@ -165,7 +164,7 @@ def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> _Verdict: 
 # --- the lease ----------------------------------------------------------------------------------
 
 
-def _renew(group: GroupRecord, command: Renew) -> _Verdict:
+def _renew(group: GroupRecord, command: Renew) -> Verdict:
     if (problem := _not_active(group, command.node, command.epoch)) is not None:
         return problem
     if group.released:
@@ -177,10 +176,10 @@ def _renew(group: GroupRecord, command: Renew) -> _Verdict:
             f"renewal {command.renewal} came after renewal {group.renewal}"
             f" of epoch {group.epoch}: re-read and go on from there"
         )
-    return _Changed(replace(group, renewal=command.renewal, position=command.position))
+    return Changed(replace(group, renewal=command.renewal, position=command.position))
 
 
-def _acquire(group: GroupRecord, command: Acquire) -> _Verdict:
+def _acquire(group: GroupRecord, command: Acquire) -> Verdict:
     node = command.node
     if _acquired_already(group, node, command.base_epoch):
         return None
@@ -205,8 +204,10 @@ def _acquire(group: GroupRecord, command: Acquire) -> _Verdict:
         renewal=0,
         released=False,
         switchover=None if wished else group.switchover,
+        # What its own kernel was left with outlives an epoch; another acquires when that is over.
+        resting_ms=group.resting_ms if group.active == node else 0,
     )
-    return _Changed(after, kind, f"{text}: {command.reason}")
+    return Changed(after, kind, f"{text}: {command.reason}")
 
 
 def _may_not_acquire(group: GroupRecord, node: NodeId) -> str | None:
@@ -234,7 +235,7 @@ def _may_not_acquire(group: GroupRecord, node: NodeId) -> str | None:
     return None
 
 
-def _open_epoch(group: GroupRecord, command: OpenEpoch) -> _Verdict:
+def _open_epoch(group: GroupRecord, command: OpenEpoch) -> Verdict:
     if (problem := _not_active(group, command.node, command.epoch)) is not None:
         return problem
     if _opened(group):
@@ -254,22 +255,22 @@ def _open_epoch(group: GroupRecord, command: OpenEpoch) -> _Verdict:
         f"the history of epoch {group.epoch} begins at {command.start_seq}; in sync:"
         f" {command.node} alone"
     )
-    return _Changed(after, "epoch-opened", text)
+    return Changed(after, "epoch-opened", text)
 
 
-def _release(group: GroupRecord, command: Release) -> _Verdict:
+def _release(group: GroupRecord, command: Release) -> Verdict:
     if (problem := _not_active(group, command.node, command.epoch)) is not None:
         return problem
     if group.released:
         if group.position == command.position:
             return None
         return f"epoch {group.epoch} is released already, at {group.position}"
-    after = replace(group, released=True, position=command.position)
+    after = replace(group, released=True, position=command.position, resting_ms=0)
     text = f"{command.node} stood down at {command.position}: {command.reason}"
-    return _Changed(after, "released", text)
+    return Changed(after, "released", text)
 
 
-def _fenced(group: GroupRecord, index: int, command: Fenced) -> _Verdict:
+def _fenced(group: GroupRecord, index: int, command: Fenced) -> Verdict:
     if (problem := _not_active(group, command.node, command.epoch)) is not None:
         return problem
     if command.loser == command.node:
@@ -283,13 +284,13 @@ def _fenced(group: GroupRecord, index: int, command: Fenced) -> _Verdict:
     text = f"{command.loser} no longer serves; proof: {command.rung.value}"
     if command.detail:
         text += f" ({command.detail})"
-    return _Changed(replace(group, fence=wanted), "fenced", text)
+    return Changed(replace(group, fence=wanted), "fenced", text)
 
 
 # --- who may be promoted ------------------------------------------------------------------------
 
 
-def _set_in_sync(group: GroupRecord, command: SetInSync) -> _Verdict:
+def _set_in_sync(group: GroupRecord, command: SetInSync) -> Verdict:
     if (problem := _not_active(group, command.node, command.epoch)) is not None:
         return problem
     if group.released:
@@ -308,13 +309,13 @@ def _set_in_sync(group: GroupRecord, command: SetInSync) -> _Verdict:
     parts = [f"{', '.join(joined)} joined"] if joined else []
     parts += [f"{', '.join(left)} left"] if left else []
     text = f"{' and '.join(parts)} the in-sync set: {command.reason}"
-    return _Changed(replace(group, in_sync=command.members), "in-sync", text)
+    return Changed(replace(group, in_sync=command.members), "in-sync", text)
 
 
 # --- operators ----------------------------------------------------------------------------------
 
 
-def _request_switchover(group: GroupRecord, index: int, command: RequestSwitchover) -> _Verdict:
+def _request_switchover(group: GroupRecord, index: int, command: RequestSwitchover) -> Verdict:
     pending = group.switchover
     if pending is not None:
         if pending.target == command.target:
@@ -332,15 +333,15 @@ def _request_switchover(group: GroupRecord, index: int, command: RequestSwitchov
         )
     wish = Switchover(
         target=command.target,
-        requested_by=_clip(command.requested_by),
-        reason=_clip(command.reason),
+        requested_by=clip(command.requested_by),
+        reason=clip(command.reason),
         log_index=index,
     )
     text = f"{command.requested_by} asks that {command.target} becomes active: {command.reason}"
-    return _Changed(replace(group, switchover=wish), "switchover-requested", text)
+    return Changed(replace(group, switchover=wish), "switchover-requested", text)
 
 
-def _cancel_switchover(group: GroupRecord, command: CancelSwitchover) -> _Verdict:
+def _cancel_switchover(group: GroupRecord, command: CancelSwitchover) -> Verdict:
     pending = group.switchover
     if pending is None:
         return None
@@ -350,18 +351,10 @@ def _cancel_switchover(group: GroupRecord, command: CancelSwitchover) -> _Verdic
         in_sync -= {pending.target}
     text = f"the switchover to {pending.target} is given up: {command.reason}"
     after = replace(group, switchover=None, in_sync=in_sync)
-    return _Changed(after, "switchover-cancelled", text)
+    return Changed(after, "switchover-cancelled", text)
 
 
-def _set_maintenance(group: GroupRecord, command: SetMaintenance) -> _Verdict:
-    if group.maintenance == command.enabled:
-        return None
-    word = "on: nothing is taken over automatically" if command.enabled else "off"
-    after = replace(group, maintenance=command.enabled)
-    return _Changed(after, "maintenance", f"{command.requested_by} turned maintenance {word}")
-
-
-def _force_active(group: GroupRecord, index: int, command: ForceActive) -> _Verdict:
+def _force_active(group: GroupRecord, index: int, command: ForceActive) -> Verdict:
     """A switchover that needs no in-sync target.
 
     It takes nothing from a living active, which goes on renewing and hands over as in any
@@ -379,15 +372,15 @@ def _force_active(group: GroupRecord, index: int, command: ForceActive) -> _Verd
         return f"{target} is the active: it needs no force to go on"
     wish = Switchover(
         target=target,
-        requested_by=_clip(command.requested_by),
-        reason=_clip(command.reason),
+        requested_by=clip(command.requested_by),
+        reason=clip(command.reason),
         log_index=index,
         forced=True,
     )
     after = replace(group, switchover=wish, in_sync=group.in_sync | {target})
     loss = "" if target in group.in_sync else ", accepting the loss of what it lacks"
     text = f"{command.requested_by} forces {target} to become active{loss}: {command.reason}"
-    return _Changed(after, "force-active", text)
+    return Changed(after, "force-active", text)
 
 
 # --- members and history ------------------------------------------------------------------------
@@ -395,13 +388,13 @@ def _force_active(group: GroupRecord, index: int, command: ForceActive) -> _Verd
 
 def _announce(record: ClusterRecord, index: int, command: Announce) -> ClusterRecord | str:
     known = record.members.get(command.node)
-    version, fingerprint = _clip(command.version), _clip(command.config_fingerprint)
+    version, fingerprint = clip(command.version), clip(command.config_fingerprint)
     format_ = max(1, command.format)  # 0: it does not know of formats
     announced = (version, fingerprint, format_)
     if known is not None and announced == (known.version, known.config_fingerprint, known.format):
         return record
     if known is None and len(record.members) >= MEMBERS_KEPT:
-        return f"there are {MEMBERS_KEPT} members already: {_clip(command.node)} is not kept"
+        return f"there are {MEMBERS_KEPT} members already: {clip(command.node)} is not kept"
     member = MemberRecord(
         version=version, config_fingerprint=fingerprint, log_index=index, format=format_
     )
@@ -429,8 +422,8 @@ def _note(record: ClusterRecord, index: int, command: NoteEvent) -> ClusterRecor
         wall_ms=command.wall_ms,
         group=command.group,
         node=command.node,
-        kind=_clip(command.kind),
-        text=_clip(command.text),
+        kind=clip(command.kind),
+        text=clip(command.text),
         epoch=command.epoch,
         position=command.position,
     )
@@ -476,10 +469,6 @@ def _moved_on(group: GroupRecord, base_epoch: Epoch, base_renewal: int) -> str |
             f" {group.epoch}, seen was {base_renewal}): it is alive"
         )
     return None
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= TEXT_KEPT else text[: TEXT_KEPT - 1] + "…"
 
 
 __all__ = ["EPOCH_STARTS_KEPT", "apply"]

@@ -61,6 +61,6 @@ def from_record(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
         active=record.active if record.active and not record.released else "",
         in_sync=sorted(record.in_sync),
         switchover_target=record.switchover.target if record.switchover else "",
-        maintenance=record.maintenance,
+        maintenance=bool(record.maintenance),
         last_fence=record.fence.rung.value if record.fence else "",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -281,6 +282,36 @@ def test_the_way_out_of_that_is_to_give_one_up(world: World, tmp_path: Path) -> 
     assert world.members[A].membership.conflict == ""
 
 
+def test_who_took_in_whom_it_should_not_have_is_not_joined(world: World) -> None:
+    """b was told of a generation in which a is not any more, and takes a in on that word."""
+    both_go_alone(world, forced=True)
+    mine = world.members[B].generation
+    world.inbox[B].append(Connected(A, mine, generations.first(PAIR)))
+    world.run(3)
+    taken_in = world.members[B].generation
+    assert (taken_in.members, taken_in.number) == (frozenset(PAIR), mine.number + 1)
+    assert world.members[A].generation.members == {A}
+    assert "never merged" in world.members[A].membership.conflict
+    assert "never merged" in world.members[B].membership.conflict
+    assert world.members[A].membership.newer == taken_in  # who was given up does not serve
+    assert world.texts(A) == ["of both", "of a alone"]
+    assert world.offences == []
+
+
+@pytest.mark.parametrize("given_up", PAIR)
+def test_and_the_way_out_is_the_same(world: World, tmp_path: Path, given_up: NodeId) -> None:
+    both_go_alone(world, forced=True)
+    world.inbox[B].append(Connected(A, world.members[B].generation, generations.first(PAIR)))
+    world.run(1)
+    world.crash(given_up)
+    for file in (tmp_path / given_up).iterdir():
+        file.unlink()
+    world.restart(given_up)
+    stays = A if given_up == B else B
+    world.until(lambda: world.texts(given_up) == ["of both", f"of {stays} alone"])
+    world.commit(given_up, "of both again")
+
+
 def test_who_was_left_out_knows_that_there_is_a_newer_generation(world: World) -> None:
     lose(world, B)
     go_alone(world, A)
@@ -324,29 +355,80 @@ def test_a_witness_that_is_added_later_joins_the_generation_of_the_pair(tmp_path
 
 # --- as text --------------------------------------------------------------------------------------
 
-LATER = Generation(number=7, members=frozenset({A}), founder=A, rung=FenceRung.OPERATOR)
+LATER = Generation(
+    number=7,
+    members=frozenset({A}),
+    founder=A,
+    rung=FenceRung.OPERATOR,
+    lineage=((2, A), (3, A), (6, B)),
+)
 
 
 @pytest.mark.parametrize("generation", [generations.first(PAIR), LATER])
 def test_a_generation_survives_the_way_to_disk(generation: Generation) -> None:
-    assert generations.from_text(generations.to_text(generation)) == generation
+    read = generations.from_text(generations.to_text(generation))
+    assert (read, read.rung, read.lineage) == (generation, generation.rung, generation.lineage)
 
 
 @pytest.mark.parametrize(
     "change",
-    ['"number": 0', '"number": "7"', '"members": []', '"members": [7]', '"rung": "luck"', '"x": 1'],
+    [
+        '"number": 0',
+        '"number": "7"',
+        '"members": []',
+        '"members": [7]',
+        '"rung": "luck"',
+        '"x": 1',
+        '"lineage": 7',
+        '"lineage": [7]',
+        '"lineage": [[1, "a"]]',
+        '"lineage": [[2, ""]]',
+    ],
 )
 def test_nothing_else_is_read_as_one(change: str) -> None:
-    key = change.split(":", maxsplit=1)[0]
-    text = generations.to_text(LATER)
-    before = next((part for part in text.strip("{}").split(", ") if part.startswith(key)), "")
+    values = json.loads(generations.to_text(LATER)) | json.loads(f"{{{change}}}")
     with pytest.raises(ValueError, match=r"."):
-        generations.from_text(
-            text.replace(before, change) if before else text[:-1] + f", {change}}}"
-        )
+        generations.from_text(json.dumps(values))
 
 
 def test_generations_of_one_number_are_equal_only_in_members_and_founder() -> None:
     other = replace(LATER, members=frozenset({B}), founder=B)
     assert generations.relate(A, LATER, B, other) is generations.Relation.CONFLICT
     assert generations.relate(A, LATER, B, replace(LATER, rung=None)) is generations.Relation.EQUAL
+
+
+@pytest.mark.parametrize(
+    ("number", "founder", "expected"),
+    [
+        (1, None, generations.Relation.TAKE_IN),  # the beginning, also of who lost its log
+        (3, A, generations.Relation.TAKE_IN),
+        (3, B, generations.Relation.CONFLICT),  # b took a in where a was not
+        (4, A, generations.Relation.CONFLICT),
+    ],
+)
+def test_only_who_is_in_an_older_one_of_the_same_descent_is_taken_in(
+    number: int, founder: NodeId | None, expected: generations.Relation
+) -> None:
+    theirs = Generation(number=number, members=frozenset(PAIR), founder=founder)
+    assert generations.relate(A, LATER, B, theirs) is expected
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"), [(PAIR, generations.Relation.JOIN), (A, generations.Relation.LEFT_OUT)]
+)
+def test_only_a_newer_one_of_the_same_descent_is_joined(
+    members: tuple[NodeId, ...], expected: generations.Relation
+) -> None:
+    theirs = replace(LATER, members=frozenset(members))
+    mine = Generation(number=3, members=frozenset(PAIR), founder=A)
+    assert generations.relate(B, mine, A, theirs) is expected
+    parted = replace(mine, founder=B)
+    assert generations.relate(B, parted, A, theirs) is generations.Relation.CONFLICT
+
+
+def test_a_descent_goes_through_whoever_opened_it() -> None:
+    first = generations.first(PAIR)
+    second = generations.alone(first, A, FenceRung.DEVICE)
+    third = generations.taking_in(second, A, B)
+    assert (second.lineage, third.lineage) == ((), ((2, A),))
+    assert generations.alone(third, B, FenceRung.DEVICE).lineage == ((2, A), (3, A))

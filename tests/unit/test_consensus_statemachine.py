@@ -20,11 +20,13 @@ from staqraft.model import (
     Command,
     Epoch,
     EpochStart,
+    Farewell,
     Fenced,
     FenceRung,
     ForceActive,
     GroupId,
     GroupRecord,
+    Maintenance,
     NodeId,
     NoteEvent,
     OpenEpoch,
@@ -35,6 +37,7 @@ from staqraft.model import (
     Release,
     Renew,
     RequestSwitchover,
+    Rest,
     SetInSync,
     SetMaintenance,
     Switchover,
@@ -43,6 +46,9 @@ from staqraft.model import (
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 GROUP = GroupId("default")
 HERE = Position(Epoch(3), 40)
+
+
+WORK = Maintenance(node=None, requested_by="admin", reason="", since_ms=0, log_index=9)
 
 
 def active_pair(**changes: Any) -> GroupRecord:
@@ -169,7 +175,7 @@ def test_the_active_takes_a_new_epoch_for_itself_whatever_is_pending() -> None:
     for group in (
         active_pair(),
         active_pair(in_sync=frozenset()),
-        active_pair(maintenance=True),
+        active_pair(maintenance=(WORK,)),
         active_pair(switchover=switch_to(B)),
         active_pair(released=True),
     ):
@@ -206,10 +212,10 @@ def test_a_switchover_does_not_stop_a_takeover_from_a_dead_active() -> None:
 
 
 def test_maintenance_stops_what_is_automatic() -> None:
-    refused(active_pair(maintenance=True), acquire(B), "maintenance")
-    refused(active_pair(maintenance=True, released=True), acquire(B), "maintenance")
-    refused(active_pair(maintenance=True, switchover=switch_to(B)), acquire(B), "maintenance")
-    handed = active_pair(maintenance=True, released=True, switchover=switch_to(B))
+    refused(active_pair(maintenance=(WORK,)), acquire(B), "maintenance")
+    refused(active_pair(maintenance=(WORK,), released=True), acquire(B), "maintenance")
+    refused(active_pair(maintenance=(WORK,), switchover=switch_to(B)), acquire(B), "maintenance")
+    handed = active_pair(maintenance=(WORK,), released=True, switchover=switch_to(B))
     accepted(handed, acquire(B), "switchover-done")
 
 
@@ -217,7 +223,7 @@ def test_maintenance_stops_what_is_automatic() -> None:
 
 
 def test_force_lets_a_replica_acquire_that_lacks_data_even_in_maintenance() -> None:
-    group = active_pair(in_sync=frozenset({A}), maintenance=True)
+    group = active_pair(in_sync=frozenset({A}), maintenance=(WORK,))
     group = accepted(group, force(B), "force-active")
     assert group.in_sync == frozenset({A, B})
     after = accepted(group, acquire(B), "switchover-done")
@@ -348,12 +354,89 @@ def test_a_switchover_is_requested_once() -> None:
     refused(GroupRecord(), request, "no active yet")
 
 
+def maintain(*, enabled: bool, target: NodeId | None = None) -> SetMaintenance:
+    return SetMaintenance(
+        node=A,
+        group=GROUP,
+        enabled=enabled,
+        requested_by="admin",
+        target=target,
+        reason="new disks",
+        wall_ms=77,
+    )
+
+
 def test_maintenance_is_said_when_it_changes() -> None:
-    on = SetMaintenance(node=A, group=GROUP, enabled=True, requested_by="admin")
-    after = accepted(active_pair(), on, "maintenance")
-    assert after.maintenance
-    assert accepted(after, on) == after
-    assert not accepted(after, replace(on, enabled=False), "maintenance").maintenance
+    after = accepted(active_pair(), maintain(enabled=True), "maintenance")
+    assert [(m.node, m.reason, m.since_ms) for m in after.maintenance] == [(None, "new disks", 77)]
+    assert accepted(after, maintain(enabled=True)) == after
+    assert not accepted(after, maintain(enabled=False), "maintenance").maintenance
+    assert accepted(active_pair(), maintain(enabled=False)) == active_pair()
+
+
+def test_maintenance_of_a_node_ends_with_its_own_or_with_all() -> None:
+    group = active_pair()
+    for target in (B, None, A):
+        group = accepted(group, maintain(enabled=True, target=target), "maintenance")
+    assert [m.node for m in group.maintenance] == [None, A, B]
+    only = accepted(group, maintain(enabled=False, target=A), "maintenance")
+    assert [m.node for m in only.maintenance] == [None, B]
+    assert accepted(only, maintain(enabled=False, target=A)) == only
+    assert accepted(only, maintain(enabled=False), "maintenance").maintenance == ()
+
+
+# --- a daemon that rests in maintenance -----------------------------------------------------------
+
+
+def rest(renewal: int, rest_ms: int = 600_000, node: NodeId = A, epoch: int = 3) -> Rest:
+    return Rest(node=node, group=GROUP, epoch=Epoch(epoch), renewal=renewal, rest_ms=rest_ms)
+
+
+def test_a_daemon_rests_in_maintenance_and_by_a_renewal() -> None:
+    group = active_pair(maintenance=(WORK,))
+    after = accepted(group, rest(6), "rest")
+    assert (after.renewal, after.resting_ms) == (6, 600_000)
+    assert accepted(after, rest(6)) == after
+    refused(active_pair(), rest(6), "maintenance is off")
+    refused(group, rest(5), "came after")
+    refused(group, rest(6, node=B), "not the active")
+    refused(active_pair(maintenance=(WORK,), released=True), rest(6), "does not serve")
+    refused(active_pair(maintenance=(WORK,), epoch=Epoch(4)), rest(6, epoch=4), "does not serve")
+    refused(group, rest(6, 3_600_001), "too long")
+
+
+def test_who_did_not_see_that_it_rests_does_not_acquire_when_maintenance_ends() -> None:
+    group = accepted(active_pair(maintenance=(WORK,)), rest(6), "rest")
+    group = accepted(group, maintain(enabled=False), "maintenance")
+    refused(group, acquire(B, renewal=5), "renewed its lease meanwhile")
+    assert accepted(group, acquire(B, renewal=6), "takeover").resting_ms == 0
+
+
+def test_a_rest_lasts_until_its_own_node_says_otherwise() -> None:
+    group = accepted(active_pair(maintenance=(WORK,)), rest(6), "rest")
+    group = accepted(group, renew(7))
+    assert group.resting_ms == 600_000
+    assert accepted(group, acquire(A, renewal=7), "acquire").resting_ms == 600_000
+    assert accepted(group, rest(8, 1000), "rest").resting_ms == 600_000
+    refused(group, rest(0, 0, node=B), "not the active")
+    after = accepted(group, rest(0, 0), "rest-over")
+    assert (after.renewal, after.resting_ms) == (7, 0)
+    assert accepted(after, rest(0, 0)) == after
+    release = Release(node=A, group=GROUP, epoch=Epoch(3), position=HERE, reason="test")
+    assert accepted(group, release, "released").resting_ms == 0
+
+
+# --- a replica that stops in order ----------------------------------------------------------------
+
+
+def test_who_holds_nothing_says_farewell_and_is_back() -> None:
+    gone = Farewell(node=B, group=GROUP, gone=True)
+    after = accepted(active_pair(), gone, "left")
+    assert after.away == {B}
+    assert accepted(after, gone) == after
+    assert accepted(after, replace(gone, gone=False), "back").away == frozenset()
+    refused(active_pair(), replace(gone, node=A), "holds what it would leave")
+    assert accepted(active_pair(released=True), replace(gone, node=A), "left").away == {A}
 
 
 # --- members and history ------------------------------------------------------------------------
@@ -430,7 +513,15 @@ commands: st.SearchStrategy[Command] = st.one_of(
     of(Fenced, epoch=epochs, loser=nodes, rung=st.sampled_from(FenceRung)),
     of(RequestSwitchover, target=nodes, requested_by=texts, reason=texts),
     of(CancelSwitchover, reason=texts),
-    of(SetMaintenance, enabled=st.booleans(), requested_by=texts),
+    of(
+        SetMaintenance,
+        enabled=st.booleans(),
+        requested_by=texts,
+        target=st.none() | nodes,
+        reason=texts,
+    ),
+    of(Rest, epoch=epochs, renewal=numbers, rest_ms=st.sampled_from([0, 60_000, 600_000])),
+    of(Farewell, gone=st.booleans()),
     of(
         ForceActive,
         base_epoch=epochs,
@@ -463,6 +554,12 @@ def test_no_sequence_of_commands_breaks_the_rules(proposed: list[Command]) -> No
             assert after.active == command.node
             forced = before.switchover is not None and before.switchover.forced
             assert before.epoch == 0 or forced or after.active in before.in_sync | {before.active}
+        if after.resting_ms > before.resting_ms:
+            assert before.maintenance
+            assert after.renewal > before.renewal, "who acquires must have seen that"
+        elif after.resting_ms < before.resting_ms:
+            assert isinstance(command, Rest | Release | Acquire)
+            assert isinstance(command, Acquire) == (command.node != before.active)
         starts = [start.epoch for start in after.epoch_starts]
         assert starts == sorted(set(starts))
         if isinstance(outcome, Refused):

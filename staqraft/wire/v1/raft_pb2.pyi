@@ -36,7 +36,7 @@ class ExchangeResponse(_message.Message):
     def __init__(self, envelopes: _Optional[_Iterable[_Union[Envelope, _Mapping]]] = ...) -> None: ...
 
 class SessionOpen(_message.Message):
-    __slots__ = ("cluster", "node", "session", "format", "version", "generation", "generation_members", "generation_founder")
+    __slots__ = ("cluster", "node", "session", "format", "version", "generation", "generation_members", "generation_founder", "generation_lineage")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class SessionOpen(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_MEMBERS_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FOUNDER_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_LINEAGE_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     node: str
     session: bytes
@@ -53,7 +54,16 @@ class SessionOpen(_message.Message):
     generation: int
     generation_members: _containers.RepeatedScalarFieldContainer[str]
     generation_founder: str
-    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., session: _Optional[bytes] = ..., format: _Optional[int] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., generation_members: _Optional[_Iterable[str]] = ..., generation_founder: _Optional[str] = ...) -> None: ...
+    generation_lineage: _containers.RepeatedCompositeFieldContainer[GenerationBefore]
+    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., session: _Optional[bytes] = ..., format: _Optional[int] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., generation_members: _Optional[_Iterable[str]] = ..., generation_founder: _Optional[str] = ..., generation_lineage: _Optional[_Iterable[_Union[GenerationBefore, _Mapping]]] = ...) -> None: ...
+
+class GenerationBefore(_message.Message):
+    __slots__ = ("number", "founder")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    FOUNDER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    founder: str
+    def __init__(self, number: _Optional[int] = ..., founder: _Optional[str] = ...) -> None: ...
 
 class SessionHeartbeat(_message.Message):
     __slots__ = ()
@@ -304,14 +314,38 @@ class CancelSwitchover(_message.Message):
     def __init__(self, group: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SetMaintenance(_message.Message):
-    __slots__ = ("group", "enabled", "requested_by")
+    __slots__ = ("group", "enabled", "requested_by", "target", "reason")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     ENABLED_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     group: str
     enabled: bool
     requested_by: str
-    def __init__(self, group: _Optional[str] = ..., enabled: _Optional[bool] = ..., requested_by: _Optional[str] = ...) -> None: ...
+    target: str
+    reason: str
+    def __init__(self, group: _Optional[str] = ..., enabled: _Optional[bool] = ..., requested_by: _Optional[str] = ..., target: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Rest(_message.Message):
+    __slots__ = ("group", "epoch", "renewal", "rest_ms")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_FIELD_NUMBER: _ClassVar[int]
+    REST_MS_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    epoch: int
+    renewal: int
+    rest_ms: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., renewal: _Optional[int] = ..., rest_ms: _Optional[int] = ...) -> None: ...
+
+class Farewell(_message.Message):
+    __slots__ = ("group", "gone")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    gone: bool
+    def __init__(self, group: _Optional[str] = ..., gone: _Optional[bool] = ...) -> None: ...
 
 class ForceActive(_message.Message):
     __slots__ = ("group", "base_epoch", "base_renewal", "target", "requested_by", "reason")
@@ -358,7 +392,7 @@ class ReadBarrier(_message.Message):
     def __init__(self) -> None: ...
 
 class Proposal(_message.Message):
-    __slots__ = ("format", "id", "node", "wall_ms", "renew", "acquire", "open_epoch", "release", "set_in_sync", "fenced", "request_switchover", "cancel_switchover", "set_maintenance", "force_active", "note_event", "announce", "read_barrier")
+    __slots__ = ("format", "id", "node", "wall_ms", "renew", "acquire", "open_epoch", "release", "set_in_sync", "fenced", "request_switchover", "cancel_switchover", "set_maintenance", "force_active", "note_event", "announce", "read_barrier", "rest", "farewell")
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -376,6 +410,8 @@ class Proposal(_message.Message):
     NOTE_EVENT_FIELD_NUMBER: _ClassVar[int]
     ANNOUNCE_FIELD_NUMBER: _ClassVar[int]
     READ_BARRIER_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    FAREWELL_FIELD_NUMBER: _ClassVar[int]
     format: int
     id: bytes
     node: str
@@ -393,7 +429,9 @@ class Proposal(_message.Message):
     note_event: NoteEvent
     announce: Announce
     read_barrier: ReadBarrier
-    def __init__(self, format: _Optional[int] = ..., id: _Optional[bytes] = ..., node: _Optional[str] = ..., wall_ms: _Optional[int] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., acquire: _Optional[_Union[Acquire, _Mapping]] = ..., open_epoch: _Optional[_Union[OpenEpoch, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., set_in_sync: _Optional[_Union[SetInSync, _Mapping]] = ..., fenced: _Optional[_Union[Fenced, _Mapping]] = ..., request_switchover: _Optional[_Union[RequestSwitchover, _Mapping]] = ..., cancel_switchover: _Optional[_Union[CancelSwitchover, _Mapping]] = ..., set_maintenance: _Optional[_Union[SetMaintenance, _Mapping]] = ..., force_active: _Optional[_Union[ForceActive, _Mapping]] = ..., note_event: _Optional[_Union[NoteEvent, _Mapping]] = ..., announce: _Optional[_Union[Announce, _Mapping]] = ..., read_barrier: _Optional[_Union[ReadBarrier, _Mapping]] = ...) -> None: ...
+    rest: Rest
+    farewell: Farewell
+    def __init__(self, format: _Optional[int] = ..., id: _Optional[bytes] = ..., node: _Optional[str] = ..., wall_ms: _Optional[int] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., acquire: _Optional[_Union[Acquire, _Mapping]] = ..., open_epoch: _Optional[_Union[OpenEpoch, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., set_in_sync: _Optional[_Union[SetInSync, _Mapping]] = ..., fenced: _Optional[_Union[Fenced, _Mapping]] = ..., request_switchover: _Optional[_Union[RequestSwitchover, _Mapping]] = ..., cancel_switchover: _Optional[_Union[CancelSwitchover, _Mapping]] = ..., set_maintenance: _Optional[_Union[SetMaintenance, _Mapping]] = ..., force_active: _Optional[_Union[ForceActive, _Mapping]] = ..., note_event: _Optional[_Union[NoteEvent, _Mapping]] = ..., announce: _Optional[_Union[Announce, _Mapping]] = ..., read_barrier: _Optional[_Union[ReadBarrier, _Mapping]] = ..., rest: _Optional[_Union[Rest, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ...) -> None: ...
 
 class FenceState(_message.Message):
     __slots__ = ("epoch", "loser", "rung", "log_index")
@@ -422,7 +460,7 @@ class SwitchoverState(_message.Message):
     def __init__(self, target: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., log_index: _Optional[int] = ..., forced: _Optional[bool] = ...) -> None: ...
 
 class GroupState(_message.Message):
-    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance", "in_sync_index")
+    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance", "in_sync_index", "resting_ms", "away")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -435,6 +473,8 @@ class GroupState(_message.Message):
     SWITCHOVER_FIELD_NUMBER: _ClassVar[int]
     MAINTENANCE_FIELD_NUMBER: _ClassVar[int]
     IN_SYNC_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RESTING_MS_FIELD_NUMBER: _ClassVar[int]
+    AWAY_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -445,9 +485,25 @@ class GroupState(_message.Message):
     epoch_starts: _containers.RepeatedCompositeFieldContainer[_types_pb2.EpochStart]
     fence: FenceState
     switchover: SwitchoverState
-    maintenance: bool
+    maintenance: _containers.RepeatedCompositeFieldContainer[MaintenanceState]
     in_sync_index: int
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[bool] = ..., in_sync_index: _Optional[int] = ...) -> None: ...
+    resting_ms: int
+    away: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[_Iterable[_Union[MaintenanceState, _Mapping]]] = ..., in_sync_index: _Optional[int] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class MaintenanceState(_message.Message):
+    __slots__ = ("node", "requested_by", "reason", "since_ms", "log_index")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    requested_by: str
+    reason: str
+    since_ms: int
+    log_index: int
+    def __init__(self, node: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., since_ms: _Optional[int] = ..., log_index: _Optional[int] = ...) -> None: ...
 
 class MemberState(_message.Message):
     __slots__ = ("node", "version", "config_fingerprint", "log_index", "format")
