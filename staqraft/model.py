@@ -142,7 +142,8 @@ class GroupRecord:
     `in_sync_index` is where the log changed that set last: a set that left and came back is not
     the same, since things may have been acknowledged without whoever was out.
     `resting_ms`: the daemon of the active may have stopped in maintenance, and left its addresses
-    to the kernel for so long after its last renewal; 0: its lease lasts as long as any.
+    to the kernel for so long after its last renewal; 0: its lease lasts as long as any. The log
+    index at which that began is `resting_index`.
     `away` are the replicas, without a witness, that stopped in order, holding nothing.
     """
 
@@ -158,6 +159,7 @@ class GroupRecord:
     switchover: Switchover | None = None
     maintenance: tuple[Maintenance, ...] = ()  # the cluster's first, then by node
     resting_ms: int = 0
+    resting_index: int = 0
     away: frozenset[NodeId] = frozenset()
 
 
@@ -324,12 +326,14 @@ class SetMaintenance(_GroupCommand):
 class Rest(_GroupCommand):
     """In maintenance: the lease that this renewal grants lasts `rest_ms`, without a daemon.
 
-    0: the addresses are held for no longer than any lease again, and no challenger waits for more.
+    `ends`: the addresses are held for no longer than any lease again, so that the rest that began
+    at this log index is over; `renewal` and `rest_ms` are 0 then.
     """
 
     epoch: Epoch
-    renewal: int
-    rest_ms: int
+    renewal: int = 0
+    rest_ms: int = 0
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

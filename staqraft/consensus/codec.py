@@ -174,8 +174,16 @@ def _fill_operators(wire: pb.Proposal, command: Command) -> None:
                     reason=command.reason,
                 )
             )
-        case Rest(group=group, epoch=epoch, renewal=renewal, rest_ms=rest_ms):
-            wire.rest.CopyFrom(pb.Rest(group=group, epoch=epoch, renewal=renewal, rest_ms=rest_ms))
+        case Rest():
+            wire.rest.CopyFrom(
+                pb.Rest(
+                    group=command.group,
+                    epoch=command.epoch,
+                    renewal=command.renewal,
+                    rest_ms=command.rest_ms,
+                    ends=command.ends,
+                )
+            )
         case Farewell(group=group, gone=gone):
             wire.farewell.CopyFrom(pb.Farewell(group=group, gone=gone))
         case ForceActive():
@@ -282,6 +290,7 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
         epoch=Epoch(m.epoch),
         renewal=m.renewal,
         rest_ms=m.rest_ms,
+        ends=m.ends,
     ),
     "farewell": lambda m, base: Farewell(**base, group=GroupId(m.group), gone=m.gone),
     "force_active": lambda m, base: ForceActive(

@@ -47,19 +47,12 @@ def put(group: GroupRecord, index: int, command: SetMaintenance) -> Verdict:
     return Changed(replace(group, maintenance=tuple(known)), "maintenance", text)
 
 
-def rest(group: GroupRecord, command: Rest, *, opened: bool) -> Verdict:
+def rest(group: GroupRecord, index: int, command: Rest, *, opened: bool) -> Verdict:
     """Of the active of the epoch, which is `opened` or not."""
-    if not command.rest_ms:
-        if not group.resting_ms:
-            return None
-        text = f"{command.node} is back, and holds its addresses by its lease again"
-        return Changed(replace(group, resting_ms=0), "rest-over", text)
-    if group.released or not opened:
-        return f"{command.node} does not serve in epoch {group.epoch}: it has nothing to leave"
-    if not group.maintenance:
-        return "maintenance is off: only in it does a daemon leave its addresses to the kernel"
-    if command.rest_ms > REST_LONGEST_MS:
-        return f"{command.rest_ms} ms are too long to serve without a daemon"
+    if command.ends:
+        return _rest_over(group, command)
+    if (problem := _may_not_rest(group, command, opened=opened)) is not None:
+        return problem
     if command.renewal <= group.renewal:
         if command.renewal == group.renewal and group.resting_ms:
             return None
@@ -69,7 +62,27 @@ def rest(group: GroupRecord, command: Rest, *, opened: bool) -> Verdict:
         f"the daemon of {command.node} stops in maintenance: its addresses and services go on"
         f" without it for up to {resting_ms // 1000} s"
     )
-    return Changed(replace(group, renewal=command.renewal, resting_ms=resting_ms), "rest", text)
+    after = replace(group, renewal=command.renewal, resting_ms=resting_ms, resting_index=index)
+    return Changed(after, "rest", text)
+
+
+def _may_not_rest(group: GroupRecord, command: Rest, *, opened: bool) -> str | None:
+    if group.released or not opened:
+        return f"{command.node} does not serve in epoch {group.epoch}: it has nothing to leave"
+    if not group.maintenance:
+        return "maintenance is off: only in it does a daemon leave its addresses to the kernel"
+    if not 0 < command.rest_ms <= REST_LONGEST_MS:
+        return f"{command.rest_ms} ms is no time to serve without a daemon"
+    return None
+
+
+def _rest_over(group: GroupRecord, command: Rest) -> Verdict:
+    if not group.resting_ms:
+        return None
+    if command.ends != group.resting_index:
+        return f"it is late: {command.node} rests again, since {group.resting_index}"
+    text = f"{command.node} is back, and holds its addresses by its lease again"
+    return Changed(replace(group, resting_ms=0, resting_index=0), "rest-over", text)
 
 
 def farewell(group: GroupRecord, command: Farewell) -> Verdict:

@@ -122,6 +122,7 @@ def _group_out(name: GroupId, group: GroupRecord) -> pb.GroupState:
             for entry in group.maintenance
         ],
         resting_ms=group.resting_ms,
+        resting_index=group.resting_index,
         away=sorted(group.away),
     )
 
@@ -150,6 +151,7 @@ def _group_back(wire: pb.GroupState) -> GroupRecord:
         else None,
         maintenance=tuple(map(_maintenance_back, wire.maintenance)),
         resting_ms=wire.resting_ms,
+        resting_index=wire.resting_index,
         away=frozenset(map(NodeId, wire.away)),
     )
 

@@ -151,7 +151,7 @@ def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> Verdict:  
             return maintenance.put(group, index, command)
         case Rest():
             return _not_active(group, command.node, command.epoch) or maintenance.rest(
-                group, command, opened=_opened(group)
+                group, index, command, opened=_opened(group)
             )
         case Farewell():
             return maintenance.farewell(group, command)
@@ -206,6 +206,7 @@ def _acquire(group: GroupRecord, command: Acquire) -> Verdict:
         switchover=None if wished else group.switchover,
         # What its own kernel was left with outlives an epoch; another acquires when that is over.
         resting_ms=group.resting_ms if group.active == node else 0,
+        resting_index=group.resting_index if group.active == node else 0,
     )
     return Changed(after, kind, f"{text}: {command.reason}")
 
@@ -265,7 +266,7 @@ def _release(group: GroupRecord, command: Release) -> Verdict:
         if group.position == command.position:
             return None
         return f"epoch {group.epoch} is released already, at {group.position}"
-    after = replace(group, released=True, position=command.position, resting_ms=0)
+    after = replace(group, released=True, position=command.position, resting_ms=0, resting_index=0)
     text = f"{command.node} stood down at {command.position}: {command.reason}"
     return Changed(after, "released", text)
 

@@ -1,4 +1,4 @@
-"""Why this replica would not take over by itself, if it would not (PURE).
+"""Why this replica takes over, or why it would not by itself (PURE).
 
 Each reason is a sentence for `staqctl status`, so that "why does b not take over?" has an answer
 before the night in which it matters.
@@ -52,3 +52,34 @@ def reasons_against(state: GroupState, now_ms: int) -> tuple[str, ...]:
         reasons.append(f"another node has acquired epoch {state.fenced_before}")
     reasons.extend(state.blockers)
     return tuple(reasons)
+
+
+def lease_over_ms(state: GroupState) -> int:
+    """From when on the active's lease, as far as this node observed it, has surely run out.
+
+    Where a lease proves nothing (`pair`), that a daemon rests is no reason to wait for longer.
+    """
+    resting_ms = 0 if state.settings.pair else state.record.resting_ms
+    return state.settings.timing.challenger_deadline(state.observed_ms, resting_ms)
+
+
+def why_now(state: GroupState, now_ms: int) -> str | None:
+    """The reason to acquire at this instant, or None. Eligibility is asked apart."""
+    record, me = state.record, state.settings.node
+    if record.epoch == NO_EPOCH:
+        return "first start"
+    if record.active == me and not record.released:
+        # We let go without a release and nobody followed: a new epoch, with nobody to fence.
+        return "nobody took over since this node lost its lease"
+    if record.released:
+        wish = record.switchover
+        if wish is not None and wish.target == me:
+            return f"switchover asked by {wish.requested_by}: {wish.reason}"
+        if wish is None and record.active != me:
+            return f"{record.active} released"
+        if wish is None and now_ms >= lease_over_ms(state):
+            return "released, and nobody else took over"
+        return None
+    if now_ms >= lease_over_ms(state):
+        return f"the lease of {record.active} ran out"
+    return None

@@ -34,19 +34,21 @@ class Timing:
         4_000  # of a pair: before the one that is to act first has the other off
     )
     other_waits_ms: int = 10_000
+    rest_ms: int = 600_000  # in maintenance: for how long the addresses go on without the daemon
 
-    @property
-    def drift_ms(self) -> int:
-        """What a clock may gain or lose in a TTL, rounded up."""
-        return -(-self.ttl_ms * self.drift_ppm // 1_000_000)
+    def _drift_ms(self, lasts_ms: int) -> int:
+        """What a clock may gain or lose meanwhile, rounded up."""
+        return -(-lasts_ms * self.drift_ppm // 1_000_000)
 
-    def holder_deadline(self, proposed_ms: int) -> int:
-        """Until when a lease that was proposed then may be used."""
-        return proposed_ms + self.ttl_ms - self.drift_ms
+    def holder_deadline(self, proposed_ms: int, resting_ms: int = 0) -> int:
+        """Until when a lease that was proposed then may be used, at rest for so long."""
+        lasts_ms = resting_ms or self.ttl_ms
+        return proposed_ms + lasts_ms - self._drift_ms(lasts_ms)
 
-    def challenger_deadline(self, observed_ms: int) -> int:
+    def challenger_deadline(self, observed_ms: int, resting_ms: int = 0) -> int:
         """From when on a lease whose last renewal was observed then has surely run out."""
-        return observed_ms + self.ttl_ms + self.drift_ms + self.margin_ms
+        lasts_ms = max(resting_ms, self.ttl_ms)
+        return observed_ms + lasts_ms + self._drift_ms(lasts_ms) + self.margin_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,13 @@ nobody can tell a dead peer from a cut link. What then holds:
   acknowledged what is not here. A daemon that restarts keeps the right, and even its epoch, as
   long as its host did not: nobody can have gone on without turning that off (`daemon.right`).
 - **No old proof.** A proof counts only if the other was not heard since it was asked for.
+- **Who stops in order says farewell**, through Raft, when it holds nothing: before that it gave its
+  right up, and it does nothing more in this life. So it is not turned off, and its word is proof
+  enough, as long as it was not heard since, for the other to go on alone after the usual time. When
+  it is back it has to be in touch with the other, as after a start of its host, before it may do
+  anything; and it says that it is back before it has its right again. (A daemon that was restarted
+  itself cannot tell whether the other was back meanwhile: it turns nobody off for that who had said
+  farewell, and waits.)
 """
 
 from __future__ import annotations
@@ -27,10 +34,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from staqraft.decision import standdown, takeover
+from staqraft.decision import standdown
 from staqraft.decision.commands import GoAlone, StopTurnOff, TurnOff
-from staqraft.decision.eligibility import MAINTENANCE, reasons_against
-from staqraft.decision.phases import CAPTURED, HOLDING, SENTENCES, Phase
+from staqraft.decision.eligibility import MAINTENANCE, reasons_against, why_now
+from staqraft.decision.phases import CAPTURED, HOLDING, LEFT, SENTENCES, Phase
 from staqraft.decision.state import PairState
 from staqraft.model import NO_EPOCH, FenceRung
 
@@ -38,9 +45,9 @@ if TYPE_CHECKING:
     from staqraft.decision.events import ActionDone, ActionFailed, OffConfirmed, RaftReported
     from staqraft.decision.state import GroupState
     from staqraft.decision.turn import Turn
-    from staqraft.model import Epoch, NodeId
+    from staqraft.model import Epoch, GroupRecord, NodeId
 
-_KEEPING = HOLDING - {Phase.FENCING, Phase.RELEASING}
+_KEEPING = HOLDING - {Phase.FENCING, Phase.RELEASING} - LEFT
 # Of the TTL: before the kernel's lifetime of an address ends, or a watchdog fires.
 _EXTEND_BELOW = 0.7
 
@@ -105,7 +112,7 @@ def _may_keep(state: GroupState) -> bool:
 def epoch_kept(state: GroupState) -> Epoch:
     """The epoch with which a daemon that is restarted now, on this host, may go on; or none."""
     kept = state.phase is Phase.RESUMING and state.served == state.record.epoch
-    if state.mine and state.epoch_is_open and (kept or state.phase in _KEEPING):
+    if state.mine and state.epoch_is_open and (kept or state.phase in _KEEPING | LEFT):
         return state.record.epoch
     return NO_EPOCH
 
@@ -132,13 +139,34 @@ def on_report(turn: Turn, event: RaftReported) -> None:
         event.reached,
     ):
         after = replace(before, newer=event.newer, favoured=event.favoured)
-    elif before is not None and before.device:
-        turn.emit(StopTurnOff(token=before.device))
+    elif before is not None:
+        if before.device:
+            turn.emit(StopTurnOff(token=before.device))
+        heard = (before.generation, before.contacts) != (after.generation, after.contacts)
+        after = replace(after, left=before.left and not heard)
     turn.set(pair=after)
     if after.reached and (before is None or not before.reached):
         turn.set(observed_ms=turn.now_ms)  # it may have served all the while: let it renew first
     if before is not None and after.generation.number > before.generation.number:
         _note_generation(turn, after, before.proof[1] if before.proof else "")
+
+
+def on_record(turn: Turn, before: GroupRecord, after: GroupRecord, *, first: bool) -> None:
+    """Whether the other said farewell just now, or is back."""
+    pair = turn.state.pair
+    if pair is None:
+        return
+    peer = peer_of(turn.state)
+    said = peer in after.away and (pair.left or (peer not in before.away and not first))
+    turn.set(pair=replace(pair, left=said))
+
+
+def _said_farewell(state: GroupState) -> bool:
+    """The other stopped in order, as far as this daemon knows: it is not turned off for that."""
+    pair = state.pair
+    return pair is not None and (
+        pair.left or (pair.contacts == 0 and peer_of(state) in state.record.away)
+    )
 
 
 def _note_generation(turn: Turn, pair: PairState, proof: str) -> None:
@@ -202,20 +230,28 @@ def settle(turn: Turn) -> None:
         return
     if pair.going:
         return
-    if why_not(state, turn.now_ms) or (state.record.maintenance and pair.proof is None):
+    proof = _proof(state, pair, turn.now_ms)
+    if why_not(state, turn.now_ms) or (state.record.maintenance and proof is None):
         if pair.device:
             turn.emit(StopTurnOff(token=pair.device))
             turn.set(pair=replace(pair, device=0))
         return
-    if pair.proof is not None:
+    if proof is not None:
         token = turn.token()
-        turn.set(pair=replace(pair, going=token))
-        turn.emit(GoAlone(token=token, rung=pair.proof[0], contacts=pair.contacts))
+        turn.set(pair=replace(pair, proof=proof, going=token))
+        turn.emit(GoAlone(token=token, rung=proof[0], contacts=pair.contacts))
         return
-    if has_device(state) and not pair.device and turn.now_ms >= device_due_ms(state):
+    due = turn.now_ms >= device_due_ms(state) and not _said_farewell(state)
+    if due and has_device(state) and not pair.device:
         token = turn.token()
         turn.set(pair=replace(pair, device=token))
         turn.emit(TurnOff(token=token, loser=peer_of(state), epoch=state.record.epoch))
+
+
+def _proof(state: GroupState, pair: PairState, now_ms: int) -> tuple[FenceRung, str] | None:
+    if pair.proof is None and pair.left and now_ms >= device_due_ms(state):
+        return FenceRung.RELEASED, f"{peer_of(state)} stopped in order, and said so"
+    return pair.proof
 
 
 def has_device(state: GroupState) -> bool:
@@ -225,7 +261,7 @@ def has_device(state: GroupState) -> bool:
 
 
 def device_due_ms(state: GroupState) -> int:
-    """From when on the device is used."""
+    """From when on the device is used, or its farewell."""
     pair, timing = state.pair, state.settings.timing
     assert pair is not None, "a pair without its state"
     waits_ms = timing.favoured_waits_ms if pair.favoured else timing.other_waits_ms
@@ -254,7 +290,7 @@ def why_not(state: GroupState, now_ms: int) -> str | None:
     against = [r for r in reasons_against(state, now_ms) if r != MAINTENANCE]
     if against:
         return "; ".join(against)
-    return None if takeover.why_now(state, now_ms) else "there is nothing to take over yet"
+    return None if why_now(state, now_ms) else "there is nothing to take over yet"
 
 
 # --- for people -----------------------------------------------------------------------------------
@@ -292,10 +328,16 @@ def _device_story(state: GroupState, now_ms: int) -> str:
     assert pair is not None, "a pair without its state"
     if pair.going:
         return f"{state.settings.node} goes on alone"
+    left_s = max(0, -(-(device_due_ms(state) - now_ms) // 1000))
+    if pair.left:
+        return f"{peer} stopped in order: {state.settings.node} goes on alone in {left_s} s"
+    if _said_farewell(state):
+        return f"{peer} stopped in order, and is not turned off for that"
+    if state.record.maintenance:
+        return f"maintenance is on: {peer} is not turned off"
     if not has_device(state):
         return f"no fence device is configured for {peer}, so nothing proves that it is off"
     if pair.device:
         return f"{peer} is being turned off by its fence device"
     failed = f"turning {peer} off failed ({pair.problem}); " * bool(pair.problem)
-    left_s = max(0, -(-(device_due_ms(state) - now_ms) // 1000))
     return f"{failed}{peer} is turned off in {left_s} s"

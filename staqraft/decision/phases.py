@@ -29,6 +29,9 @@ class Phase(Enum):
     RELEASING = "releasing"
     DROPPING = "dropping"
     HALTING = "halting"
+    RESTING = "resting"
+    LEAVING = "leaving"
+    RESTED = "rested"
 
 
 SENTENCES: dict[Phase, str] = {
@@ -53,6 +56,9 @@ SENTENCES: dict[Phase, str] = {
     Phase.RELEASING: "tells the Raft majority that it let go",
     Phase.DROPPING: "lets go of the virtual addresses",
     Phase.HALTING: "stops the services after it let go of the addresses",
+    Phase.RESTING: "asks, in maintenance, to leave its addresses to the kernel while it stops",
+    Phase.LEAVING: "leaves its addresses and services as they are, to stop in maintenance",
+    Phase.RESTED: "has left its addresses and services as they are, and stops in maintenance",
 }
 
 # The lease is renewed in these: from the acquired epoch until it is released or lost.
@@ -73,11 +79,17 @@ HOLDING = frozenset(
         Phase.FLUSHING,
         Phase.UNADDRESSING,
         Phase.RELEASING,
+        Phase.RESTING,
+        Phase.LEAVING,
+        Phase.RESTED,
     }
 )
 
+# At rest the lease lasts by itself, and a shorter one is not to take its place.
+LEFT = frozenset({Phase.LEAVING, Phase.RESTED})
+
 # No renewal once the release is on its way: it would be refused.
-RENEWING = (HOLDING | {Phase.RESUMING}) - {Phase.RELEASING}
+RENEWING = (HOLDING | {Phase.RESUMING}) - {Phase.RELEASING} - LEFT
 
 # The virtual addresses may be on this node in these, and are refreshed at each renewal.
 ADDRESSED = frozenset(
@@ -89,6 +101,7 @@ ADDRESSED = frozenset(
         Phase.DRAINING,
         Phase.STOPPING,
         Phase.FLUSHING,
+        Phase.RESTING,
     }
 )
 

@@ -1,10 +1,7 @@
-"""From active to standby: handing over as planned, or letting go at once (PURE).
+"""From active to standby at once: the lease is about to end, or another epoch exists (PURE).
 
-Planned: a flush while the services still run, then services, flush, addresses, release. Nothing is
-lost, no lease has to run out, and if the other replica is not at hand clients notice nothing.
-Forced (the lease is about to end, another epoch exists, a takeover failed): addresses first, then
-services, then the role. What fails is tried again; until it succeeds, nobody is told that this
-node let go.
+Addresses first, then services, then the role. What fails is tried again; until it succeeds, nobody
+is told that this node let go. The planned way is `handover`.
 """
 
 from __future__ import annotations
@@ -12,19 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from staqraft.decision import insync, takeover, watchdog
+from staqraft.decision import insync, watchdog
 from staqraft.decision.commands import (
     AnswerFence,
     DropVips,
-    Flush,
     FollowActive,
     StopServices,
-    TakeVips,
 )
 from staqraft.decision.lease import Lease
 from staqraft.decision.phases import HOLDING, Phase
 from staqraft.decision.state import FenceWaiter
-from staqraft.model import Admission, CancelSwitchover, NodeId, Position, Release
+from staqraft.model import CancelSwitchover, Position, Release
 
 if TYPE_CHECKING:
     from staqraft.decision.events import FenceRequested
@@ -66,7 +61,7 @@ def halted(turn: Turn) -> None:
     turn.set(service_problem="")
     watchdog.disarm(turn)
     if state.release_after and state.mine:
-        _release(turn, state.journal_last)
+        release(turn, state.journal_last)
     else:
         become_standby(turn)
 
@@ -103,149 +98,8 @@ def follow(turn: Turn) -> None:
     turn.emit(FollowActive(epoch=record.epoch, active=active, epoch_starts=record.epoch_starts))
 
 
-# --- the planned way ------------------------------------------------------------------------------
-
-
-def ready_target(state: GroupState, now_ms: int) -> NodeId | None:
-    """A standby that could take over now without losing anything."""
-    for peer in state.settings.peers:
-        if can_follow(state, peer, now_ms) is None:
-            return peer
-    return None
-
-
-def can_follow(state: GroupState, target: NodeId, now_ms: int) -> str | None:
-    """Why `target` cannot take over now; None if it can."""
-    if target not in state.settings.replicas:
-        return f"{target} is not a replica of group {state.settings.group}"
-    if target not in state.record.in_sync:
-        return f"{target} is not in sync"
-    sync = state.peers.get(target)
-    timeout = state.settings.timing.in_sync_timeout_ms
-    if sync is None or not sync.streaming or now_ms - sync.streaming_ms > timeout:
-        return f"{target} cannot be reached on the replication stream"
-    return None
-
-
-def settle_active(turn: Turn) -> None:
-    """Hand over if somebody asks for it."""
-    state = turn.state
-    if turn.now_ms < state.retry_ms:
-        return
-    wish = state.record.switchover
-    if wish is not None:
-        problem = (
-            f"{wish.target} is active already"
-            if wish.target == state.settings.node
-            else can_follow(state, wish.target, turn.now_ms)
-        )
-        if wish.log_index == state.failed_wish[0]:
-            problem = state.failed_wish[1]
-        if problem is None:
-            hand_over(turn, wish.target, f"switchover asked by {wish.requested_by}: {wish.reason}")
-        else:
-            cancel(turn, problem)
-    elif state.shutting_down and (target := ready_target(state, turn.now_ms)) is not None:
-        hand_over(turn, target, "the daemon stops")
-
-
-def hand_over(turn: Turn, target: NodeId, reason: str) -> None:
-    """Begin the planned way. What the flush finds missing costs the clients nothing yet."""
-    turn.enter(Phase.PREPARING, reason)
-    turn.set(handing_to=target)
-    turn.emit(Flush(token=turn.await_token(), target=target))
-
-
-def settle_preparing(turn: Turn) -> None:
-    """Whoever asked has given up meanwhile: stay active."""
-    state = turn.state
-    wish = state.record.switchover
-    if (wish is None or wish.target != state.handing_to) and not state.shutting_down:
-        turn.set(handing_to=None)
-        turn.enter(Phase.ACTIVE, "the switchover was cancelled in time")
-
-
-def prepared(turn: Turn) -> None:
-    """The target has everything up to a moment ago, and answers: the rest will be short.
-
-    With a gate, new clients wait for the next active from now on. If it cannot be told, they would
-    be refused as soon as the services stop, so then this node stays active and lets them in.
-    """
-    if not turn.state.settings.gate:
-        stop_services(turn)
-        return
-    deadline = turn.state.lease.deadline_ms
-    assert deadline is not None, "handing over without a lease"
-    turn.enter(Phase.DRAINING)
-    token = turn.await_token()
-    turn.emit(TakeVips(token=token, deadline_ms=deadline, admit=Admission.DRAINING))
-
-
-def stop_services(turn: Turn) -> None:
-    """Nobody new comes in where there is a gate, so nobody is refused."""
-    turn.enter(Phase.STOPPING)
-    turn.emit(StopServices(token=turn.await_token()))
-
-
-def not_prepared(turn: Turn, detail: str) -> None:
-    """The target does not answer. The services were not touched."""
-    _give_up(turn, detail)
-    turn.enter(Phase.ACTIVE, detail)
-    _cancel_failed(turn, detail)
-
-
-def cancel(turn: Turn, reason: str) -> None:
-    """Give the pending switchover up; asked again until the record shows it."""
-    settings = turn.state.settings
-    turn.propose(CancelSwitchover(node=settings.node, group=settings.group, reason=reason))
-    turn.set(retry_ms=turn.now_ms + settings.timing.retry_ms)
-
-
-def services_stopped(turn: Turn) -> None:
-    """No service writes any more: the last changes go out."""
-    target = turn.state.handing_to
-    assert target is not None, "handing over to nobody"
-    turn.enter(Phase.FLUSHING)
-    turn.emit(Flush(token=turn.await_token(), target=target))
-
-
-def flushed(turn: Turn, position: Position) -> None:
-    """The target has everything."""
-    turn.enter(Phase.UNADDRESSING)
-    turn.set(journal_last=position)
-    turn.emit(DropVips(token=turn.await_token()))
-
-
-def unaddressed(turn: Turn) -> None:
-    """Nothing of the group is on this node any more."""
-    watchdog.disarm(turn)
-    _release(turn, turn.state.journal_last)
-
-
-def hand_over_failed(turn: Turn, detail: str) -> None:
-    """Draining, stopping or flushing failed: stay active, say so, and serve again."""
-    _give_up(turn, detail)
-    takeover.start_services(turn)
-    _cancel_failed(turn, detail)
-
-
-def _give_up(turn: Turn, detail: str) -> None:
-    state = turn.state
-    me = state.settings.node
-    text = f"handing over to {state.handing_to} failed: {detail}; {me} stays active"
-    turn.note("switchover-failed", text)
-    turn.set(handing_to=None, shutting_down=False)
-
-
-def _cancel_failed(turn: Turn, detail: str) -> None:
-    """It is not tried again while its cancellation is on the way: services would come and go."""
-    wish = turn.state.record.switchover
-    if wish is not None:
-        turn.set(failed_wish=(wish.log_index, detail))
-        cancel(turn, detail)
-
-
-def _release(turn: Turn, position: Position) -> None:
+def release(turn: Turn, position: Position) -> None:
+    """Tell Raft that nothing is held any more, so that the other may go on."""
     state = turn.state
     turn.enter(Phase.RELEASING)
     turn.propose(
@@ -266,7 +120,14 @@ def settle_releasing(turn: Turn) -> None:
     if not state.mine:
         become_standby(turn)
     elif state.awaiting == 0 and turn.now_ms >= state.retry_ms:
-        _release(turn, state.journal_last)
+        release(turn, state.journal_last)
+
+
+def cancel(turn: Turn, reason: str) -> None:
+    """Give the pending switchover up; asked again until the record shows it."""
+    settings = turn.state.settings
+    turn.propose(CancelSwitchover(node=settings.node, group=settings.group, reason=reason))
+    turn.set(retry_ms=turn.now_ms + settings.timing.retry_ms)
 
 
 # --- asked by another node ------------------------------------------------------------------------

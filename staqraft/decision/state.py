@@ -99,6 +99,7 @@ class PairState:
     again_ms: int = 0  # not before this instant is a device used again
     problem: str = ""  # why that failed last
     proof: tuple[FenceRung, str] | None = None
+    left: bool = False  # it said farewell, and was not heard since
     going: int = 0  # token of the GoAlone that is under way
 
 
@@ -161,6 +162,8 @@ class GroupState:
     failed_wish: tuple[int, str] = (0, "")  # the switchover tried in vain: its log index, and why
     release_after: bool = False  # having let go, tell Raft, so that nobody waits for the lease
     shutting_down: bool = False
+    rest_asked: tuple[int, int] = (0, 0)  # the first attempt to rest: its renewal, just before when
+    rest_over_again_ms: int = 0  # not before this instant is the end of a rest proposed again
     reason: str = ""  # why the group is in this phase, a sentence for people
     service_problem: str = ""
     pair: PairState | None = None  # where there is no witness

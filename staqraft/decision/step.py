@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from staqraft.decision import fencing, insync, pair, standdown, takeover, watchdog
+from staqraft.decision import (
+    fencing,
+    handover,
+    insync,
+    pair,
+    rest,
+    standdown,
+    takeover,
+    watchdog,
+)
 from staqraft.decision.commands import Command, HoldVips
 from staqraft.decision.events import (
     ActionDone,
@@ -43,23 +52,24 @@ _DONE: dict[Phase, Callable[[Turn, Position], None]] = {
     Phase.STARTING: lambda turn, _: takeover.services_started(turn, problem=""),
     Phase.ADDRESSING: lambda turn, _: takeover.addressed(turn),
     Phase.ADMITTING: lambda turn, _: takeover.serve(turn),
-    Phase.PREPARING: lambda turn, _: standdown.prepared(turn),
-    Phase.DRAINING: lambda turn, _: standdown.stop_services(turn),
-    Phase.STOPPING: lambda turn, _: standdown.services_stopped(turn),
-    Phase.FLUSHING: standdown.flushed,
-    Phase.UNADDRESSING: lambda turn, _: standdown.unaddressed(turn),
+    Phase.PREPARING: lambda turn, _: handover.prepared(turn),
+    Phase.DRAINING: lambda turn, _: handover.stop_services(turn),
+    Phase.STOPPING: lambda turn, _: handover.services_stopped(turn),
+    Phase.FLUSHING: handover.flushed,
+    Phase.UNADDRESSING: lambda turn, _: handover.unaddressed(turn),
     Phase.DROPPING: lambda turn, _: standdown.addresses_dropped(turn),
     Phase.HALTING: lambda turn, _: standdown.halted(turn),
+    Phase.LEAVING: lambda turn, _: rest.left(turn),
 }
 _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
     Phase.FINISHING: takeover.step_failed,
     Phase.ARMING: takeover.step_failed,
     Phase.CAPTURING: takeover.step_failed,
     Phase.STARTING: takeover.services_started,
-    Phase.PREPARING: standdown.not_prepared,
-    Phase.DRAINING: standdown.hand_over_failed,
-    Phase.STOPPING: standdown.hand_over_failed,
-    Phase.FLUSHING: standdown.hand_over_failed,
+    Phase.PREPARING: handover.not_prepared,
+    Phase.DRAINING: handover.hand_over_failed,
+    Phase.STOPPING: handover.hand_over_failed,
+    Phase.FLUSHING: handover.hand_over_failed,
 }
 _SETTLE: dict[Phase, Callable[[Turn], None]] = {
     Phase.RESUMING: takeover.settle_resuming,
@@ -69,9 +79,11 @@ _SETTLE: dict[Phase, Callable[[Turn], None]] = {
     Phase.OPENING: takeover.settle_opening,
     Phase.ADDRESSING: takeover.settle_addressing,
     Phase.ADMITTING: takeover.settle_addressing,
-    Phase.ACTIVE: standdown.settle_active,
-    Phase.PREPARING: standdown.settle_preparing,
+    Phase.ACTIVE: handover.settle_active,
+    Phase.PREPARING: handover.settle_preparing,
     Phase.RELEASING: standdown.settle_releasing,
+    Phase.RESTING: rest.settle_resting,
+    Phase.LEAVING: rest.settle_leaving,
     Phase.DROPPING: standdown.settle_letting_go,
     Phase.HALTING: standdown.settle_letting_go,
     Phase.UNADDRESSING: standdown.settle_letting_go,
@@ -93,6 +105,7 @@ def step(state: GroupState, event: Event) -> tuple[GroupState, tuple[Command, ..
         raise AssertionError(f"the turn does not settle: {event} in {turn.state}")
     fencing.settle_left(turn)
     pair.settle(turn)
+    rest.settle_over(turn)
     insync.settle(turn)
     _renew(turn)
     return turn.state, tuple(turn.commands)
@@ -147,6 +160,7 @@ def _observe(turn: Turn, event: RecordObserved) -> None:
     else:
         turn.set(record=new)
     state = turn.state
+    pair.on_record(turn, old, new, first=not started)
     if not started:
         turn.set(served=event.served)
         if state.mine and state.fenced_before <= new.epoch:

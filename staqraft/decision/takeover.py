@@ -16,12 +16,11 @@ from staqraft.decision.commands import (
     StartServices,
     TakeVips,
 )
-from staqraft.decision.eligibility import reasons_against
+from staqraft.decision.eligibility import lease_over_ms, reasons_against, why_now
 from staqraft.decision.lease import Lease, granted
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import Takeover
 from staqraft.model import (
-    NO_EPOCH,
     Acquire,
     Admission,
     Fenced,
@@ -33,35 +32,7 @@ from staqraft.model import (
 )
 
 if TYPE_CHECKING:
-    from staqraft.decision.state import GroupState
     from staqraft.decision.turn import Turn
-
-
-def lease_over_ms(state: GroupState) -> int:
-    """From when on the active's lease, as far as this node observed it, has surely run out."""
-    return state.settings.timing.challenger_deadline(state.observed_ms)
-
-
-def why_now(state: GroupState, now_ms: int) -> str | None:
-    """The reason to acquire at this instant, or None. Eligibility is asked apart."""
-    record, me = state.record, state.settings.node
-    if record.epoch == NO_EPOCH:
-        return "first start"
-    if record.active == me and not record.released:
-        # We let go without a release and nobody followed: a new epoch, with nobody to fence.
-        return "nobody took over since this node lost its lease"
-    if record.released:
-        wish = record.switchover
-        if wish is not None and wish.target == me:
-            return f"switchover asked by {wish.requested_by}: {wish.reason}"
-        if wish is None and record.active != me:
-            return f"{record.active} released"
-        if wish is None and now_ms >= lease_over_ms(state):
-            return "released, and nobody else took over"
-        return None
-    if now_ms >= lease_over_ms(state):
-        return f"the lease of {record.active} ran out"
-    return None
 
 
 def settle_standby(turn: Turn) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from staqraft.decision import pair, watchdog
+from staqraft.decision.eligibility import lease_over_ms
 from staqraft.decision.phases import Phase
-from staqraft.decision.takeover import lease_over_ms
 
 if TYPE_CHECKING:
     from staqraft.decision.state import GroupState
@@ -52,6 +52,7 @@ def _of_active(state: GroupState) -> Iterator[int]:
     if (fires_ms := watchdog.let_go_by_ms(state)) is not None:
         yield fires_ms
     yield state.retry_ms
+    yield state.rest_over_again_ms
     for sync in state.peers.values():
         yield sync.streaming_ms + timing.in_sync_timeout_ms + 1  # it is silent for too long
         yield sync.propose_again_ms

@@ -19,6 +19,7 @@ TIMING = Timing(
     in_sync_timeout_ms=3000,
     retry_ms=200,
     cooldown_ms=10_000,
+    rest_ms=20_000,
 )
 
 

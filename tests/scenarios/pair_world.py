@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from scenarios.world import OBSERVE_MS, Host, World
+from scenarios.world import ENDS_MS, OBSERVE_MS, PROPOSE_MS, Host, World
 
-from fakes.decision import A, B
+from fakes.decision import GROUP, A, B
 from staqraft.consensus import generations
 from staqraft.consensus.generations import Relation
 from staqraft.decision import commands as do
@@ -18,7 +18,7 @@ from staqraft.decision import events as on
 from staqraft.decision import pair
 from staqraft.decision.phases import HOLDING, Phase
 from staqraft.decision.state import Settings
-from staqraft.model import Epoch, FenceRung, Generation, GroupRecord, NodeId
+from staqraft.model import Epoch, Farewell, FenceRung, Generation, GroupRecord, NodeId
 
 BOTH = (A, B)
 LOOK_MS = 50
@@ -37,6 +37,7 @@ class Member:
     confirmed: Generation | None = None  # the generation in which the record is current
     started: int = 0
     right: tuple[int, Epoch] | None = None
+    leaves: bool = False  # it gave its right up, and says farewell
 
 
 class PairWorld(World):
@@ -55,7 +56,8 @@ class PairWorld(World):
 
     def start(self, name: NodeId) -> None:
         member = self.members[name]
-        member.started, member.confirmed = self.now, None
+        member.started, member.confirmed, member.leaves = self.now, None, False
+        member.contacts = 0
         super().start(name)
 
     def crash(self, name: NodeId) -> None:
@@ -71,8 +73,32 @@ class PairWorld(World):
         super().tell(host, event)
         member = self.members[host.name]
         core = host.core
-        if core is not None and not host.stopped and core.phase is not Phase.STARTUP:
+        if core is None or host.stopped:
+            return
+        if core.shutting_down and core.phase is Phase.STANDBY and not member.leaves:
+            self._leave(host)
+        if core.phase is not Phase.STARTUP and not member.leaves:
             member.right = (member.generation.number, pair.epoch_kept(core))
+
+    def _leave(self, host: Host) -> None:
+        """The daemon holds nothing and ends: it gives its right up, then says farewell."""
+        member = self.members[host.name]
+        member.leaves, member.right = True, None
+        core = host.core
+        farewell = Farewell(node=host.name, group=GROUP, gone=True)
+
+        def say() -> None:
+            if host.core is None or not member.leaves:
+                return
+            if self.can_commit(host):
+                self.propose(farewell)
+            self.after(ENDS_MS, end)
+
+        def end() -> None:
+            if host.core is not None and core is not None and member.leaves:
+                self._end(host, host.core.phase)
+
+        self.after(PROPOSE_MS, say)
 
     def _one_lease(self) -> None:
         """Who fences relies on its lease for nothing yet."""
@@ -109,6 +135,8 @@ class PairWorld(World):
     def _current(self, host: Host) -> None:
         """Its record is as new as this instant, in this generation."""
         member = self.members[host.name]
+        if member.confirmed is None and host.name in self.group().away:
+            self.propose(Farewell(node=host.name, group=GROUP, gone=False))
         if member.seen != self.group() or member.confirmed is None:
             member.seen = self.group()
             self.tell(host, on.RecordObserved(now_ms=self.now, record=member.seen))

@@ -15,7 +15,7 @@ from fakes.decision import FAST, GROUP, TIMING, A, B, settings
 from fakes.fence_device import FakeDevice, device
 from staqraft.actions.fence_plan import Call, Plan, turn_off
 from staqraft.actions.gate import LATE_MS, timeout_ms
-from staqraft.actions.vip import lasting_lifetime_s
+from staqraft.actions.vip import lasting_lifetime_s, whole_lifetime_s
 from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
@@ -51,6 +51,7 @@ TOOK_MS = {
     "JoinBarrier": 3,
     "ArmWatchdog": 1,
 }
+ENDS_MS = 10  # a daemon that is done
 GRACE_MS = 5000  # for services to stop when the addresses are gone
 PROPOSE_MS, OBSERVE_MS, UNKNOWN_MS, FENCE_TIMEOUT_MS = 3, 1, 2000, 2000
 
@@ -197,7 +198,15 @@ class World:
             raise AssertionError(f"at {self.now} on {host.name}: {broken}")
         for command in commands:
             self._carry_out(host, command)
+        if host.core.phase is Phase.RESTED is not before.phase:
+            self.after(ENDS_MS, lambda: self._end(host, Phase.RESTED))
         self._one_lease()
+
+    def _end(self, host: Host, phase: Phase) -> None:
+        """The daemon has done what it had to before its end, if it still is where it was."""
+        if host.core is not None and host.core.phase is phase:
+            self.say(f"{host.name}: the daemon ends")
+            self.crash(host.name)
 
     def _slept_through_nothing(self, host: Host, core: GroupState) -> None:
         """Before the instant for which the core asked to be woken, waking it changes nothing."""
@@ -448,7 +457,7 @@ class World:
             host.gate_until_ms = self.now + duration_ms + LATE_MS if duration_ms else 0
             host.vip_until_ms = self.now + seconds * 1125 + 250 if duration_ms else 0
             return
-        seconds = max((n for n in range(60) if n * 1125 + 250 <= remaining), default=0)
+        seconds = whole_lifetime_s(remaining)
         host.vip_until_ms = self.now + seconds * 1125 + 250 if seconds else 0
 
     # --- what scripts say -------------------------------------------------------------------------
@@ -516,10 +525,14 @@ class World:
                         reason="test",
                     )
                 )
-            case "maintenance", [setting]:
+            case "maintenance", [setting, *of]:
                 self.propose(
                     SetMaintenance(
-                        node=A, group=GROUP, enabled=setting == "on", requested_by="operator"
+                        node=A,
+                        group=GROUP,
+                        enabled=setting == "on",
+                        requested_by="operator",
+                        target=NodeId(*of) if of else None,
                     )
                 )
             case "expect", [*words]:
@@ -549,6 +562,10 @@ class World:
                 assert any(" ".join(text) in event.text for event in self.record.events), [
                     event.text for event in self.record.events
                 ]
+            case ["address", name]:
+                assert (self._holder or "nobody") == name
+            case [name, "down"]:
+                assert self.hosts[NodeId(name)].core is None
             case ["nobody", "active"]:
                 assert self._holder is None
             case ["epoch", epoch]:

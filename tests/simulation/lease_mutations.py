@@ -50,12 +50,20 @@ def renewals_share_a_number() -> None:
 
 
 def challenger_impatient() -> None:
-    put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms)
+    put(Timing, "challenger_deadline", lambda self, at, rest=0: at + max(rest, self.ttl_ms))
 
 
 def holder_without_drift() -> None:
-    put(Timing, "holder_deadline", lambda self, at: at + self.ttl_ms + self.drift_ms)
-    put(Timing, "challenger_deadline", lambda self, at: at + self.ttl_ms + self.margin_ms)
+    put(
+        Timing,
+        "holder_deadline",
+        lambda self, at, rest=0: at + (rest or self.ttl_ms) + self._drift_ms(self.ttl_ms),
+    )
+    put(
+        Timing,
+        "challenger_deadline",
+        lambda self, at, rest=0: at + max(rest, self.ttl_ms) + self.margin_ms,
+    )
 
 
 def renewals_not_observed() -> None:

@@ -26,7 +26,16 @@ from simulation.hardware_mutations import PATCHES as HARDWARE
 from simulation.patching import put
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
-from staqraft.decision import barrier, fencing, insync, standdown, step, takeover
+from staqraft.decision import (
+    barrier,
+    eligibility,
+    fencing,
+    handover,
+    insync,
+    standdown,
+    step,
+    takeover,
+)
 from staqraft.decision import events as on
 from staqraft.decision.commands import AnswerFence
 from staqraft.decision.phases import Phase
@@ -102,8 +111,8 @@ def _answers_before_it_lets_go() -> None:
 
 
 def _released_before_dropped() -> None:
-    put(standdown, "flushed", standdown._release)
-    put(step, "_DONE", {**step._DONE, Phase.FLUSHING: standdown._release})
+    put(handover, "flushed", standdown.release)
+    put(step, "_DONE", {**step._DONE, Phase.FLUSHING: standdown.release})
 
 
 def _lifetime_rounded_up() -> None:
@@ -250,7 +259,7 @@ def _acquires_early() -> None:
 
     That two hold a lease then is not looked at here: it is what has been taken out.
     """
-    real = takeover.why_now
+    real = eligibility.why_now
     put(
         takeover, "why_now", lambda state, now: real(state, now + state.settings.timing.ttl_ms // 2)
     )

@@ -101,7 +101,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         target=st.none() | node_ids,
         reason=texts,
     ),
-    of(Rest, epoch=epochs, renewal=counters, rest_ms=st.integers(0, 2**32 - 1)),
+    of(Rest, epoch=epochs, renewal=counters, rest_ms=st.integers(0, 2**32 - 1), ends=counters),
     of(Farewell, gone=st.booleans()),
     of(
         ForceActive,
@@ -215,6 +215,7 @@ def test_a_full_record_comes_back_from_a_snapshot() -> None:
                     Maintenance(node=b, requested_by="x", reason="", since_ms=9, log_index=9),
                 ),
                 resting_ms=600_000,
+                resting_index=8,
                 away=frozenset({b}),
             ),
             GroupId("other"): GroupRecord(),

@@ -388,6 +388,10 @@ def test_maintenance_of_a_node_ends_with_its_own_or_with_all() -> None:
 # --- a daemon that rests in maintenance -----------------------------------------------------------
 
 
+def over(ends: int, node: NodeId = A) -> Rest:
+    return Rest(node=node, group=GROUP, epoch=Epoch(3), ends=ends)
+
+
 def rest(renewal: int, rest_ms: int = 600_000, node: NodeId = A, epoch: int = 3) -> Rest:
     return Rest(node=node, group=GROUP, epoch=Epoch(epoch), renewal=renewal, rest_ms=rest_ms)
 
@@ -402,7 +406,8 @@ def test_a_daemon_rests_in_maintenance_and_by_a_renewal() -> None:
     refused(group, rest(6, node=B), "not the active")
     refused(active_pair(maintenance=(WORK,), released=True), rest(6), "does not serve")
     refused(active_pair(maintenance=(WORK,), epoch=Epoch(4)), rest(6, epoch=4), "does not serve")
-    refused(group, rest(6, 3_600_001), "too long")
+    refused(group, rest(6, 3_600_001), "no time to serve")
+    refused(group, rest(6, 0), "no time to serve")
 
 
 def test_who_did_not_see_that_it_rests_does_not_acquire_when_maintenance_ends() -> None:
@@ -418,10 +423,11 @@ def test_a_rest_lasts_until_its_own_node_says_otherwise() -> None:
     assert group.resting_ms == 600_000
     assert accepted(group, acquire(A, renewal=7), "acquire").resting_ms == 600_000
     assert accepted(group, rest(8, 1000), "rest").resting_ms == 600_000
-    refused(group, rest(0, 0, node=B), "not the active")
-    after = accepted(group, rest(0, 0), "rest-over")
-    assert (after.renewal, after.resting_ms) == (7, 0)
-    assert accepted(after, rest(0, 0)) == after
+    refused(group, over(101, node=B), "not the active")
+    refused(group, over(100), "it is late")
+    after = accepted(group, over(101), "rest-over")
+    assert (after.renewal, after.resting_ms, after.resting_index) == (7, 0, 0)
+    assert accepted(after, over(101)) == after
     release = Release(node=A, group=GROUP, epoch=Epoch(3), position=HERE, reason="test")
     assert accepted(group, release, "released").resting_ms == 0
 
@@ -521,6 +527,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
         reason=texts,
     ),
     of(Rest, epoch=epochs, renewal=numbers, rest_ms=st.sampled_from([0, 60_000, 600_000])),
+    of(Rest, epoch=epochs, ends=st.integers(1, 8)),
     of(Farewell, gone=st.booleans()),
     of(
         ForceActive,

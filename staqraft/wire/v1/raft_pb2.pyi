@@ -328,16 +328,18 @@ class SetMaintenance(_message.Message):
     def __init__(self, group: _Optional[str] = ..., enabled: _Optional[bool] = ..., requested_by: _Optional[str] = ..., target: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Rest(_message.Message):
-    __slots__ = ("group", "epoch", "renewal", "rest_ms")
+    __slots__ = ("group", "epoch", "renewal", "rest_ms", "ends")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     RENEWAL_FIELD_NUMBER: _ClassVar[int]
     REST_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     renewal: int
     rest_ms: int
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., renewal: _Optional[int] = ..., rest_ms: _Optional[int] = ...) -> None: ...
+    ends: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., renewal: _Optional[int] = ..., rest_ms: _Optional[int] = ..., ends: _Optional[int] = ...) -> None: ...
 
 class Farewell(_message.Message):
     __slots__ = ("group", "gone")
@@ -460,7 +462,7 @@ class SwitchoverState(_message.Message):
     def __init__(self, target: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., log_index: _Optional[int] = ..., forced: _Optional[bool] = ...) -> None: ...
 
 class GroupState(_message.Message):
-    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance", "in_sync_index", "resting_ms", "away")
+    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance", "in_sync_index", "resting_ms", "away", "resting_index")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -475,6 +477,7 @@ class GroupState(_message.Message):
     IN_SYNC_INDEX_FIELD_NUMBER: _ClassVar[int]
     RESTING_MS_FIELD_NUMBER: _ClassVar[int]
     AWAY_FIELD_NUMBER: _ClassVar[int]
+    RESTING_INDEX_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -489,7 +492,8 @@ class GroupState(_message.Message):
     in_sync_index: int
     resting_ms: int
     away: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[_Iterable[_Union[MaintenanceState, _Mapping]]] = ..., in_sync_index: _Optional[int] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ...) -> None: ...
+    resting_index: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[_Iterable[_Union[MaintenanceState, _Mapping]]] = ..., in_sync_index: _Optional[int] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., resting_index: _Optional[int] = ...) -> None: ...
 
 class MaintenanceState(_message.Message):
     __slots__ = ("node", "requested_by", "reason", "since_ms", "log_index")
