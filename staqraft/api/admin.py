@@ -10,7 +10,14 @@ from staqraft import model
 from staqraft.api.asked import BadRequest, group_of, replica_of, who_asked
 from staqraft.api.failures import told
 from staqraft.api.forward import FORWARDED_KEY, REACH_MS, Forward
-from staqraft.api.node import FenceAction, FenceWish, ForceWish, Node, SwitchOverWish
+from staqraft.api.node import (
+    FenceAction,
+    FenceWish,
+    ForceWish,
+    MaintenanceWish,
+    Node,
+    SwitchOverWish,
+)
 from staqraft.config.schema import Config
 from staqraft.errors import BarrierTimeout, NotActive
 from staqraft.model import GroupId, NodeId
@@ -178,6 +185,20 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 requested_by=self._who(request.requested_by, context),
             )
             return admin_pb2.ForceActiveResponse(text=await self._node.force_active(wish))
+        raise AssertionError("abort() returned")
+
+    async def SetMaintenanceMode(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.SetMaintenanceModeRequest, context: tls.Context
+    ) -> admin_pb2.SetMaintenanceModeResponse:
+        """Through Raft, by whichever node is asked."""
+        async with told(context):
+            wish = MaintenanceWish(
+                node=self._replica(request.node) if request.node else None,
+                enabled=request.enabled,
+                reason=request.reason,
+                requested_by=self._who(request.requested_by, context),
+            )
+            return admin_pb2.SetMaintenanceModeResponse(text=await self._node.maintain(wish))
         raise AssertionError("abort() returned")
 
     async def _forward_fence(

@@ -57,6 +57,16 @@ class ForceWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceWish:
+    """An operator's wish: maintenance of `node`, a replica, or of the whole cluster (None)."""
+
+    node: NodeId | None
+    enabled: bool
+    reason: str
+    requested_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchOverStep:
     """A sentence on the way; the last one is `done`, with its outcome and epoch."""
 
@@ -85,6 +95,9 @@ class Node(Protocol):
 
     async def fence(self, wish: FenceWish) -> str:
         """On the other replica than the one that is meant. A sentence; ActionError if not done."""
+
+    async def maintain(self, wish: MaintenanceWish) -> str:
+        """On any node. A sentence, when every replica that is to rely on it knows."""
 
     async def force_active(self, wish: ForceWish) -> str:
         """On this node. A sentence; ActionError if it was refused."""

@@ -165,6 +165,23 @@ async def force_active(options: Namespace) -> int:
     return OK
 
 
+async def maintenance(options: Namespace) -> int:
+    """Begins or ends maintenance of a replica, or of the cluster."""
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = admin_pb2.SetMaintenanceModeRequest(
+            node=options.maintained,
+            enabled=options.setting == "on",
+            reason=options.reason,
+            requested_by=me(),
+        )
+        response: admin_pb2.SetMaintenanceModeResponse = await stub.SetMaintenanceMode(
+            request, timeout=FORCE_S, metadata=about(options)
+        )
+    show(to_json(response) if options.json else response.text)
+    return OK
+
+
 def me() -> str:
     """For the history: who asks."""
     return f"{getpass.getuser()} on {socket.gethostname()}"

@@ -28,6 +28,22 @@ def notices(status: admin_pb2.GetStatusResponse) -> list[str]:
                 f"group {group.group}: {objects} in quarantine on {status.node}: see 'staqctl"
                 " quarantine list' for what this node had and the active had not"
             )
+        found.extend(
+            f"group {group.group}: {maintained_text(entry)}"
+            for entry in group.maintained
+            if not entry.long
+        )
+        if group.resting_ms and group.active:
+            found.append(
+                f"group {group.group}: the daemon of {group.active} was stopped in maintenance:"
+                " its addresses and services go on without it for up to"
+                f" {-(-group.resting_ms // 60_000)} min. Start it again"
+            )
+        found.extend(
+            f"group {group.group}: {node} stopped in order: it is not turned off for that, and"
+            " follows again when it is started"
+            for node in group.away
+        )
         if group.switchover_target:
             found.append(
                 f"group {group.group}: a switchover to {group.switchover_target} is pending"
@@ -67,6 +83,12 @@ def _raft(status: admin_pb2.GetStatusResponse) -> Iterator[str]:
 def _group(group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse) -> Iterator[str]:
     name = f"group {group.group}"
     yield from (f"{name}: {line}" for line in _takeover(group, status))
+    for entry in group.maintained:
+        if entry.long:
+            yield (
+                f"{name}: {maintained_text(entry)}: is it still needed? If not: 'staqctl"
+                " maintenance off'"
+            )
     if group.active == status.node:
         for vip in group.vips:
             if not vip.held:
@@ -100,6 +122,15 @@ def _takeover(group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse)
             f"{', '.join(missing)} {are} not in sync: if {group.active} fails now, nobody takes"
             " over by itself"
         )
+
+
+def maintained_text(entry: admin_pb2.MaintenanceStatus) -> str:
+    """Who is in maintenance, since when and why."""
+    hours, minutes = divmod(entry.lasts_ms // 60_000, 60)
+    lasts = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    why = f": {entry.reason}" if entry.reason else ""
+    whom = entry.node or "the cluster"
+    return f"{whom} has been in maintenance for {lasts} ({entry.requested_by}{why})"
 
 
 def _problems(group: admin_pb2.GroupStatus) -> Iterator[str]:

@@ -124,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     _timeout(switchover, "60s")
     switchover.add_argument("--to", default="", metavar="NODE", help="the replica to become active")
     switchover.add_argument("--reason", default="", help="for the history")
+    _add_maintenance(add)
     _add_powers(command)
     events = command("events", commands.events, "Show the history, oldest first.")
     events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
@@ -233,6 +234,24 @@ def _add_journal(parser: argparse.ArgumentParser, common: argparse.ArgumentParse
         help="only of paths like this, below the tree's root, for instance 'shop/*.php' (a * also"
         " stands for slashes); a record that moves or links such a path counts, too",
     )
+
+
+def _add_maintenance(add: Any) -> None:
+    """Here --node is the one that is worked on; before the command it is what it is everywhere."""
+    text = "While something is worked on, nobody is turned off and nothing is taken over."
+    parser: argparse.ArgumentParser = add.add_parser(
+        "maintenance", help=text, description=text, parents=[_common()], conflict_handler="resolve"
+    )
+    parser.set_defaults(run=commands.maintenance)
+    parser.add_argument("setting", choices=("on", "off"), help="begin, or end")
+    parser.add_argument(
+        "--node",
+        dest="maintained",
+        default="",
+        metavar="NODE",
+        help="the replica that is worked on (default: the cluster; 'off' ends all then)",
+    )
+    parser.add_argument("--reason", default="", help="for status and history")
 
 
 def _add_powers(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:

@@ -28,6 +28,7 @@ from staqraft.config.schema import (
     Group,
     Journal,
     Lease,
+    Maintenance,
     Node,
     NodeFencing,
     Pair,
@@ -192,6 +193,7 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
             lease=lease,
             watchdog=_watchdog(dog, lease) if "watchdog" in root else None,
             pair=_pair(root.section("pair")),
+            maintenance=_maintenance(root.section("maintenance")),
             state_dir=root.read("state_dir", values.own_directory, Path("/var/lib/staqraft")),
             run_dir=root.read("run_dir", values.own_directory, Path("/run/staqraft")),
             admin_socket=root.read(
@@ -288,6 +290,15 @@ def _pair(section: Section) -> Pair:
         return Pair(
             active_waits_ms=section.read("active_waits", patience_ms, default.active_waits_ms),
             standby_waits_ms=section.read("standby_waits", patience_ms, default.standby_waits_ms),
+        )
+
+
+def _maintenance(section: Section) -> Maintenance:
+    default = Maintenance()
+    with section:
+        return Maintenance(
+            rest_ms=section.read("rest", patience_ms, default.rest_ms),
+            remind_ms=section.read("remind", keeping_ms, default.remind_ms),
         )
 
 

@@ -94,6 +94,14 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """What `staqctl maintenance` allows, and when it is said that it lasts long."""
+
+    rest_ms: int = 600_000  # the active's addresses go on for so long without its daemon
+    remind_ms: int = 4 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
     """A directory whose content is replicated."""
 
@@ -215,6 +223,7 @@ class Config:
     lease: Lease = field(default_factory=Lease)
     watchdog: Watchdog | None = None
     pair: Pair = field(default_factory=Pair)
+    maintenance: Maintenance = field(default_factory=Maintenance)
     state_dir: Path = Path("/var/lib/staqraft")
     run_dir: Path = Path("/run/staqraft")
     admin_socket: Path = Path("/run/staqraft/admin.sock")

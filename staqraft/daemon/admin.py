@@ -11,6 +11,7 @@ from staqraft.api.node import (
     BarrierReached,
     FenceWish,
     ForceWish,
+    MaintenanceWish,
     SwitchOverStep,
     SwitchOverWish,
 )
@@ -18,10 +19,12 @@ from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import raft_status, status
 from staqraft.daemon.barriers import barrier
+from staqraft.daemon.changes import RaftChanges
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.fencing import fence
 from staqraft.daemon.forcing import force
 from staqraft.daemon.loop import GroupLoop
+from staqraft.daemon.maintaining import maintain
 from staqraft.decision.phases import SENTENCES
 from staqraft.errors import ActionError, NotActive, OutcomeUnknown
 from staqraft.model import (
@@ -61,12 +64,7 @@ class NodeAdmin:
         self._fingerprint = fingerprint
         self._problems = problems
         self._now_ms = now_ms
-        self._changed = asyncio.Event()
-        raft.subscribe(self._on_raft)
-
-    def _on_raft(self, _: ClusterRecord) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changes = RaftChanges(raft)
 
     async def status(self) -> admin_pb2.GetStatusResponse:
         """The cluster as this node sees it."""
@@ -75,7 +73,8 @@ class NodeAdmin:
         for group in sorted(self._config.groups):
             loop = self._loops.get(group)
             if loop is None:
-                groups.append(raft_status.witness_group_status(group, self.group(group)))
+                record = self.group(group)
+                groups.append(raft_status.witness_group_status(self._config, group, record))
                 continue
             try:
                 held = await loop.hands.vips.held()
@@ -83,7 +82,7 @@ class NodeAdmin:
             except ActionError as error:
                 held, admission = {}, None
                 loop.executor.vip_problem = str(error)
-            groups.append(status.group_status(loop, self._now_ms(), held, admission))
+            groups.append(status.group_status(self._config, loop, self._now_ms(), held, admission))
         return admin_pb2.GetStatusResponse(
             cluster=self._config.cluster,
             node=self._config.node,
@@ -152,6 +151,10 @@ class NodeAdmin:
         async for step in self._give_up(wish):
             yield step
 
+    async def maintain(self, wish: MaintenanceWish) -> str:
+        """See `maintaining.maintain`."""
+        return await maintain(self._raft, self._config, wish)
+
     async def force_active(self, wish: ForceWish) -> str:
         """See `forcing.force`."""
         return await force(self._raft, self._config.node, self._loops, wish)
@@ -163,7 +166,7 @@ class NodeAdmin:
     async def _next(self, loop: GroupLoop) -> None:
         """Wait until something changed here or in Raft."""
         waits = {
-            asyncio.create_task(self._changed.wait()),
+            asyncio.create_task(self._changes.next()),
             asyncio.create_task(loop.changed()),
         }
         try:
@@ -186,17 +189,9 @@ class NodeAdmin:
             reason = f"{reason}; cancelling it has an unknown outcome: {error}"
         yield SwitchOverStep(step=f"given up: {reason}", done=True, epoch=epoch)
 
-    async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
+    def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         """The history behind `after`; with `follow` for ever."""
-        while True:
-            changed = self._changed
-            for event in self._raft.state.events:
-                if event.index > after:
-                    after = event.index
-                    yield event
-            if not follow:
-                return
-            await changed.wait()
+        return self._changes.events(after, follow=follow)
 
 
 def _serves(cluster: ClusterRecord, wish: SwitchOverWish, before: Epoch) -> bool:

@@ -172,6 +172,16 @@ class Executor:
     def _lane(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._lanes[name].put_nowait(work)
 
+    async def settled(self, lane: str) -> None:
+        """Returns when everything is done that was put into this lane before."""
+        done = asyncio.Event()
+
+        async def last() -> None:
+            done.set()
+
+        self._lane(lane, last())
+        await done.wait()
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         assert self._loose is not None, "the executor does not run"
         return self._loose.create_task(work)

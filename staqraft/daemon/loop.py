@@ -70,6 +70,7 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
             cooldown_ms=_COOLDOWN_MS,
             favoured_waits_ms=config.pair.active_waits_ms,
             other_waits_ms=config.pair.standby_waits_ms,
+            rest_ms=config.maintenance.rest_ms,
         ),
     )
 
@@ -271,15 +272,38 @@ class GroupLoop:
             logger.error("group %s: %s", self.group, detail)
 
     async def hand_over_before_stop(self, timeout_ms: int) -> None:
-        """The daemon is to stop: hand over if a standby is in sync; returns when that is over."""
+        """The daemon is to stop: hand over if a standby is in sync; returns when that is over.
+
+        In maintenance nothing is handed over: addresses and services go on without the daemon.
+        """
         self._queue.put_nowait(on.ShutdownRequested(now_ms=self._now_ms()))
         deadline = self._now_ms() + timeout_ms
         while self._now_ms() < deadline:
             await asyncio.sleep(_LOOK_MS / 1000)
+            if self.state.phase is Phase.RESTED:
+                await self.executor.settled("watchdog")  # from now on nobody would kick it
+                return
             if self.state.phase not in HOLDING:
                 return
-            if self.state.phase is Phase.ACTIVE and not self._somebody_to_hand_to():
+            leaves = self._somebody_to_hand_to() or self.state.record.maintenance
+            if self.state.phase is Phase.ACTIVE and not leaves:
                 return
+
+    def may_leave(self) -> bool:
+        """Of two replicas without a witness: it stops, holds nothing, and the other is there."""
+        state = self.state
+        there = state.pair is not None and state.pair.reached
+        return there and state.shutting_down and state.phase is Phase.STANDBY
+
+    def give_up_right(self) -> None:
+        """Before `say_farewell` of any group. ActionError when the right cannot be taken away."""
+        if self._pair is not None:
+            self._pair.give_up_right()
+
+    async def say_farewell(self) -> None:
+        """Tell the other that this node stops in order, so that it is not turned off for that."""
+        if self._pair is not None:
+            await self._pair.say_farewell()
 
     def _somebody_to_hand_to(self) -> bool:
         return bool(self.state.record.in_sync - {self.state.settings.node})

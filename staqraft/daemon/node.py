@@ -37,6 +37,7 @@ from staqraft.daemon.fence_watch import FenceWatch
 from staqraft.daemon.gates import open_gates, remove_stale_gates
 from staqraft.daemon.history import note, report_quarantine
 from staqraft.daemon.loop import GroupLoop
+from staqraft.daemon.maintaining import remind
 from staqraft.daemon.workers import DataWorker
 from staqraft.errors import ActionError, Outdated, StaqraftError
 from staqraft.metrics import Metrics, MetricsServer
@@ -149,6 +150,7 @@ class ControlNode:
             feed.run,
             MetricsServer(self._metrics, addresses, config.ports.metrics).run,
             self._fence_watch.run,
+            partial(remind, self.raft, config),
             partial(announce, self.raft, config.node, self._fingerprint),
             *(loop.hands.data.run for loop in self.loops.values()),
             *(loop.run for loop in self.loops.values()),
@@ -170,6 +172,7 @@ class ControlNode:
                 if outdated is None:
                     work_left = [loop.hand_over_before_stop for loop in self.loops.values()]
                     await asyncio.gather(*(hand_over(_HAND_OVER_MS) for hand_over in work_left))
+                    await self._say_farewell()
                 else:
                     logger.error("%s", outdated)
                     await asyncio.gather(*(loop.let_go_for_good() for loop in self.loops.values()))
@@ -182,6 +185,23 @@ class ControlNode:
                 await loop.hands.vips.aclose()
         if outdated is not None:
             raise outdated
+
+    async def _say_farewell(self) -> None:
+        """Of two replicas without a witness: the other is not to turn this one off for its stop.
+
+        Only when no group holds anything, and first of all no group has its right any more: the
+        other may go on alone on the word of any.
+        """
+        loops = list(self.loops.values())
+        if not loops or not all(loop.may_leave() for loop in loops):
+            return
+        try:
+            for loop in loops:
+                loop.give_up_right()
+        except ActionError as error:
+            logger.error("no farewell is said: %s", error)  # noqa: TRY400 - a sentence
+            return
+        await asyncio.gather(*(loop.say_farewell() for loop in loops))
 
     async def _start_raft(self) -> None:
         """Starts it; when this software is too old for it, nothing of an earlier life goes on."""

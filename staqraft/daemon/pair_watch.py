@@ -7,12 +7,13 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.right import Right
 from staqraft.decision import events as on
 from staqraft.decision import pair
 from staqraft.decision.phases import Phase
 from staqraft.errors import ConsensusError
-from staqraft.model import NO_EPOCH, ClusterRecord, Epoch, Generation, NodeId
+from staqraft.model import NO_EPOCH, ClusterRecord, Epoch, Farewell, Generation, NodeId
 
 if TYPE_CHECKING:
     from staqraft.consensus.group import Group as RaftGroup
@@ -55,6 +56,7 @@ class PairWatch:
         self._asking: asyncio.Task[bool] | None = None
         self._said: on.RaftReported | None = None
         self._began_ms = now_ms()
+        self._leaves = False  # the right was given up, for the rest of this life
 
     async def begin(self) -> Epoch | None:
         """Returns when the record is current: NO_EPOCH, or the epoch in which this node may go on.
@@ -72,7 +74,7 @@ class PairWatch:
             if looks or view.newer is not None:
                 return None
         if await self._ask(_BARRIER_MS if right is None else _RESTARTED_MS):
-            return NO_EPOCH
+            return NO_EPOCH if await self._is_back() else None
         view = self._raft.status()
         proven = right is not None and right[0] == generation.number
         still = view.generation == generation and view.newer is None and not view.reachable
@@ -94,6 +96,44 @@ class PairWatch:
         self._confirmed = generation
         self.look()
         return True
+
+    async def _is_back(self) -> bool:
+        """After a farewell the other knows that this node is back, before this one has its right.
+
+        The second commit makes that sure: whoever has that entry knows that the first is committed.
+        """
+        me, group = self._settings.node, self._settings.group
+        record = self._raft.state.groups.get(group)
+        if record is None or me not in record.away:
+            return True
+        back = Farewell(node=me, group=group, gone=False, wall_ms=wall_ms())
+        try:
+            await self._raft.propose(back, _BARRIER_MS)
+            await self._raft.barrier(_BARRIER_MS)
+        except ConsensusError:
+            return False
+        return True
+
+    def give_up_right(self) -> None:
+        """The daemon stops: the next life starts as after a boot. ActionError if that fails."""
+        self._leaves = True
+        self._right.remove()
+
+    async def say_farewell(self) -> None:
+        """For a node that stops in order: it holds nothing, and has given its right up."""
+        assert self._leaves, "a farewell of who still has the right to go on alone"
+        me, group = self._settings.node, self._settings.group
+        farewell = Farewell(node=me, group=group, gone=True, wall_ms=wall_ms())
+        try:
+            await self._raft.propose(farewell, _BARRIER_MS)
+        except ConsensusError as error:
+            logger.warning(
+                "group %s: the other replica may not know that this stop is meant, and have %s"
+                " turned off: %s",
+                group,
+                me,
+                error,
+            )
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -132,7 +172,7 @@ class PairWatch:
 
     def keep(self, before: GroupState, after: GroupState) -> None:
         """Keep for the next daemon what this one may go on with. Before anybody is told."""
-        if after.pair is not None and after.phase is not Phase.STARTUP:
+        if after.pair is not None and after.phase is not Phase.STARTUP and not self._leaves:
             self._right.write(after.pair.generation.number, pair.epoch_kept(after))
         self._log(before, after)
 

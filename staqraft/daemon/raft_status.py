@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from staqraft.config.schema import Config
 from staqraft.consensus.group import RaftView
+from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.maintaining import lasts_ms
 from staqraft.model import ClusterRecord, GroupId, GroupRecord
 from staqraft.wire.v1 import admin_pb2
 
@@ -41,9 +43,11 @@ def raft_status(raft: RaftView) -> admin_pb2.RaftStatus:
     )
 
 
-def witness_group_status(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
+def witness_group_status(
+    config: Config, group: GroupId, record: GroupRecord
+) -> admin_pb2.GroupStatus:
     """A group as a witness knows it: from Raft alone."""
-    status = from_record(group, record)
+    status = from_record(config, group, record)
     status.phase = "witness"
     status.summary = (
         f"{record.active} is active in epoch {record.epoch}"
@@ -53,7 +57,7 @@ def witness_group_status(group: GroupId, record: GroupRecord) -> admin_pb2.Group
     return status
 
 
-def from_record(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
+def from_record(config: Config, group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
     """What Raft keeps of a group."""
     return admin_pb2.GroupStatus(
         group=group,
@@ -62,5 +66,17 @@ def from_record(group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:
         in_sync=sorted(record.in_sync),
         switchover_target=record.switchover.target if record.switchover else "",
         maintenance=bool(record.maintenance),
+        maintained=[
+            admin_pb2.MaintenanceStatus(
+                node=entry.node or "",
+                requested_by=entry.requested_by,
+                reason=entry.reason,
+                lasts_ms=lasts_ms(entry, wall_ms()),
+                long=lasts_ms(entry, wall_ms()) >= config.maintenance.remind_ms,
+            )
+            for entry in record.maintenance
+        ],
+        resting_ms=record.resting_ms,
+        away=sorted(record.away),
         last_fence=record.fence.rung.value if record.fence else "",
     )

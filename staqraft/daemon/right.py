@@ -68,11 +68,12 @@ class Right:
                 self._path,
                 error,
             )
-            self._remove()
+            self.remove()
             return
         self._written = generation, served
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Nothing is proven any more. ActionError when the file cannot be removed."""
         self._written = None
         try:
             self._path.unlink(missing_ok=True)

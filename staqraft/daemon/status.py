@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from staqraft.actions.services import ServiceHealth
-from staqraft.config.schema import Vip
+from staqraft.config.schema import Config, Vip
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.raft_status import from_record
 from staqraft.daemon.workers import WorkerStatus
@@ -19,11 +19,15 @@ from staqraft.wire.v1 import data_worker_pb2 as pb
 
 
 def group_status(
-    loop: GroupLoop, now_ms: int, held: Mapping[Vip, bool], admission: Admission | None
+    config: Config,
+    loop: GroupLoop,
+    now_ms: int,
+    held: Mapping[Vip, bool],
+    admission: Admission | None,
 ) -> admin_pb2.GroupStatus:
     """A group on a replica."""
     state, worker = loop.state, loop.watch.latest
-    status = from_record(loop.group, state.record)
+    status = from_record(config, loop.group, state.record)
     status.phase = state.phase.value
     deadline = state.lease.deadline_ms
     status.lease_left_ms = max(0, deadline - now_ms) if deadline is not None else 0
@@ -56,6 +60,12 @@ def summary(state: GroupState, worker: WorkerStatus, now_ms: int) -> str:
         return f"{me} {SENTENCES[state.phase]}{why}"
     if record.active is None or record.released:
         return "nobody is active: see why each replica is not eligible"
+    if record.resting_ms and not state.mine:
+        minutes = -(-record.resting_ms // 60_000)
+        return (
+            f"the daemon of {record.active} was stopped in maintenance, and its kernel keeps the"
+            f" addresses for up to {minutes} min: start it again"
+        )
     others = sorted(record.in_sync - {record.active})
     if others:
         return (

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from staqraft import __version__
-from staqraft.api.node import BarrierReached, FenceWish, ForceWish, SwitchOverStep, SwitchOverWish
+from staqraft.api.node import (
+    BarrierReached,
+    FenceWish,
+    ForceWish,
+    MaintenanceWish,
+    SwitchOverStep,
+    SwitchOverWish,
+)
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import raft_status
+from staqraft.daemon.changes import RaftChanges
+from staqraft.daemon.maintaining import maintain
 from staqraft.errors import NotActive
-from staqraft.model import ClusterEvent, ClusterRecord, GroupId, GroupRecord
+from staqraft.model import ClusterEvent, GroupId, GroupRecord
 from staqraft.wire.v1 import admin_pb2
 
 
@@ -22,12 +30,7 @@ class WitnessAdmin:
         self._config = config
         self._raft = raft
         self._fingerprint = fingerprint
-        self._changed = asyncio.Event()
-        raft.subscribe(self._on_raft)
-
-    def _on_raft(self, _: ClusterRecord) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changes = RaftChanges(raft)
 
     async def status(self) -> admin_pb2.GetStatusResponse:
         """The cluster as this witness sees it."""
@@ -41,7 +44,7 @@ class WitnessAdmin:
             ),
             raft=raft_status.raft_status(view),
             groups=[
-                raft_status.witness_group_status(group, self.group(group))
+                raft_status.witness_group_status(self._config, group, self.group(group))
                 for group in sorted(self._config.groups)
             ],
         )
@@ -62,6 +65,10 @@ class WitnessAdmin:
         del wish
         raise self._no_replica()
 
+    async def maintain(self, wish: MaintenanceWish) -> str:
+        """See `maintaining.maintain`."""
+        return await maintain(self._raft, self._config, wish)
+
     async def force_active(self, wish: ForceWish) -> str:
         """Never."""
         raise NotActive(f"a witness is never active in group {wish.group}: ask a replica")
@@ -71,17 +78,9 @@ class WitnessAdmin:
         del wish
         raise self._no_replica()
 
-    async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
+    def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         """The history behind `after`; with `follow` for ever."""
-        while True:
-            changed = self._changed
-            for event in self._raft.state.events:
-                if event.index > after:
-                    after = event.index
-                    yield event
-            if not follow:
-                return
-            await changed.wait()
+        return self._changes.events(after, follow=follow)
 
     def _no_replica(self) -> NotActive:
         return NotActive(f"{self._config.node} is a witness: ask a replica")

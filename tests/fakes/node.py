@@ -10,6 +10,7 @@ from staqraft.api.node import (
     BarrierReached,
     FenceWish,
     ForceWish,
+    MaintenanceWish,
     SwitchOverStep,
     SwitchOverWish,
 )
@@ -34,6 +35,7 @@ class FakeNode:
     wishes: list[SwitchOverWish] = field(default_factory=list)
     fenced: list[FenceWish] = field(default_factory=list)
     forced: list[ForceWish] = field(default_factory=list)
+    maintained: list[MaintenanceWish] = field(default_factory=list)
     fence_answer: str | StaqraftError = "a is off: ipmi turned it off and says so"
     news: asyncio.Queue[ClusterEvent] = field(default_factory=asyncio.Queue)
     never: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,6 +73,10 @@ class FakeNode:
     async def force_active(self, wish: ForceWish) -> str:
         self.forced.append(wish)
         return f"{self.me} becomes active"
+
+    async def maintain(self, wish: MaintenanceWish) -> str:
+        self.maintained.append(wish)
+        return f"{wish.node or 'the cluster'} is in maintenance"
 
     async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         for event in self.history:

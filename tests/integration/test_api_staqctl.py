@@ -164,6 +164,19 @@ async def test_fencing_by_an_operator(running: Running) -> None:
     assert ended.err == "staqctl: b could not be turned off: ipmi: 'off' failed\n"
 
 
+async def test_maintenance_is_of_the_cluster_or_of_a_replica(running: Running) -> None:
+    ended = await running.staqctl("maintenance", "on", "--reason", "new disks")
+    assert (ended.code, ended.out) == (0, "the cluster is in maintenance\n")
+    assert (await running.staqctl("maintenance", "off", "--node", "b")).code == 0
+    said = [(wish.node, wish.enabled, wish.reason) for wish in running.node.maintained]
+    assert said == [(None, True, "new disks"), ("b", False, "")]
+    assert all(" on " in wish.requested_by for wish in running.node.maintained)
+    ended = await running.staqctl("maintenance", "on", "--node", "w")
+    assert ended.code != 0
+    assert "w is a witness" in ended.err
+    assert len(running.node.maintained) == 2
+
+
 async def test_force_active_wants_the_loss_said_aloud_and_its_own_host(running: Running) -> None:
     me = str(running.config.node)
     ended = await running.staqctl("force-active", me)

@@ -26,7 +26,7 @@ from staqraft.daemon.loop import GroupLoop
 from staqraft.decision.fencing import story
 from staqraft.decision.phases import Phase
 from staqraft.errors import ActionError, BarrierTimeout, NotActive
-from staqraft.model import Epoch, FenceRung, NodeId, Position, RequestSwitchover
+from staqraft.model import Epoch, FenceRung, NodeId, Position, RequestSwitchover, SetMaintenance
 
 
 class Rig:
@@ -123,6 +123,30 @@ async def test_behind_a_gate_clients_see_a_pause_and_never_a_refusal(tmp_path: P
             "held, draining, services running",
         ]
         assert first.vips.story[-1] == "gone, closed, services down"
+
+
+async def test_in_maintenance_a_stop_leaves_addresses_and_services_as_they_are(
+    tmp_path: Path,
+) -> None:
+    raft = FakeRaft()
+    first = Rig(tmp_path / "1", raft)
+    async with running(first):
+        await first.active()
+        await raft.propose(SetMaintenance(node=A, group=DEFAULT, enabled=True, requested_by="test"))
+        await first.loop.hand_over_before_stop(10_000)
+        assert first.loop.state.phase is Phase.RESTED
+    left_ms = first.vips.until_ms - boottime_ms()
+    assert 500_000 < left_ms <= 600_000
+    assert first.services.running
+    again = Rig(tmp_path / "2", raft)
+    again.vips.until_ms, again.services.running = first.vips.until_ms, True
+    async with running(again):
+        await again.active()
+        await again.until(lambda: not again.loop.state.record.resting_ms, "the rest is over")
+        assert again.loop.state.record.epoch == 1
+        assert again.vips.until_ms - boottime_ms() <= 1200
+    kinds = [event.kind for event in raft.state.events]
+    assert kinds[-4:] == ["maintenance", "rest", "active", "rest-over"]
 
 
 async def test_a_barrier_of_a_lone_active_says_that_it_is_degraded(tmp_path: Path) -> None:

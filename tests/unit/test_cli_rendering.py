@@ -102,6 +102,12 @@ def _maintenance(s: Status) -> None:
     s.groups[0].maintenance = True
 
 
+def _long_maintenance(s: Status) -> None:
+    s.groups[0].maintained.add(
+        node="b", requested_by="root on a", reason="disks", lasts_ms=18_000_000, long=True
+    )
+
+
 def _vip_gone(s: Status) -> None:
     s.groups[0].vips[0].held = False
 
@@ -136,6 +142,7 @@ def _reconcile(s: Status) -> None:
         (_alone, "group default: b is not in sync: if a fails now, nobody takes over by itself"),
         (_standby_not_eligible, "a would not take over if b failed now: the last takeover failed"),
         (_maintenance, "group default: maintenance is on, nothing is taken over automatically"),
+        (_long_maintenance, "b has been in maintenance for 5 h 0 min (root on a: disks): is it"),
         (_vip_gone, "192.0.2.10/24 is not on lan0 though this is the active"),
         (_service_failed, "group default: service nginx is not well: exit status 1"),
         (_journal_full, "group default: the journal volume is full"),

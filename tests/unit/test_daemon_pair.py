@@ -9,14 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from fakes.decision import A, B, settings
+from fakes.decision import GROUP, A, B, settings
 from staqraft.consensus import generations
 from staqraft.consensus.group import RaftView
+from staqraft.consensus.statemachine import apply
 from staqraft.daemon.pair_watch import PairWatch
 from staqraft.daemon.right import Right, this_boot
 from staqraft.decision import events as on
+from staqraft.decision.phases import Phase
+from staqraft.decision.state import GroupState, PairState
 from staqraft.errors import OutcomeUnknown
-from staqraft.model import NO_EPOCH, ClusterRecord, Epoch, FenceRung
+from staqraft.model import (
+    NO_EPOCH,
+    ClusterRecord,
+    Command,
+    Epoch,
+    Farewell,
+    FenceRung,
+    GroupRecord,
+    Outcome,
+)
 
 FIRST = generations.first((A, B))
 OTHERS = replace(FIRST, number=3, founder=B)
@@ -65,6 +77,14 @@ class FakeRaft:
     commits: bool = False
     state: ClusterRecord = field(default_factory=ClusterRecord)
     barriers: int = 0
+    proposed: list[Command] = field(default_factory=list)
+
+    async def propose(self, command: Command, _timeout_ms: int) -> Outcome:
+        if not self.commits:
+            raise OutcomeUnknown("no majority")
+        self.proposed.append(command)
+        self.state, outcome = apply(self.state, self.state.log_index + 1, command)
+        return outcome
 
     def status(self) -> RaftView:
         return self.view
@@ -194,3 +214,52 @@ async def test_a_lone_daemon_that_restarted_does_not_wait(tmp_path: Path) -> Non
     Right(tmp_path / "r").write(alone.number, Epoch(5))
     made, _ = watch(FakeRaft(view(generation=alone), commits=True), tmp_path / "r")
     assert await made.begin() == NO_EPOCH
+
+
+# --- farewell -------------------------------------------------------------------------------------
+
+
+async def test_who_says_farewell_has_given_its_right_up_for_the_rest_of_its_life(
+    tmp_path: Path,
+) -> None:
+    raft = FakeRaft(view(reachable=frozenset({B}), contacts=1), commits=True)
+    made, _ = watch(raft, tmp_path / "r")
+    await made.begin()
+    pair = PairState(generation=FIRST, reached=True, contacts=1, newer="", favoured=True, lost_ms=0)
+    standing = GroupState(settings=settings(A), phase=Phase.STANDBY, pair=pair)
+    made.keep(standing, standing)
+    assert Right(tmp_path / "r").read() == (1, NO_EPOCH)
+    made.give_up_right()
+    assert Right(tmp_path / "r").read() is None
+    await made.say_farewell()
+    assert raft.state.groups[GROUP].away == {A}
+    made.keep(standing, standing)
+    assert Right(tmp_path / "r").read() is None
+
+
+async def test_no_farewell_of_who_has_its_right_still(tmp_path: Path) -> None:
+    made, _ = watch(FakeRaft(view(), commits=True), tmp_path / "r")
+    with pytest.raises(AssertionError, match="still has the right"):
+        await made.say_farewell()
+
+
+async def test_a_farewell_that_nobody_hears_does_not_hold_the_stop_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, _ = watch(FakeRaft(view()), tmp_path / "r")
+    made.give_up_right()
+    await made.say_farewell()
+    assert "may not know that this stop is meant" in caplog.text
+
+
+async def test_who_is_back_has_said_so_twice_over_before_it_goes_on(tmp_path: Path) -> None:
+    away = ClusterRecord(groups={GROUP: GroupRecord(away=frozenset({A}))})
+    reached = view(reachable=frozenset({B}), contacts=1)
+    raft = FakeRaft(reached, commits=True, state=away)
+    made, _ = watch(raft, tmp_path / "r")
+    assert await made.begin() == NO_EPOCH
+    (back,) = raft.proposed
+    assert isinstance(back, Farewell)
+    assert not back.gone
+    assert raft.barriers == 2  # the second after it: then the other knows that it is committed
+    assert raft.state.groups[GROUP].away == frozenset()

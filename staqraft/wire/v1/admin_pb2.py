@@ -26,15 +26,15 @@ from staqraft.wire.v1 import data_worker_pb2 as staqraft_dot_wire_dot_v1_dot_dat
 from staqraft.wire.v1 import types_pb2 as staqraft_dot_wire_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x15\n\x13ListClustersRequest\"\x91\x01\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x11\n\treachable\x18\x04 \x03(\t\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12\x10\n\x08problems\x18\x06 \x03(\t\"[\n\x14ListClustersResponse\x12\x31\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1f.staqraft.wire.v1.ClusterStatus\x12\x10\n\x08problems\x18\x02 \x03(\t\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"<\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\xf0\x03\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\x12\x0c\n\x04gate\x18\x11 \x01(\t\"\xfe\x01\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\"[\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\x12\x10\n\x08\x61nywhere\x18\x04 \x01(\x08\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"l\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"a\n\x12\x46orceActiveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_data_loss\x18\x04 \x01(\x08\"#\n\x13\x46orceActiveResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\x9c\x04\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse\x12Z\n\x0b\x46orceActive\x12$.staqraft.wire.v1.ForceActiveRequest\x1a%.staqraft.wire.v1.ForceActiveResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponse2o\n\x0eWitnessService\x12]\n\x0cListClusters\x12%.staqraft.wire.v1.ListClustersRequest\x1a&.staqraft.wire.v1.ListClustersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x15\n\x13ListClustersRequest\"\x91\x01\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x11\n\treachable\x18\x04 \x03(\t\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12\x10\n\x08problems\x18\x06 \x03(\t\"[\n\x14ListClustersResponse\x12\x31\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1f.staqraft.wire.v1.ClusterStatus\x12\x10\n\x08problems\x18\x02 \x03(\t\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"<\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\xcb\x04\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\x12\x0c\n\x04gate\x18\x11 \x01(\t\x12\x37\n\nmaintained\x18\x12 \x03(\x0b\x32#.staqraft.wire.v1.MaintenanceStatus\x12\x12\n\nresting_ms\x18\x13 \x01(\x04\x12\x0c\n\x04\x61way\x18\x14 \x03(\t\"g\n\x11MaintenanceStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08lasts_ms\x18\x04 \x01(\x04\x12\x0c\n\x04long\x18\x05 \x01(\x08\"\xfe\x01\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\"[\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\x12\x10\n\x08\x61nywhere\x18\x04 \x01(\x08\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"l\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"a\n\x12\x46orceActiveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_data_loss\x18\x04 \x01(\x08\"#\n\x13\x46orceActiveResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"`\n\x19SetMaintenanceModeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\"*\n\x1aSetMaintenanceModeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\x8d\x05\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse\x12Z\n\x0b\x46orceActive\x12$.staqraft.wire.v1.ForceActiveRequest\x1a%.staqraft.wire.v1.ForceActiveResponse\x12o\n\x12SetMaintenanceMode\x12+.staqraft.wire.v1.SetMaintenanceModeRequest\x1a,.staqraft.wire.v1.SetMaintenanceModeResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponse2o\n\x0eWitnessService\x12]\n\x0cListClusters\x12%.staqraft.wire.v1.ListClustersRequest\x1a&.staqraft.wire.v1.ListClustersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'staqraft.wire.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FENCEACTION']._serialized_start=2601
-  _globals['_FENCEACTION']._serialized_end=2717
+  _globals['_FENCEACTION']._serialized_start=2939
+  _globals['_FENCEACTION']._serialized_end=3055
   _globals['_LISTCLUSTERSREQUEST']._serialized_start=116
   _globals['_LISTCLUSTERSREQUEST']._serialized_end=137
   _globals['_CLUSTERSTATUS']._serialized_start=140
@@ -52,37 +52,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VIPSTATUS']._serialized_start=711
   _globals['_VIPSTATUS']._serialized_end=772
   _globals['_GROUPSTATUS']._serialized_start=775
-  _globals['_GROUPSTATUS']._serialized_end=1271
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1274
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1528
-  _globals['_BARRIERREQUEST']._serialized_start=1530
-  _globals['_BARRIERREQUEST']._serialized_end=1621
-  _globals['_BARRIERRESPONSE']._serialized_start=1623
-  _globals['_BARRIERRESPONSE']._serialized_end=1742
-  _globals['_SWITCHOVERREQUEST']._serialized_start=1744
-  _globals['_SWITCHOVERREQUEST']._serialized_end=1852
-  _globals['_SWITCHOVERRESPONSE']._serialized_start=1854
-  _globals['_SWITCHOVERRESPONSE']._serialized_end=1956
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1958
-  _globals['_LISTEVENTSREQUEST']._serialized_end=2008
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=2011
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=2181
-  _globals['_FENCENODEREQUEST']._serialized_start=2183
-  _globals['_FENCENODEREQUEST']._serialized_end=2284
-  _globals['_FENCENODERESPONSE']._serialized_start=2286
-  _globals['_FENCENODERESPONSE']._serialized_end=2319
-  _globals['_FORCEACTIVEREQUEST']._serialized_start=2321
-  _globals['_FORCEACTIVEREQUEST']._serialized_end=2418
-  _globals['_FORCEACTIVERESPONSE']._serialized_start=2420
-  _globals['_FORCEACTIVERESPONSE']._serialized_end=2455
-  _globals['_FENCEREQUEST']._serialized_start=2457
-  _globals['_FENCEREQUEST']._serialized_end=2550
-  _globals['_FENCERESPONSE']._serialized_start=2552
-  _globals['_FENCERESPONSE']._serialized_end=2599
-  _globals['_ADMINSERVICE']._serialized_start=2720
-  _globals['_ADMINSERVICE']._serialized_end=3260
-  _globals['_FENCESERVICE']._serialized_start=3262
-  _globals['_FENCESERVICE']._serialized_end=3350
-  _globals['_WITNESSSERVICE']._serialized_start=3352
-  _globals['_WITNESSSERVICE']._serialized_end=3463
+  _globals['_GROUPSTATUS']._serialized_end=1362
+  _globals['_MAINTENANCESTATUS']._serialized_start=1364
+  _globals['_MAINTENANCESTATUS']._serialized_end=1467
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1470
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1724
+  _globals['_BARRIERREQUEST']._serialized_start=1726
+  _globals['_BARRIERREQUEST']._serialized_end=1817
+  _globals['_BARRIERRESPONSE']._serialized_start=1819
+  _globals['_BARRIERRESPONSE']._serialized_end=1938
+  _globals['_SWITCHOVERREQUEST']._serialized_start=1940
+  _globals['_SWITCHOVERREQUEST']._serialized_end=2048
+  _globals['_SWITCHOVERRESPONSE']._serialized_start=2050
+  _globals['_SWITCHOVERRESPONSE']._serialized_end=2152
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2154
+  _globals['_LISTEVENTSREQUEST']._serialized_end=2204
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=2207
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=2377
+  _globals['_FENCENODEREQUEST']._serialized_start=2379
+  _globals['_FENCENODEREQUEST']._serialized_end=2480
+  _globals['_FENCENODERESPONSE']._serialized_start=2482
+  _globals['_FENCENODERESPONSE']._serialized_end=2515
+  _globals['_FORCEACTIVEREQUEST']._serialized_start=2517
+  _globals['_FORCEACTIVEREQUEST']._serialized_end=2614
+  _globals['_FORCEACTIVERESPONSE']._serialized_start=2616
+  _globals['_FORCEACTIVERESPONSE']._serialized_end=2651
+  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_start=2653
+  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_end=2749
+  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_start=2751
+  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_end=2793
+  _globals['_FENCEREQUEST']._serialized_start=2795
+  _globals['_FENCEREQUEST']._serialized_end=2888
+  _globals['_FENCERESPONSE']._serialized_start=2890
+  _globals['_FENCERESPONSE']._serialized_end=2937
+  _globals['_ADMINSERVICE']._serialized_start=3058
+  _globals['_ADMINSERVICE']._serialized_end=3711
+  _globals['_FENCESERVICE']._serialized_start=3713
+  _globals['_FENCESERVICE']._serialized_end=3801
+  _globals['_WITNESSSERVICE']._serialized_start=3803
+  _globals['_WITNESSSERVICE']._serialized_end=3914
 # @@protoc_insertion_point(module_scope)

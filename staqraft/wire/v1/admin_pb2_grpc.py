@@ -65,6 +65,11 @@ class AdminServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveResponse.FromString,
                 _registered_method=True)
+        self.SetMaintenanceMode = channel.unary_unary(
+                '/staqraft.wire.v1.AdminService/SetMaintenanceMode',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -113,6 +118,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetMaintenanceMode(self, request, context):
+        """Maintenance of a replica, or of the cluster: nobody is turned off, nothing is taken over automatically, daemons may stop.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ForceActive,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveResponse.SerializeToString,
+            ),
+            'SetMaintenanceMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMaintenanceMode,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class AdminService:
             '/staqraft.wire.v1.AdminService/ForceActive',
             staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_admin__pb2.ForceActiveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMaintenanceMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.AdminService/SetMaintenanceMode',
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeResponse.FromString,
             options,
             channel_credentials,
             insecure,
