@@ -63,6 +63,15 @@ def _pair_parted(world: World, fault: Fault) -> None:
     cut_ways(world, [w for w in ways if w[1] in world.network.rings[w[0]]], fault.duration_us)
 
 
+def _ring_down(world: World, fault: Fault) -> None:
+    """A switch dies: one of the two networks is gone for everybody."""
+    rings = list(world.network.rings)
+    ring = rings[int(fault.size * len(rings)) % len(rings)]
+    nodes = world.network.rings[ring]
+    ways = [(ring, one, other) for one in nodes for other in nodes if one != other]
+    cut_ways(world, ways, fault.duration_us)
+
+
 def _flap(world: World, fault: Fault) -> None:
     ring = _ring(world, fault)
     for beat in range(2 + int(fault.size * 6)):
@@ -282,6 +291,7 @@ _DRAWN: Final[dict[str, Apply]] = {
     "mute": _mute,
     "deafen": _deafen,
     "pair-parted": _pair_parted,
+    "ring-down": _ring_down,
     "flap": _flap,
     "slow-link": _slow_link,
     "lossy-link": _lossy_link,

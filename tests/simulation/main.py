@@ -8,14 +8,19 @@ import os
 import random
 import re
 import shlex
+import signal
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from itertools import count
 
 from simulation.coverage import never_taken
+from simulation.faults import APPLY
+from simulation.models import MODELS
 from simulation.mutations import MUTATIONS
-from simulation.options import DRILL_EVERY, Plan, plan_of
-from simulation.pool import run_all
+from simulation.options import DRILL_EVERY, Plan, only, plan_of
+from simulation.pool import run_all, run_seed
 from simulation.result import Result
 from simulation.runner import Total, commit, kept, mutation_named, plain, shrink, try_mutations
 from simulation.world import run
@@ -40,6 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="I,J",
         help="with --seed: these faults of it only; --shrink says which",
     )
+    parser.add_argument(
+        "--faults", metavar="KIND,KIND", type=_kinds, default=(), help="faults of these kinds only"
+    )
+    parser.add_argument("--models", action="store_true", help="say which kinds of faults there are")
     parser.add_argument("--plain", action="store_true", help="with --seed: no drill in the end")
     parser.add_argument("--mutation", metavar="NAME", help="with --seed: without this guard")
     parser.add_argument("--drills", action="store_true", help="mutations: drilled seeds only")
@@ -48,9 +57,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    if unknown := sorted(set(kinds) - set(APPLY)):
+        known = ", ".join(sorted(APPLY))
+        raise argparse.ArgumentTypeError(f"no fault {', '.join(unknown)}; there are: {known}")
+    return kinds
+
+
 def main() -> int:
     """The exit code: 0, or 1 when something is wrong."""
     options = _parser().parse_args()
+    if options.models:
+        for model, kinds in MODELS.items():
+            print(f"{model}\n    {', '.join(kinds)}")
+        return 0
     if options.seed is not None:
         return _one(options)
     if options.mutations:
@@ -64,7 +85,7 @@ def main() -> int:
 def _one(options: argparse.Namespace) -> int:
     if options.mutation is not None:
         mutation_named(options.mutation).patch()
-    plan = plan_of(options.seed)
+    plan = only(plan_of(options.seed), options.faults)
     if options.keep is not None:
         plan = kept(plan, [int(place) for place in options.keep.split(",") if place])
     if options.plain:
@@ -86,7 +107,7 @@ def _shrink(options: argparse.Namespace, plan: Plan) -> int:
         return 0
     print(f"seed {options.seed}: {result.violation}")
     smaller = shrink(plan, result.rule, lambda text: print(f"  {text}", flush=True))
-    whole = plan_of(options.seed).faults
+    whole = only(plan_of(options.seed), options.faults).faults
     places = [place for place, fault in enumerate(whole) if fault in smaller.faults]
     print(f"of {len(plan.faults)} faults these {len(smaller.faults)} are enough:")
     for fault in smaller.faults:
@@ -95,7 +116,7 @@ def _shrink(options: argparse.Namespace, plan: Plan) -> int:
     print(f"the end of its trace, {_TRACE_LINES} of {len(result.trace)} lines:")
     print("\n".join(result.trace[-_TRACE_LINES:]))
     again = f"scripts/simulate --seed {options.seed} --trace"
-    again += f" --keep {','.join(map(str, places)) or ','}"
+    again += f" --keep {','.join(map(str, places)) or ','}" + _faults(options.faults)
     if smaller == plain(smaller):
         again += " --plain"
     if options.mutation is not None:
@@ -108,7 +129,9 @@ def _shrink(options: argparse.Namespace, plan: Plan) -> int:
 
 
 def _many(options: argparse.Namespace) -> int:
-    """Ends by itself, in time, or by Ctrl-C; what was done until then is reported in any case."""
+    """Ends by itself, in time, or by a signal; what was done until then is reported in any case."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell had them ignored
+        signal.signal(number, signal.default_int_handler)
     first = options.first if options.first is not None else random.SystemRandom().randrange(1 << 40)
     limit = options.seeds if options.seeds is not None else None
     seeds = count(first) if limit is None else iter(range(first, first + limit))
@@ -119,9 +142,10 @@ def _many(options: argparse.Namespace) -> int:
     total = Total()
     said = begun
     try:
-        for result in run_all(seeds, jobs=options.jobs, until=until):
+        work = partial(run_seed, kinds=options.faults)
+        for result in run_all(seeds, jobs=options.jobs, until=until, work=work):
             total.add(result)
-            _say_violation(result)
+            _say_violation(result, options.faults)
             if time.monotonic() - said >= options.say_every:
                 said = time.monotonic()
                 print(f"... {_so_far(total, said - begun)}", file=sys.stderr, flush=True)
@@ -131,10 +155,15 @@ def _many(options: argparse.Namespace) -> int:
     return 1 if total.violations else 0
 
 
-def _say_violation(result: Result) -> None:
+def _say_violation(result: Result, kinds: Sequence[str]) -> None:
     if result.violation:
         print(f"seed {result.seed}: {result.violation}")
-        print(f"  commit {commit()}; scripts/simulate --seed {result.seed} --trace", flush=True)
+        again = f"scripts/simulate --seed {result.seed} --trace" + _faults(kinds)
+        print(f"  commit {commit()}; {again}", flush=True)
+
+
+def _faults(kinds: Sequence[str]) -> str:
+    return f" --faults {','.join(kinds)}" if kinds else ""
 
 
 def _so_far(total: Total, wall_s: float) -> str:

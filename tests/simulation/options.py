@@ -8,6 +8,7 @@ makes sense, since the world draws from another generator.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -55,6 +56,13 @@ class Plan:
     def without(self, at: int) -> Plan:
         """The plan with one fault left out."""
         return replace(self, faults=self.faults[:at] + self.faults[at + 1 :])
+
+
+def only(plan: Plan, kinds: Collection[str]) -> Plan:
+    """The plan with faults of these kinds only; all of them if none is named."""
+    if not kinds:
+        return plan
+    return replace(plan, faults=tuple(fault for fault in plan.faults if fault.kind in kinds))
 
 
 def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Final
 
-from simulation.options import plan_of
+from simulation.options import only, plan_of
 from simulation.result import Result
 from simulation.world import run
 
@@ -25,9 +25,9 @@ _LOOK_EVERY_S: Final = 1.0
 Work = Callable[[int], Result]
 
 
-def run_seed(seed: int) -> Result:
-    """What became of the plan of a seed."""
-    return run(plan_of(seed))
+def run_seed(seed: int, kinds: Collection[str] = ()) -> Result:
+    """What became of the plan of a seed, or of its faults of these kinds."""
+    return run(only(plan_of(seed), kinds))
 
 
 def _serve(pipe: Connection, work: Work) -> None:

@@ -18,8 +18,9 @@ import pytest
 
 from simulation import drills
 from simulation.faults import APPLY
+from simulation.models import MODELS
 from simulation.mutations import MUTATIONS
-from simulation.options import plan_of
+from simulation.options import only, plan_of
 from simulation.result import Result
 from simulation.runner import commit
 from simulation.world import run
@@ -109,6 +110,24 @@ def test_it_can_fail(name: str) -> None:
 def test_every_kind_of_fault_is_drawn() -> None:
     drawn = {fault.kind for seed in range(150) for fault in plan_of(seed).faults}
     assert drawn == set(APPLY)
+
+
+def test_every_kind_of_fault_belongs_to_a_model_of_what_lies_outside() -> None:
+    named = [kind for kinds in MODELS.values() for kind in kinds]
+    assert sorted(named) == sorted(APPLY)
+
+
+def test_a_fault_is_a_named_option() -> None:
+    arguments = ("--seeds", "2", "--first", "0", "--jobs", "1", "--faults", "isolate,no-such")
+    ended = subprocess.run(
+        [ROOT / "scripts" / "simulate", *arguments], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "no fault no-such; there are:" in ended.stderr
+    whole = plan_of(1)
+    kind = whole.faults[0].kind
+    assert {fault.kind for fault in only(whole, {kind}).faults} == {kind}
+    assert only(whole, ()) == whole
 
 
 def test_kinds_of_plans_that_mutations_are_tried_on_first_are_drawn() -> None:

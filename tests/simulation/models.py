@@ -1,0 +1,56 @@
+"""What lies outside, and which faults of it there are: each a named option (`--faults`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MODELS: Final[dict[str, tuple[str, ...]]] = {
+    "network: loss": ("lossy-link", "isolate-leader"),
+    "network: delay, and by it another order between links": (
+        "slow-link",
+        "slow-election",
+        "late-grant",
+    ),
+    "network: cuts": ("cut", "isolate", "pair-parted", "flap", "hand-over-cut"),
+    "network: cuts one way": ("cut-one-way", "mute", "deafen", "cut-when-admitted"),
+    "network: two of them, of which one fails": ("ring-down",),
+    "network: a second session beside one that an end still believes in": ("reset",),
+    "network: a peer that says what no member says": ("hostile-peer",),
+    # Every plan draws the drift of each clock, up to what is allowed for.
+    "clocks: steps of the wall clock": ("wall-step",),
+    "processes: killed, restarted, stopped in order": ("kill", "shutdown", "restart-late"),
+    "processes: paused and continued": ("stop", "stop-active", "worker-stop"),
+    "machines: paused and resumed": ("sleep", "freeze", "freeze-and-lie", "begin-anew"),
+    "machines: without power": (
+        "power-off",
+        "power-off-both",
+        "power-off-all",
+        "die-while-comparing",
+    ),
+    "disks: slow, full, torn at a crash": (
+        "volume-slow",
+        "volume-full",
+        "torn",
+        "slow-sync",
+        "volume-reset",
+        "vote-crash",
+    ),
+    # The kernel ends addresses and the gate late by itself, in every plan.
+    "kernel: lifetimes of addresses, time-outs of the gate": (
+        "vip-refuses",
+        "vip-held-up",
+        "vip-stuck",
+        "actions-slow",
+        "action-fails",
+    ),
+    "devices: fencing that refuses, hangs, lies, is late; the watchdog": (
+        "device-fails",
+        "device-mood",
+    ),
+    "services: one dies": ("service-dies",),
+    "journal: positions, barriers, the worker": ("worker-kill", "trim-journal"),
+    "operators at bad moments": ("switchover", "cancel", "maintenance", "force-active"),
+    "releases": ("upgrade", "put-back"),
+}
+
+__all__ = ["MODELS"]
