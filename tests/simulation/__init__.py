@@ -17,6 +17,8 @@ is asyncio in the daemon (`daemon`, `data_hands`, `barriers`, `worker` mirror `s
     workload  applications that write, and ask for barriers; knows nothing of the checks
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller
+    models    what lies outside, and which faults of it there are
+    given_up  of a pair the one with the newer history is given up, and comes back
     pair      one seed in eight is two replicas without a witness, with fence devices that fail
     mutations the guards, taken out one at a time: a simulator has to be able to fail. Only a broken
               rule counts as a catch, and only if the same seed breaks none with the guard in

@@ -78,6 +78,7 @@ class Checks:
         self._acknowledged: set[int] = set()
         self._granted: dict[Epoch, int] = {}  # since when somebody knows of it
         self._put_back = False
+        self._given_up: set[NodeId] = set()  # by an operator, and have not begun anew
         self._forced = False
         self.hardware = NONE
         self._could_not_act: dict[NodeId, int] = {}  # when it was last seen so
@@ -113,6 +114,8 @@ class Checks:
         before: ClusterRecord,
         after: ClusterRecord,
     ) -> None:
+        if me in self._given_up:
+            return
         known = self._log.setdefault(index, command)
         self._newest = max(self._newest, index)
         self._term_of.setdefault(index, term)
@@ -172,11 +175,13 @@ class Checks:
 
     def loaded(self, me: NodeId, record: ClusterRecord) -> None:
         new = record.groups.get(_GROUP, _NONE)
-        known = self._records.get(record.log_index)
+        known = self._records.get(record.log_index) if me not in self._given_up else None
         if known is not None and known != new:
             raise Violation("R equal states", f"the snapshot of {me} differs: {new}")
 
     def stepped(self, member: RaftMember) -> None:
+        if member.me in self._given_up:
+            return
         self._generations.stepped(member, self.hosts)
         if member.leads:
             term = member.term
@@ -214,6 +219,8 @@ class Checks:
                 pass
 
     def _voted(self, me: NodeId, term: int, candidate: NodeId) -> None:
+        if me in self._given_up:
+            return
         if me != candidate:
             self.moments.reached(Moment.VOTED, me)
         known = self._votes.setdefault((me, term), candidate)
@@ -395,6 +402,28 @@ class Checks:
 
     def turned_off(self, by: NodeId, loser: NodeId) -> None:
         self._switches.struck(by, loser)
+
+    def parted(self, survivor: RaftMember, gone: NodeId) -> None:
+        """An operator gave `gone` up: what only it knows is no history of this cluster any more."""
+        self._given_up.add(gone)
+        self._forced = True
+        last, term = survivor._log.last_index, survivor.term
+        epoch = survivor.record.groups.get(_GROUP, _NONE).epoch
+        self._newest = min(self._newest, last)
+        self._log = {i: entry for i, entry in self._log.items() if i <= last}
+        self._term_of = {i: t for i, t in self._term_of.items() if i <= last}
+        self._records = {i: record for i, record in self._records.items() if i <= last}
+        self._leaders = {t: node for t, node in self._leaders.items() if t <= term}
+        self._votes = {at: node for at, node in self._votes.items() if at[1] <= term}
+        self._granted = {e: us for e, us in self._granted.items() if e <= epoch}
+
+    def is_given_up(self, node: NodeId) -> bool:
+        return node in self._given_up
+
+    def begins_anew(self, node: NodeId) -> None:
+        """With an empty log."""
+        self._given_up.discard(node)
+        self._generations.forget(node)
 
     # --- data -------------------------------------------------------------------------------------
 

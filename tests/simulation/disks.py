@@ -68,6 +68,11 @@ class Volume:
         if self.slow_us:
             self.waited_us += int(self.slow_us * self.rng.random())
 
+    def forget(self) -> None:
+        """Somebody moved the directory away."""
+        self.log = self.synced_log = None
+        self.snapshot = self.synced_snapshot = None
+
     def power_off(self) -> None:
         self.log = self.synced_log
         self.snapshot = self.synced_snapshot

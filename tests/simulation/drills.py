@@ -234,6 +234,17 @@ def _old_proof(rng: random.Random) -> list[Fault]:
     )
 
 
+def _given_up(rng: random.Random) -> list[Fault]:
+    """The active goes on alone and dies; an operator forces the other; then the first is back."""
+    one, other = REPLICAS
+    return _faults(
+        rng,
+        ("device-mood", 1.0, one, other, 0.0, 0.0),
+        ("device-mood", 1.0, other, one, 0.0, 0.0),
+        ("given-up", rng.uniform(4, 8), one, other, 1.0, 0.0),
+    )
+
+
 def _begun_anew(rng: random.Random) -> list[Fault]:
     """The active stands still, nothing turns it off, and who takes over loses its lease meanwhile.
 
@@ -325,8 +336,9 @@ _LATEST: Final = (
         hardware=Hardware(fenced_by=WITHOUT_LEASE, devices=True, delay_ms=500),
     ),
     _named(_upgraded_and_put_back),
+    replace(_named(_given_up), pair=True),
 )
-_LATEST_SHARE: Final = 0.15
+_LATEST_SHARE: Final = 0.2
 NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER, *_LATEST))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from simulation import aimed, hardware, upgrades
+from simulation import aimed, given_up, hardware, upgrades
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
@@ -323,7 +323,12 @@ _DRAWN: Final[dict[str, Apply]] = {
     **upgrades.APPLY,
 }
 KINDS: Final = tuple(_DRAWN)
-APPLY: Final[dict[str, Apply]] = {**_DRAWN, **hardware.APPLY, **aimed.DRILLED}
+APPLY: Final[dict[str, Apply]] = {
+    **_DRAWN,
+    **hardware.APPLY,
+    **aimed.DRILLED,
+    "given-up": given_up.given_up,
+}
 
 # No member, no disk of its log and no link notices these.
 RAFT_DOES_NOT_CARE: Final = frozenset(

@@ -49,7 +49,13 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "services: one dies": ("service-dies",),
     "journal: positions, barriers, the worker": ("worker-kill", "trim-journal"),
-    "operators at bad moments": ("switchover", "cancel", "maintenance", "force-active"),
+    "operators at bad moments": (
+        "switchover",
+        "cancel",
+        "maintenance",
+        "force-active",
+        "given-up",
+    ),
     "releases": ("upgrade", "put-back"),
 }
 

@@ -19,7 +19,7 @@ from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision import pair
 from staqraft.decision.phases import Phase
-from staqraft.model import NO_EPOCH, Epoch, Generation, GroupRecord, NodeId, ReadBarrier
+from staqraft.model import NO_EPOCH, Epoch, FenceRung, Generation, GroupRecord, NodeId, ReadBarrier
 
 if TYPE_CHECKING:
     from simulation.host import Host
@@ -53,7 +53,8 @@ class PairDaemon(Daemon):
         self._confirmed: Generation | None = None
         self._asking = False
         self._said: on.RaftReported | None = None
-        self._going: list[int] = []  # tokens of those who would go on alone, in order
+        # Who would go on alone, in order: tokens of the core, and an operator.
+        self._going: list[int | Callable[[str], None]] = []
         self._turning_off: set[int] = set()
         self._began_ms = common["clock"].boot_ms()
         super().__init__(**common)
@@ -155,13 +156,21 @@ class PairDaemon(Daemon):
             served = pair.epoch_kept(self.core)
             self._memory.right = (self.core.pair.generation.number, served)
 
+    def force_alone(self, answer: Callable[[str], None]) -> None:
+        """An operator vouches for the other, and accepts data loss; `answer` is told why not."""
+        self._going.append(answer)
+        contacts = self.raft.member.membership.contacts
+        self.raft.put(GoAlone(FenceRung.OPERATOR, contacts, forced=True))
+
     # --- commands ---------------------------------------------------------------------------------
 
     def raft_said(self, ready: Ready) -> None:
         super().raft_said(ready)
         for refusal in ready.alone:
             token = self._going.pop(0)
-            if refusal:
+            if callable(token):
+                token(refusal)
+            elif refusal:
                 detail = on.ActionFailed(now_ms=self.now_ms, token=token, detail=refusal)
                 self.tell(detail)
             else:

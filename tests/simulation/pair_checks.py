@@ -25,6 +25,10 @@ class Generations:
     def __init__(self) -> None:
         self._newest: dict[NodeId, int] = {}
 
+    def forget(self, node: NodeId) -> None:
+        """Its log is gone: it begins in the first one."""
+        self._newest.pop(node, None)
+
     def stepped(self, member: RaftMember, hosts: Mapping[NodeId, Host]) -> None:
         """A member did something."""
         if len(member.membership.configured) > 2:

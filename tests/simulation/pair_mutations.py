@@ -30,6 +30,11 @@ def no_wait_after_start() -> None:
     put(mirror.PairDaemon, "_begin", begin)
 
 
+def no_look_for_the_other() -> None:
+    """A host that is alone in its generation serves as soon as it started."""
+    put(mirror, "_ALONE_MS", 0)
+
+
 def right_outlives_the_boot() -> None:
     """What was kept is believed although the host was off meanwhile."""
     put(mirror.Memory, "right", _Kept())
@@ -212,6 +217,7 @@ _DEVICE_WAITS: Final = "the fence step waits for a device or the other's own wor
 _PAIR: Final = ("pair_parted", "old_proof", "pair")
 PATCHES: Final[tuple[tuple[str, Callable[[], None], str, tuple[str, ...]], ...]] = (
     ("pair: no wait after a start", no_wait_after_start, "", _PAIR),
+    ("pair: no look for the other", no_look_for_the_other, "", ("given_up",)),
     ("pair: right outlives the boot", right_outlives_the_boot, "", _PAIR),
     ("pair: standby without delay", standby_without_delay, "", _PAIR),
     ("pair: generation not persisted", generation_not_persisted, "", _PAIR),
