@@ -126,6 +126,18 @@ class Metrics:
         self._quarantine = gauge("quarantine_objects", "Objects in quarantine.", "group")
         self._quarantine_bytes = gauge("quarantine_bytes", "Bytes in quarantine.", "group")
         self._dirty = gauge("dirty_objects", "Changed objects not yet in the journal.", "group")
+        self._scrub_found = counter(
+            "scrub_findings", "Objects of a standby that were not as they should be.", "group"
+        )
+        self._scrub_healed = counter(
+            "scrub_healed", "Of these, fetched anew from the active.", "group"
+        )
+        self._scrub_corrupt = counter(
+            "scrub_corrupt", "Of these, damaged on the disk without being written.", "group"
+        )
+        self._scrub_ended = gauge(
+            "scrub_last_pass_timestamp_seconds", "When the last whole pass ended.", "group"
+        )
         self._restarts = counter(
             "worker_restarts", "Data processes that had to be started again.", "group", "process"
         )
@@ -150,6 +162,15 @@ class Metrics:
         self._quarantine.labels(sample.group).set(sample.quarantined_objects)
         self._quarantine_bytes.labels(sample.group).set(sample.quarantined_bytes)
         self._dirty.labels(sample.group).set(sample.dirty_objects)
+
+    def scrubbed(
+        self, group: GroupId, *, found: int, healed: int, corrupt: int, ended_s: float
+    ) -> None:
+        """Counts what the scrubber found since the last call; when its last pass ended."""
+        self._scrub_found.labels(group).inc(found)
+        self._scrub_healed.labels(group).inc(healed)
+        self._scrub_corrupt.labels(group).inc(corrupt)
+        self._scrub_ended.labels(group).set(ended_s)
 
     def raft(self, sample: RaftSample) -> None:
         """Shows `sample` as the present state of Raft."""

@@ -3,7 +3,8 @@
 `applier` executes records one after the other; `writer` has the file system calls; `safety` keeps
 them inside the tree; `reconcile` makes whole trees equal; `quarantine` keeps what only this node
 had, and `restore` brings it back; `inspect` looks at the disk whatever the index says, for
-`verify`. All of it is synchronous and belongs to one thread, but for the reconcile's conversation.
+`verify` and `scrub`. All of it is synchronous and belongs to one thread, but for the reconcile's
+conversation.
 
 Rules of the applier
 - A record is state: each sets the whole state that it speaks of, so executing one twice in a row

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +47,7 @@ class State:
     names: int = 1  # of a file, in its tree
     corrupt: bool = False  # its content changed though nobody wrote to it
     restless: bool = False  # it changed each time while it was read: the digest is missing
+    identity: FileIdentity | None = field(default=None, compare=False)  # of what was read
 
 
 class Inspector:
@@ -148,14 +149,15 @@ class Inspector:
                 if error.errno in _GONE:
                     return None
                 raise
+            before = identity_of(os.fstat(number))
             try:
-                before = identity_of(os.fstat(number))
                 digest = self._digest(number)
                 after = identity_of(os.fstat(number))
             except OSError as error:
                 if error.errno != errno.EIO:
                     raise
-                return State(metadata=metadata, names=names, corrupt=True)  # the disk has lost it
+                # The disk has lost it.
+                return State(metadata=metadata, names=names, corrupt=True, identity=before)
             finally:
                 os.close(number)
             found = look(directory, name)
@@ -167,6 +169,7 @@ class Inspector:
                     digest=digest,
                     names=names,
                     corrupt=_is_corrupt(entry, after, digest),
+                    identity=after,
                 )
         return State(metadata=metadata, names=names, restless=True)
 

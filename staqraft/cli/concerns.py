@@ -140,6 +140,13 @@ def _problems(group: admin_pb2.GroupStatus) -> Iterator[str]:
         told += group.trees.problems
         if group.trees.needs_reconcile:
             yield f"the trees are to be compared with the active's: {group.trees.needs_reconcile}"
+        if damaged := group.trees.scrub.corrupt_lately:
+            files = "a file" if damaged == 1 else f"{damaged} files"
+            yield (
+                f"the disk of this replica damaged {files} that nobody wrote; they were fetched"
+                " anew, but the disk is not to be trusted: look at 'dmesg' and 'smartctl -a', and"
+                " replace it"
+            )
     if group.HasField("stream"):
         told += group.stream.problems
         yield from (f"{p.node}: {p.problem}" for p in group.stream.peers if p.problem)

@@ -224,8 +224,24 @@ def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
             f"{running.objects_done:,} of {running.objects_total:,} objects,"
             f" {size_text(running.bytes_done)} fetched",
         )
+    if trees.HasField("scrub"):
+        say("scrub", _scrub(trees.scrub))
     if trees.quarantined:
         say("quarantine", f"{trees.quarantined:,} objects, {size_text(trees.quarantined_bytes)}")
+
+
+def _scrub(scrub: data_worker_pb2.ScrubStatus) -> str:
+    parts = [scrub.state]
+    if scrub.state != "waiting":
+        parts.append(
+            f"{scrub.objects_done:,} of {scrub.objects_total:,} objects,"
+            f" {size_text(scrub.bytes_done)} of {size_text(scrub.bytes_total)}"
+        )
+    if scrub.ended_wall_ms:
+        parts.append(f"all was read by {local_time(scrub.ended_wall_ms)}")
+    if scrub.found:
+        parts.append(f"{scrub.found:,} not as they should be, {scrub.healed:,} of them healed")
+    return "; ".join(parts)
 
 
 # --- the other answers --------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from staqraft.config.schema import (
     Quarantine,
     Replication,
     Ring,
+    Scrub,
     Service,
     Tls,
     Tree,
@@ -357,6 +358,7 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             journal=_journal(section.section("journal")),
             replication=_replication(section.section("replication"), rings),
             quarantine=_quarantine(section.section("quarantine")),
+            scrub=_scrub(section.section("scrub")),
         )
 
 
@@ -458,4 +460,14 @@ def _quarantine(section: Section) -> Quarantine:
     with section:
         return Quarantine(
             max_age_ms=section.read("max_age", keeping_ms, Quarantine().max_age_ms),
+        )
+
+
+def _scrub(section: Section) -> Scrub:
+    default = Scrub()
+    with section:
+        return Scrub(
+            rate_bytes=section.read("rate", values.size_to("100GiB"), default.rate_bytes),
+            period_ms=section.read("period", keeping_ms, default.period_ms),
+            io_pressure=section.read("io_pressure", values.integer(1, 100), default.io_pressure),
         )

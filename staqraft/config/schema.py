@@ -160,6 +160,15 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scrub:
+    """How a standby's trees are read again and again, to find what is not as it should be."""
+
+    rate_bytes: int = 20 << 20  # a second, at most
+    period_ms: int = 7 * 24 * 3600 * 1000  # from the begin of a pass to that of the next
+    io_pressure: int = 50  # per cent of time that programs wait for disks, above which it pauses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
     """The device that resets this machine when its lease is not renewed."""
 
@@ -206,6 +215,7 @@ class Group:
     journal: Journal = field(default_factory=Journal)
     replication: Replication = field(default_factory=Replication)
     quarantine: Quarantine = field(default_factory=Quarantine)
+    scrub: Scrub = field(default_factory=Scrub)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from staqraft.errors import ActionError
 from staqraft.metrics import DataSample, GroupSample, Metrics, RaftSample
 from staqraft.model import Admission, Epoch, GroupId
 from staqraft.sdnotify import Notifier
+from staqraft.wire.v1 import data_worker_pb2 as pb
 
 _PERIOD_S = 1.0
 
@@ -35,6 +36,7 @@ class Feed:
         self._loops = loops
         self._now_ms = now_ms
         self._late_ticks = 0
+        self._scrubbed: dict[GroupId, pb.ScrubStatus] = {}
         self._restarts: dict[tuple[GroupId, str], int] = {}
         self._renewals: dict[GroupId, tuple[Epoch, int]] = {}
         self._active_epoch: dict[GroupId, Epoch] = {}
@@ -117,8 +119,24 @@ class Feed:
                 dirty_objects=sum(t.dirty for t in worker.trees.trees) if worker.trees else 0,
             )
         )
+        if worker.trees is not None and worker.trees.HasField("scrub"):
+            self._scrub(group, worker.trees.scrub)
         for child in loop.hands.data.children:
             key = (group, child.spec.name)
             for _ in range(child.restarts - self._restarts.get(key, 0)):
                 self._metrics.worker_restarted(*key)
             self._restarts[key] = child.restarts
+
+    def _scrub(self, group: GroupId, now: pb.ScrubStatus) -> None:
+        """Its counts begin anew with the process."""
+        before = self._scrubbed.get(group, pb.ScrubStatus())
+        if now.found < before.found or now.healed < before.healed:
+            before = pb.ScrubStatus()
+        self._metrics.scrubbed(
+            group,
+            found=now.found - before.found,
+            healed=now.healed - before.healed,
+            corrupt=now.corrupt - before.corrupt,
+            ended_s=now.ended_wall_ms / 1000,
+        )
+        self._scrubbed[group] = now

@@ -62,3 +62,24 @@ async def report_quarantine(raft: RaftGroup, loop: GroupLoop) -> None:
                 wall_ms=wall_ms(),
             )
             await propose_until_known(raft, event)
+
+
+async def report_scrub(raft: RaftGroup, loop: GroupLoop) -> None:
+    """Tell in the history what the scrubber of this node found, until cancelled."""
+    told = 0
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        trees = loop.watch.latest.trees
+        if trees is None or not trees.HasField("scrub"):
+            continue
+        if trees.scrub.found > told and trees.scrub.last_finding:
+            note = NoteEvent(
+                node=loop.state.settings.node,
+                group=loop.group,
+                kind="scrub",
+                text=trees.scrub.last_finding,
+                epoch=loop.state.record.epoch,
+                wall_ms=wall_ms(),
+            )
+            await propose_until_known(raft, note)
+        told = trees.scrub.found  # begins anew with the process

@@ -35,7 +35,7 @@ from staqraft.daemon.executor import Hands
 from staqraft.daemon.feed import Feed
 from staqraft.daemon.fence_watch import FenceWatch
 from staqraft.daemon.gates import open_gates, remove_stale_gates
-from staqraft.daemon.history import note, report_quarantine
+from staqraft.daemon.history import note, report_quarantine, report_scrub
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.maintaining import remind
 from staqraft.daemon.workers import DataWorker
@@ -155,6 +155,7 @@ class ControlNode:
             *(loop.hands.data.run for loop in self.loops.values()),
             *(loop.run for loop in self.loops.values()),
             *(partial(report_quarantine, self.raft, loop) for loop in self.loops.values()),
+            *(partial(report_scrub, self.raft, loop) for loop in self.loops.values()),
         ]
         outdated: Outdated | None = None
         try:

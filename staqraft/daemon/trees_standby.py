@@ -14,6 +14,7 @@ from staqraft.apply.safety import RootMissing
 from staqraft.daemon.journal_follower import JournalFollower
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Assignment, Common
+from staqraft.daemon.trees_scrub import Scrubber
 from staqraft.errors import ReplicationError, StaqraftError
 from staqraft.index import IndexFull, SharedHistory
 from staqraft.model import Epoch, EpochStart, NodeId, Position
@@ -45,6 +46,7 @@ class StandbyRole:
         self._comparing = asyncio.Lock()
         self._heal_at_ms = 0
         self._heal_tries = 0
+        self.scrubber = Scrubber(common, self, failed)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -52,6 +54,7 @@ class StandbyRole:
         """Follows the journal unless the trees have to be compared first."""
         await self.look_back()
         self._follow()
+        self.scrubber.start()
 
     async def look_back(self) -> None:
         """Finds out whether the trees are where the journal is."""
@@ -64,6 +67,7 @@ class StandbyRole:
 
     async def stop(self) -> None:
         """Stops where it is; what was applied is durable."""
+        await self.scrubber.stop()
         await self._unfollow()
         await self._common.on_disk(self._trees.close)
 
@@ -78,6 +82,7 @@ class StandbyRole:
         the journal says: it may have been acknowledged, so only an operator may give it up
         (`accept_loss`).
         """
+        await self.scrubber.stop()
         await self._unfollow()
         return await self._common.on_disk(
             partial(self._trees.apply_the_rest, accept_loss=accept_loss)
@@ -195,6 +200,11 @@ class StandbyRole:
                     self._trees.needs, f"{len(wrong)} objects could not be fetched anew one by one"
                 )
             )
+
+    def is_unsettled(self, tree: str, path: bytes) -> bool:
+        """Whether the object is being put right anyway. In the disk thread."""
+        applier = self._trees.applier
+        return applier is not None and applier.unsettled.has(tree, path)
 
     async def consistent(self, work: Callable[[], T]) -> T:
         """Runs a function while nothing is half applied: directories have their times, too."""

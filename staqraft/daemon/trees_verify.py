@@ -14,7 +14,8 @@ from staqraft.apply.safety import RootMissing
 from staqraft.apply.verify import Finding, Result, States, Verifier
 from staqraft.config.schema import Config, Group
 from staqraft.daemon.trees_client import RemoteTrees
-from staqraft.daemon.trees_common import Common, close_roots
+from staqraft.daemon.trees_common import Common
+from staqraft.daemon.trees_repair import repair_all
 from staqraft.daemon.trees_standby import StandbyRole
 from staqraft.errors import ActionError, NotActive, ReplicationError
 from staqraft.journal.record import ObjectType
@@ -26,8 +27,6 @@ logger = logging.getLogger(__name__)
 _PROGRESS_S: Final = 0.5
 _APPLIED_LOOK_S: Final = 0.05
 _APPLIED_WAIT_S: Final = 120.0
-_REPAIRED_A_CALL: Final = 200
-OTHER_HAND: Final = "it was changed on the standby by another hand"
 
 
 class NoStandby(NotActive):
@@ -99,7 +98,7 @@ async def _run(
     if repair and result.findings:
         verifier.progress.phase = "fetching what differs from the active"
         fixable = [f for f in result.findings if f.theirs is None or not f.theirs.corrupt]
-        await here.repair(remote, fixable)
+        await repair_all(here.common, here.standby, remote, fixable)
         for tree in {finding.tree for finding in fixable}:
             again = Result()
             paths = [finding.path for finding in fixable if finding.tree == tree]
@@ -113,8 +112,8 @@ class Here:
     """The standby's own disk, for a comparison (`apply.verify.StandbyDisk`)."""
 
     def __init__(self, common: Common, standby: StandbyRole, *, deep: bool) -> None:
-        self._common = common
-        self._standby = standby
+        self.common = common
+        self.standby = standby
         trees = {tree.name: tree.path for tree in common.group.trees}
         self._inspector = Inspector(trees, common.index, common.excluded(), deep=deep, cold=deep)
         # Of its own, because it is used in the disk thread.
@@ -122,28 +121,28 @@ class Here:
 
     async def close(self) -> None:
         """Lets go of the trees."""
-        await self._common.inspect(self._inspector.close)
-        await self._common.on_disk(self._plain.close)
+        await self.common.inspect(self._inspector.close)
+        await self.common.on_disk(self._plain.close)
 
     async def children(self, tree: str, paths: Sequence[bytes]) -> States:
         """What is in these directories."""
         found: States = {}
         for path in paths:
-            found.update(await self._common.inspect(partial(_all, self._inspector, tree, path)))
+            found.update(await self.common.inspect(partial(_all, self._inspector, tree, path)))
         return found
 
     async def objects(self, tree: str, paths: Sequence[bytes]) -> States:
         """What stands at these paths; directories while nothing is half applied."""
         found: States = {}
         for path in paths:
-            state = await self._common.inspect(partial(self._inspector.object, tree, path))
+            state = await self.common.inspect(partial(self._inspector.object, tree, path))
             if state is not None:
                 found[path] = state
         directories = [
             path for path, state in found.items() if state.metadata.type is ObjectType.DIRECTORY
         ]
         if directories:
-            again = await self._standby.consistent(
+            again = await self.standby.consistent(
                 lambda: {path: self._plain.object(tree, path) for path in directories}
             )
             for path, state in again.items():
@@ -157,58 +156,22 @@ class Here:
         """Waits until the position is applied and durable."""
         try:
             async with asyncio.timeout(_APPLIED_WAIT_S):
-                while self._common.index.position < position:
-                    if self._standby.reason:
+                while self.common.index.position < position:
+                    if self.standby.reason:
                         raise ReplicationError(
-                            f"the trees have to be compared anew meanwhile: {self._standby.reason}"
+                            f"the trees have to be compared anew meanwhile: {self.standby.reason}"
                         )
                     await asyncio.sleep(_APPLIED_LOOK_S)
         except TimeoutError as error:
             raise ReplicationError(
-                f"{self._common.config.node} has not applied {position} within"
+                f"{self.common.config.node} has not applied {position} within"
                 f" {_APPLIED_WAIT_S:.0f} s, so it cannot be compared: 'staqctl status' says how far"
                 " behind it is"
             ) from error
 
-    async def repair(self, remote: RemoteTrees, findings: Sequence[Finding]) -> None:
-        """Takes these objects from the active; what another hand wrote here goes to quarantine."""
-        for tree in {finding.tree for finding in findings}:
-            mine = [finding for finding in findings if finding.tree == tree]
-            for finding in mine:
-                if _written_by_another(finding):
-                    await self._common.on_disk(partial(self._keep, finding))
-            paths = [finding.path for finding in mine]
-            for at in range(0, len(paths), _REPAIRED_A_CALL):
-                await self._standby.repair(remote, tree, paths[at : at + _REPAIRED_A_CALL])
-        await self._common.on_disk(self._common.quarantine.close_batch)
-
-    def _keep(self, finding: Finding) -> None:
-        roots = self._common.open_roots()
-        try:
-            kept = self._common.quarantine.keep(
-                roots[finding.tree],
-                finding.path,
-                reason=OTHER_HAND,
-                epoch=self._common.index.position.epoch,
-            )
-        finally:
-            close_roots(roots)
-        if kept is not None:
-            logger.warning(
-                "tree %s: %r %s; it is kept in quarantine as %s",
-                finding.tree, finding.path, OTHER_HAND, kept.id,
-            )  # fmt: skip
-
 
 def _all(inspector: Inspector, tree: str, path: bytes) -> dict[bytes, State]:
     return dict(inspector.children(tree, path))
-
-
-def _written_by_another(finding: Finding) -> bool:
-    mine = finding.mine
-    if mine is None or mine.corrupt or mine.metadata.type is ObjectType.DIRECTORY:
-        return False
-    return bool({"extra", "content", "type"} & set(finding.aspects))
 
 
 def _progress(verifier: Verifier) -> pb.VerifyTreesResponse:

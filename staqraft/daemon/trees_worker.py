@@ -311,6 +311,7 @@ class TreesWorker:
                 answer.healed = standby.healed
                 for kind, count in standby.changes.items():
                     answer.changes[kind] = count
+                answer.scrub.CopyFrom(standby.scrubber.status())
                 if standby.progress is not None:
                     answer.reconcile.CopyFrom(to_progress(standby.progress))
         for code, text in common.problems.now():

@@ -38,6 +38,7 @@ _INSERT = (
 _GET = f"SELECT {COLUMNS} FROM entries WHERE parent=? AND name=?"  # noqa: S608
 _CHILDREN = f"SELECT {COLUMNS}, name, id FROM entries WHERE parent=? ORDER BY name"  # noqa: S608
 _ITSELF = "SELECT e.id, e.type, e.size, e.ino, e.dev FROM entries e WHERE e.id=?1"
+_DIRECTORIES = "SELECT name FROM entries WHERE parent=? AND type=2 ORDER BY name"
 _ALL_BELOW = (
     "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL "
     "SELECT e.id FROM entries e JOIN below b ON e.parent=b.id) "
@@ -90,6 +91,14 @@ class Index:
         with self.lock:
             found = self._directory(self._tree(tree), path)
             return [] if found is None else [e for e, _ in self._children(found, path)]
+
+    def directories(self, tree: str, path: bytes) -> list[bytes]:
+        """The paths of the directories in a directory, sorted by name."""
+        with self.lock:
+            found = self._directory(self._tree(tree), path)
+            rows = [] if found is None else self._db.all(_DIRECTORIES, (found,))
+        prefix = path + b"/" if path else b""
+        return [prefix + name for (name,) in rows]
 
     def subtree(self, tree: str, path: bytes) -> Iterator[Entry]:
         """Everything below a directory, without itself, parents first.

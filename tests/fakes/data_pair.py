@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from fakes.data_process import SCRUB
 from fakes.records import MAIL
 from fakes.stream_pair import A, B, free_port, lab_config, until
 from lab.compare import differences, manifest
@@ -133,10 +134,15 @@ class DataNode(NodeControl):
         self.log = base / f"{node}.log"
         tls = self.config.tls
         self._argv = (str(base), node, str(port), *map(str, (tls.ca, tls.certificate, tls.key)))
+        self.environment: dict[str, str] = {}  # of the processes, beside ours
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{TESTS}:{TESTS.parent}",
+            **self.environment,
+        }
         for name in names or ("trees", "stream"):
             argv = [sys.executable, "-m", "fakes.data_process", name, *self._argv]
             with self.log.open("ab") as log:
@@ -207,11 +213,14 @@ class DataPair(History):
 
 
 @contextlib.asynccontextmanager
-async def data_pair() -> AsyncIterator[DataPair]:
-    """Two replicas whose processes run and have no role."""
+async def data_pair(*, scrub_ms: int | None = None) -> AsyncIterator[DataPair]:
+    """Two replicas whose processes run and have no role. `scrub_ms`: from pass to pass."""
     with tempfile.TemporaryDirectory(prefix="sr-") as directory:  # unix sockets want short paths
         base, port = Path(directory), free_port()
         both = DataPair(DataNode(base, A, port), DataNode(base, B, port))
+        if scrub_ms is not None:
+            for node in (both.a, both.b):
+                node.environment[SCRUB] = str(scrub_ms)
         try:
             both.a.start()
             both.b.start()

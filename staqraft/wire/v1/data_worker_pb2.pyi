@@ -185,7 +185,7 @@ class WorkerProblem(_message.Message):
     def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetTreesStatusResponse(_message.Message):
-    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile", "quarantined_bytes")
+    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile", "quarantined_bytes", "scrub")
     class ChangesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +206,7 @@ class GetTreesStatusResponse(_message.Message):
     HEALED_FIELD_NUMBER: _ClassVar[int]
     RECONCILE_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SCRUB_FIELD_NUMBER: _ClassVar[int]
     role: WorkerRole
     epoch: int
     last: _types_pb2.Position
@@ -219,7 +220,36 @@ class GetTreesStatusResponse(_message.Message):
     healed: int
     reconcile: ReconcileResponse
     quarantined_bytes: int
-    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ..., quarantined_bytes: _Optional[int] = ...) -> None: ...
+    scrub: ScrubStatus
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ..., quarantined_bytes: _Optional[int] = ..., scrub: _Optional[_Union[ScrubStatus, _Mapping]] = ...) -> None: ...
+
+class ScrubStatus(_message.Message):
+    __slots__ = ("state", "objects_done", "objects_total", "bytes_done", "bytes_total", "begun_wall_ms", "ended_wall_ms", "found", "healed", "corrupt", "corrupt_lately", "last_finding")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BEGUN_WALL_MS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_WALL_MS_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    HEALED_FIELD_NUMBER: _ClassVar[int]
+    CORRUPT_FIELD_NUMBER: _ClassVar[int]
+    CORRUPT_LATELY_FIELD_NUMBER: _ClassVar[int]
+    LAST_FINDING_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    objects_done: int
+    objects_total: int
+    bytes_done: int
+    bytes_total: int
+    begun_wall_ms: int
+    ended_wall_ms: int
+    found: int
+    healed: int
+    corrupt: int
+    corrupt_lately: int
+    last_finding: str
+    def __init__(self, state: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., begun_wall_ms: _Optional[int] = ..., ended_wall_ms: _Optional[int] = ..., found: _Optional[int] = ..., healed: _Optional[int] = ..., corrupt: _Optional[int] = ..., corrupt_lately: _Optional[int] = ..., last_finding: _Optional[str] = ...) -> None: ...
 
 class ListQuarantineRequest(_message.Message):
     __slots__ = ()
