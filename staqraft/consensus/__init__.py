@@ -58,9 +58,10 @@ silent loss are in `statemachine`. Every member applies the same commands in the
 outcome is taken where it is applied on the proposing node, recognised by its random identity.
 """
 
+from staqraft.consensus import library  # before whatever imports the Raft library
 from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.group import Group, RaftView
 from staqraft.consensus.manners import SERVER_OPTIONS
 from staqraft.consensus.ticker import RaftTicker
 
-__all__ = ["SERVER_OPTIONS", "Group", "RaftEndpoint", "RaftTicker", "RaftView"]
+__all__ = ["SERVER_OPTIONS", "Group", "RaftEndpoint", "RaftTicker", "RaftView", "library"]

@@ -19,8 +19,9 @@ from staqraft.model import NodeId
 from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, raft_pb2, raft_pb2_grpc
 
-BATCH = 50
+BATCH = 1000
 KNOCKERS = 8
+HUGE_BYTES = 4_000_000
 
 Envelopes = Callable[[random.Random], list[raft_pb2.Envelope]]
 
@@ -38,6 +39,15 @@ def nonsense(rng: random.Random) -> list[raft_pb2.Envelope]:
     with contextlib.suppress(Exception):
         envelope.ParseFromString(rng.randbytes(rng.randrange(40)))
     return [envelope]
+
+
+def huge(_: random.Random) -> list[raft_pb2.Envelope]:
+    """As large as a message may be, and nothing that may stand in a log."""
+    entries = raft_pb2.LogEntries(
+        entries=[raft_pb2.LogEntry(index=2, term=1, command=bytes(HUGE_BYTES))]
+    )
+    append = raft_pb2.AppendEntries(term=1, commit_index=1, entries=entries)
+    return [raft_pb2.Envelope(append_entries=append)]
 
 
 class BadReplica(raft_pb2_grpc.RaftServiceServicer):
@@ -86,15 +96,19 @@ async def knock(config: Config) -> None:
             writer.close()
 
 
+WHAT: dict[str, Envelopes] = {"flood": appends, "nonsense": nonsense, "huge": huge}
+TOGETHER = ("flood", "huge")
+
+
 async def run(town: Town, kind: str) -> None:
-    """Both replicas."""
+    """Both replicas do the same; with `everything` each does something else, and they knock."""
     configs = [town.config(0, node) for node in ("a", "b")]
-    what = {"flood": appends, "nonsense": nonsense}.get(kind)
+    kinds = TOGETHER if kind == "everything" else (kind, kind)
     async with asyncio.TaskGroup() as tasks:
-        for config in configs:
+        for config, what in zip(configs, kinds, strict=True):
             if kind != "knock":
-                tasks.create_task(serve(config, what))
-        for number in range(KNOCKERS if kind == "knock" else 0):
+                tasks.create_task(serve(config, WHAT.get(what)))
+        for number in range(KNOCKERS if kind in {"knock", "everything"} else 0):
             tasks.create_task(knock(configs[number % 2]))
 
 

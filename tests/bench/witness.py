@@ -32,7 +32,7 @@ PROCESSOR_PERCENT = 15.0
 CONNECT_S = 240.0
 SETTLE_S = 3.0
 TIMINGS = {"slow": SLOW, "calm": CALM, "quick": QUICK}
-MISCHIEF = ("flood", "nonsense", "reconnect", "knock", "kill")
+MISCHIEF = ("flood", "huge", "nonsense", "reconnect", "knock", "kill")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
