@@ -27,6 +27,7 @@ from typing import Final
 import staqraft
 from staqraft.config.schema import Config
 from staqraft.consensus import versions
+from staqraft.consensus.bundles import only_appends
 from staqraft.consensus.codec import ID_BYTES, encode_proposal
 from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.errors import BadMessage
@@ -46,9 +47,10 @@ from staqraft.consensus.ready import (
     Timing,
     Withdrawn,
 )
+from staqraft.consensus.session import Sink
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.consensus.ticker import RaftTicker
-from staqraft.consensus.transport import RaftTransport, Sink
+from staqraft.consensus.transport import RaftTransport
 from staqraft.errors import ConsensusError, OutcomeUnknown, Outdated, StoreFull
 from staqraft.model import (
     ClusterRecord,
@@ -383,7 +385,8 @@ class Group(Sink):
         if (
             self._linger_s
             and self._in_company
-            and all(_only_appends(message.message) for message in received)
+            and not self._transport.bundled(node)
+            and all(only_appends(message.message) for message in received)
         ):
             self._ticker.wake(self, within_s=self._linger_s)
         else:
@@ -404,7 +407,7 @@ class Group(Sink):
         happenings = [self._inbox.popleft() for _ in range(some)]
         ready = member.step(happenings)
         self._in_company = member.follows_in_company
-        self._transport.post(ready.messages)
+        self._transport.post(ready.messages, calm=member.leads_in_company)
         for node, reason in ready.offenders.items():
             self._transport.drop(node, f"what {node} sent was refused: {reason}")
         for node in ready.redial:
@@ -418,7 +421,7 @@ class Group(Sink):
         if member.outdated:
             loop.call_soon_threadsafe(self._outdated.set)
             return _STORE_RETRY_S
-        idle_s = max(_IDLE_S, self._linger_s)
+        idle_s = max(_IDLE_S, 2 * self._linger_s)
         return _STORE_RETRY_S if member.problem else min(member.next_due_s(), idle_s)
 
     def _deliver(self, ready: Ready) -> None:
@@ -451,10 +454,6 @@ class Group(Sink):
         future = self._pending.get(identity)
         if future is not None and not future.done():
             future.set_result(result)
-
-
-def _only_appends(envelope: pb.Envelope) -> bool:
-    return envelope.HasField("append_entries") and not envelope.append_entries.HasField("snapshot")
 
 
 def _not_running(problem: str) -> RaftView:

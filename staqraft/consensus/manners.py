@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 REDIAL_S: Final = 0.1
+# A leader steps down after 0.9 election timeouts without acknowledgements: with what lies between
+# two of its messages (0.33 at most) this stays below.
+LONGEST_PATIENCE: Final = 0.4  # of the shortest election timeout
 MAX_MESSAGE_BYTES: Final = 4 << 20  # parsed before we see it; empty messages grow sixtyfold
 _HEARTBEAT_S: Final = 0.25
 _LONGEST_HEARTBEAT_S: Final = 0.7  # a peer of an older version gives up after a second
@@ -25,6 +28,8 @@ KEEPALIVE: Final = (
 )
 SERVER_OPTIONS: Final = (
     *KEEPALIVE,
+    # Raft says little: to measure how much a connection could carry costs more than what it says.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 100),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 100),
     ("grpc.http2.max_ping_strikes", 0),
@@ -43,7 +48,8 @@ class Manners:
 
     `messages_per_s`: more of one peer wait; None: no limit. `linger`: as a follower whom nobody
     waits for it takes in what was appended after this part of the shortest election timeout, in
-    one go; 0: at once. `snapshot_after`: entries that the log may have.
+    one go, and asks its peers to send it so (`bundles`); 0: at once. `snapshot_after`: entries
+    that the log may have.
     """
 
     attempt_s: float = 0.4
@@ -64,7 +70,6 @@ _SHARED: Final = (
     ("grpc.keepalive_time_ms", 2000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.ping_timeout_ms", 2000),
-    ("grpc.http2.bdp_probe", 0),
 )
 SHARED_SERVER_OPTIONS: Final = (*SERVER_OPTIONS, *_SHARED)
 SHARED: Final = Manners(
@@ -72,9 +77,7 @@ SHARED: Final = Manners(
     longest_retry_s=2.0,
     longest_redial_s=2.0,
     messages_per_s=200.0,
-    # A leader steps down after 0.9 election timeouts without acknowledgements: with what lies
-    # between two of its messages (0.33 at most) this stays below.
-    linger=0.4,
+    linger=LONGEST_PATIENCE,
     snapshot_after=250,
 )
 

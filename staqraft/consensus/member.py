@@ -158,6 +158,11 @@ class RaftMember:
         return not self.leads and self.leader is not None and self.reachable == self.peers
 
     @property
+    def leads_in_company(self) -> bool:
+        """Whether it leads, and all other members are there."""
+        return self.leads and self.reachable == self.peers
+
+    @property
     def has_quorum(self) -> bool:
         """Whether this member takes part, and with those it has sessions with is a majority."""
         halted = self.problem or self.outdated

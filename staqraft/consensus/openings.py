@@ -16,9 +16,17 @@ _MEMBERS_KEPT: Final = 64
 
 
 def make_opening(
-    cluster: str, me: NodeId, session: bytes, version: str, generation: Generation
+    cluster: str,
+    me: NodeId,
+    session: bytes,
+    version: str,
+    generation: Generation,
+    patience_ms: int = 0,
 ) -> pb.SessionOpen:
-    """What this side says first; `generation` is the one that is on disk."""
+    """What this side says first; `generation` is the one that is on disk.
+
+    `patience_ms`: see `bundles`.
+    """
     return pb.SessionOpen(
         cluster=cluster,
         node=me,
@@ -32,6 +40,8 @@ def make_opening(
             pb.GenerationBefore(number=number, founder=founder)
             for number, founder in generation.lineage
         ],
+        patience_ms=patience_ms,
+        bundles=True,
     )
 
 

@@ -21,17 +21,23 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from staqraft.config.schema import Node, Ring, Tls
 from staqraft.consensus.errors import BadMessage
-from staqraft.consensus.manners import MAX_MESSAGE_BYTES, PLAIN, Manners, heartbeat_s
+from staqraft.consensus.manners import (
+    LONGEST_PATIENCE,
+    MAX_MESSAGE_BYTES,
+    PLAIN,
+    Manners,
+    heartbeat_s,
+)
 from staqraft.consensus.openings import SESSION_ID_BYTES, check_opening, make_opening, named
+from staqraft.consensus.session import Read, Session, Sink, Write
 from staqraft.errors import CertificateError
 from staqraft.logs import Once, log_once
 from staqraft.model import Generation, NodeId
@@ -44,139 +50,11 @@ logger = logging.getLogger(__name__)
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["RaftService"].full_name
 
-_SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end a session
 _FRAMES_A_MESSAGE: Final = 10  # that a peer may send: pings, windows and settings are frames, too
 _RING_LEAD_S: Final = 0.03  # by so much the preferred address is tried before the next
 _REDIAL_S: Final = 0.1
 _AFTER_ERROR_S: Final = 1.0
-_BURST_S: Final = 2.0  # of so much time a peer may send the messages at once
 _LASTING_S: Final = 5.0  # a session that ends sooner is dialled again later than the one before
-_QUEUE_ENVELOPES: Final = 4096
-_QUEUE_BYTES: Final = 96 << 20
-_BATCH_BYTES: Final = 1 << 20
-
-
-class Message(Protocol):
-    """What carries envelopes, in either direction."""
-
-    @property
-    def envelopes(self) -> Iterable[pb.Envelope]:
-        """In the order in which they are to be taken."""
-
-
-Write = Callable[[list[pb.Envelope]], Awaitable[None]]  # both raise Lost
-Read = Callable[[], Awaitable[Message]]
-
-
-class Sink:
-    """Who is told what the sessions bring; called in the loop, must not block."""
-
-    def connected(self, node: NodeId, told: Generation, heard: Generation) -> None:
-        """A session is open; messages of an older one will not come any more.
-
-        `told` and `heard` are the generations in this side's opening and in the other's.
-        """
-        raise NotImplementedError
-
-    def disconnected(self, node: NodeId) -> None:
-        """The session is gone."""
-        raise NotImplementedError
-
-    def received(self, node: NodeId, envelopes: Iterable[pb.Envelope]) -> None:
-        """Messages of the open session, in order."""
-        raise NotImplementedError
-
-
-class _Session:
-    """A stream that both sides opened, from whichever side."""
-
-    def __init__(self, peer: NodeId, messages_per_s: float | None, heartbeat_s: float) -> None:
-        self.peer = peer
-        self._heartbeat_s = heartbeat_s
-        self._messages_per_s = messages_per_s
-        self.reason = ""
-        self._closed = asyncio.Event()
-        self._queue: deque[pb.Envelope] = deque()
-        self._queued_bytes = 0
-        self._wanted = asyncio.Event()
-        self._heard = True
-        self._said = False
-
-    def push(self, envelope: pb.Envelope) -> None:
-        """Queues a message; a full queue ends the session."""
-        self._queued_bytes += envelope.ByteSize()
-        if len(self._queue) >= _QUEUE_ENVELOPES or self._queued_bytes > _QUEUE_BYTES:
-            self.close(f"{self.peer} does not take its messages")
-            return
-        self._queue.append(envelope)
-        self._wanted.set()
-
-    def close(self, reason: str) -> None:
-        """Ends the session, with the first reason."""
-        self.reason = self.reason or reason
-        self._queue.clear()
-        self._closed.set()
-
-    async def run(self, read: Read, write: Write, sink: Sink) -> str:
-        """Carries messages until the session ends; says why it did."""
-        parts = (self._read(read, sink), self._write(write), self._watch(), self._closed.wait())
-        tasks = [asyncio.ensure_future(part) for part in parts]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                error = task.exception()
-                if isinstance(error, Lost):
-                    self.close(str(error))
-                elif error is not None:
-                    raise error
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return self.reason
-
-    async def _read(self, read: Read, sink: Sink) -> None:
-        """A peer that sends more than it may is read later: it finds its connection full."""
-        clock = asyncio.get_running_loop().time
-        every_s = 1 / self._messages_per_s if self._messages_per_s else 0.0
-        due = clock()
-        while True:
-            envelopes = list((await read()).envelopes)
-            self._heard = True
-            due = max(due + every_s * len(envelopes), clock() - _BURST_S)
-            if (ahead_s := due - clock()) > 0:
-                await asyncio.sleep(ahead_s)
-            if self._closed.is_set():
-                return
-            envelopes = [e for e in envelopes if not e.HasField("session_heartbeat")]
-            if envelopes:
-                sink.received(self.peer, envelopes)
-
-    async def _write(self, write: Write) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            while self._queue:
-                batch, size = [], 0
-                while self._queue and size < _BATCH_BYTES:
-                    envelope = self._queue.popleft()
-                    size += envelope.ByteSize()
-                    batch.append(envelope)
-                self._queued_bytes = max(0, self._queued_bytes - size)
-                self._said = True
-                await write(batch)
-
-    async def _watch(self) -> None:
-        """Counts its own periods, not the time: after a stall of ours the peer gets its chance."""
-        silent = 0
-        while silent < _SILENT_HEARTBEATS:
-            await asyncio.sleep(self._heartbeat_s)
-            silent = 0 if self._heard else silent + 1
-            self._heard = False
-            if not self._said:
-                self.push(pb.Envelope(session_heartbeat=pb.SessionHeartbeat()))
-            self._said = False
-        self.close(f"{self.peer} is connected but silent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +100,7 @@ class RaftTransport:
         self._sink = sink
         self._manners = manners
         self._calm_ms = calm_ms
-        self._sessions: dict[NodeId, _Session] = {}
+        self._sessions: dict[NodeId, Session] = {}
         self._dialers: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context: tuple[object, ssl.SSLContext] | None = None  # of files like this
@@ -246,11 +124,19 @@ class RaftTransport:
         await asyncio.gather(*self._dialers, return_exceptions=True)
         self._dialers.clear()
 
-    def post(self, messages: list[tuple[NodeId, pb.Envelope]]) -> None:
-        """Queues messages, from any thread; those to a peer without a session are lost."""
+    def post(self, messages: list[tuple[NodeId, pb.Envelope]], *, calm: bool = False) -> None:
+        """Queues messages, from any thread; those to a peer without a session are lost.
+
+        `calm`: nobody waits for a peer that asked for patience (`bundles`).
+        """
         loop = self._loop
         if loop is not None and messages:
-            loop.call_soon_threadsafe(self._push, messages)
+            loop.call_soon_threadsafe(self._push, messages, calm)
+
+    def bundled(self, node: NodeId) -> bool:
+        """Whether `node` sends its appends together if this node asks for it."""
+        session = self._sessions.get(node)
+        return session is not None and session.bundles
 
     def drop(self, node: NodeId, reason: str) -> None:
         """Ends the session with `node`, from any thread; a new one follows."""
@@ -258,11 +144,11 @@ class RaftTransport:
         if loop is not None:
             loop.call_soon_threadsafe(self._drop, node, reason)
 
-    def _push(self, messages: list[tuple[NodeId, pb.Envelope]]) -> None:
+    def _push(self, messages: list[tuple[NodeId, pb.Envelope]], calm: bool) -> None:  # noqa: FBT001
         for node, envelope in messages:
             session = self._sessions.get(node)
             if session is not None:
-                session.push(envelope)
+                session.push(envelope, calm=calm)
 
     def _drop(self, node: NodeId, reason: str) -> None:
         session = self._sessions.get(node)
@@ -277,8 +163,12 @@ class RaftTransport:
         if older is not None:
             older.close("a new session replaced it")
             self._sink.disconnected(peer)
-        session = self._sessions[peer] = _Session(
-            peer, self._manners.messages_per_s, heartbeat_s(self._calm_ms)
+        session = self._sessions[peer] = Session(
+            peer,
+            self._manners.messages_per_s,
+            heartbeat_s(self._calm_ms),
+            min(heard.patience_ms, LONGEST_PATIENCE * self._calm_ms) / 1000,
+            bundles=heard.bundles,
         )
         members = (self.me, *self.peers)
         self._sink.connected(peer, named(told, members), named(heard, members))
@@ -301,7 +191,10 @@ class RaftTransport:
 
     def opening(self, session: bytes) -> pb.SessionOpen:
         """What the first message of this side says."""
-        return make_opening(self.cluster, self.me, session, self._version, self._generation())
+        patience_ms = round(self._manners.linger * self._calm_ms)
+        return make_opening(
+            self.cluster, self.me, session, self._version, self._generation(), patience_ms
+        )
 
     # --- dialling -------------------------------------------------------------------------------
 

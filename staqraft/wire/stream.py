@@ -78,24 +78,22 @@ async def _handshake(loop: asyncio.AbstractEventLoop, secured: ssl.SSLSocket) ->
         try:
             secured.do_handshake()
         except ssl.SSLWantReadError:
-            await _ready(loop.add_reader, loop.remove_reader, secured)
+            await _ready(loop.add_reader, loop.remove_reader, secured.fileno())
         except ssl.SSLWantWriteError:
-            await _ready(loop.add_writer, loop.remove_writer, secured)
+            await _ready(loop.add_writer, loop.remove_writer, secured.fileno())
         else:
             break
     if secured.selected_alpn_protocol() != "h2":
         raise ConnectionError("what answers there does not speak HTTP/2")
 
 
-async def _ready(
-    add: Callable[..., None], remove: Callable[..., object], secured: ssl.SSLSocket
-) -> None:
+async def _ready(add: Callable[..., None], remove: Callable[..., object], descriptor: int) -> None:
     seen = asyncio.Event()
-    add(secured, seen.set)
+    add(descriptor, seen.set)
     try:
         await seen.wait()
     finally:
-        remove(secured)
+        remove(descriptor)
 
 
 class Stream:
@@ -104,6 +102,7 @@ class Stream:
     def __init__(self, secured: ssl.SSLSocket, call: Call, frames_per_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._tls = secured
+        self._descriptor = secured.fileno()
         self._call = call
         self._outgoing = bytearray()
         self._writing = False
@@ -113,7 +112,7 @@ class Stream:
         self._resume: asyncio.TimerHandle | None = None
         self._moved: asyncio.Future[None] | None = None  # who waits in `read`
         self._room: asyncio.Future[None] | None = None  # who waits in `write`
-        self._loop.add_reader(secured, self._readable)
+        self._loop.add_reader(self._descriptor, self._readable)
         self._flush()
 
     async def read(self) -> bytes:
@@ -146,8 +145,8 @@ class Stream:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._tls)
-        self._loop.remove_writer(self._tls)
+        self._loop.remove_reader(self._descriptor)
+        self._loop.remove_writer(self._descriptor)
         if self._resume is not None:
             self._resume.cancel()
         self._tls.close()
@@ -182,14 +181,14 @@ class Stream:
         now = self._loop.time()
         self._due = max(self._due + frames * self._frame_s, now - _BURST_S)
         if self._call.ended:
-            self._loop.remove_reader(self._tls)  # it would be readable for ever
+            self._loop.remove_reader(self._descriptor)  # it would be readable for ever
         elif self._due > now and self._resume is None:
-            self._loop.remove_reader(self._tls)
+            self._loop.remove_reader(self._descriptor)
             self._resume = self._loop.call_at(self._due, self._go_on)
 
     def _go_on(self) -> None:
         self._resume = None
-        self._loop.add_reader(self._tls, self._readable)
+        self._loop.add_reader(self._descriptor, self._readable)
         self._more()
 
     def _flush(self) -> None:
@@ -210,9 +209,9 @@ class Stream:
         if bool(self._outgoing) != self._writing:
             self._writing = not self._writing
             if self._writing:
-                self._loop.add_writer(self._tls, self._flush)
+                self._loop.add_writer(self._descriptor, self._flush)
             else:
-                self._loop.remove_writer(self._tls)
+                self._loop.remove_writer(self._descriptor)
         if len(self._outgoing) + self._call.unsent <= _MOST_WAITING:
             _wake(self._room)
 

@@ -36,7 +36,7 @@ class ExchangeResponse(_message.Message):
     def __init__(self, envelopes: _Optional[_Iterable[_Union[Envelope, _Mapping]]] = ...) -> None: ...
 
 class SessionOpen(_message.Message):
-    __slots__ = ("cluster", "node", "session", "format", "version", "generation", "generation_members", "generation_founder", "generation_lineage")
+    __slots__ = ("cluster", "node", "session", "format", "version", "generation", "generation_members", "generation_founder", "generation_lineage", "patience_ms", "bundles")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,8 @@ class SessionOpen(_message.Message):
     GENERATION_MEMBERS_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FOUNDER_FIELD_NUMBER: _ClassVar[int]
     GENERATION_LINEAGE_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_MS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     node: str
     session: bytes
@@ -55,7 +57,9 @@ class SessionOpen(_message.Message):
     generation_members: _containers.RepeatedScalarFieldContainer[str]
     generation_founder: str
     generation_lineage: _containers.RepeatedCompositeFieldContainer[GenerationBefore]
-    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., session: _Optional[bytes] = ..., format: _Optional[int] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., generation_members: _Optional[_Iterable[str]] = ..., generation_founder: _Optional[str] = ..., generation_lineage: _Optional[_Iterable[_Union[GenerationBefore, _Mapping]]] = ...) -> None: ...
+    patience_ms: int
+    bundles: bool
+    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., session: _Optional[bytes] = ..., format: _Optional[int] = ..., version: _Optional[str] = ..., generation: _Optional[int] = ..., generation_members: _Optional[_Iterable[str]] = ..., generation_founder: _Optional[str] = ..., generation_lineage: _Optional[_Iterable[_Union[GenerationBefore, _Mapping]]] = ..., patience_ms: _Optional[int] = ..., bundles: _Optional[bool] = ...) -> None: ...
 
 class GenerationBefore(_message.Message):
     __slots__ = ("number", "founder")
