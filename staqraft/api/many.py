@@ -57,6 +57,12 @@ class ManyAdmin(admin_pb2_grpc.AdminServiceServicer):
         """Of the named cluster, which says where to ask."""
         return await (await self._of(context)).ForceActive(request, context)
 
+    async def SetMaintenanceMode(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.SetMaintenanceModeRequest, context: tls.Context
+    ) -> admin_pb2.SetMaintenanceModeResponse:
+        """Of the named cluster."""
+        return await (await self._of(context)).SetMaintenanceMode(request, context)
+
     async def ListEvents(  # noqa: N802 - the protocol's name
         self, request: admin_pb2.ListEventsRequest, context: tls.Context
     ) -> AsyncIterator[admin_pb2.ListEventsResponse]:
