@@ -28,7 +28,7 @@ class Recent:
     def keep(self, place: Place, entry: Entry | None) -> None:
         """What stands at a place now."""
         if len(self.known) >= self._kept:
-            del self.known[next(iter(self.known))]
+            self.known.clear()  # the oldest one by one would cost a walk over those that went
         self.known[place] = entry
 
     def moved(self, source: Place, target: Place, path: bytes) -> None:
