@@ -12,6 +12,7 @@ from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
 from staqraft.capture.objects import ObjectState, identity_of, look
+from staqraft.capture.pace import LOOK_AGAIN_MS, File, Paces
 from staqraft.capture.signatures import Memories, Memory
 from staqraft.capture.structure import Dirty
 from staqraft.capture.transfer import Transfer
@@ -22,8 +23,6 @@ from staqraft.journal.record import CHUNK_BYTES, Delta, ObjectType
 _UNPLACED_MS: Final = 50
 _QUIET_MS: Final = 2_000
 _SUSPECT_MS: Final = 60_000
-
-File = tuple[str, int, int]  # tree, device, inode
 
 
 @dataclass(slots=True)
@@ -56,6 +55,7 @@ class LargeFiles:
         self._now_ms = now_ms
         self._transfers: dict[File, tuple[Transfer, Iterator[None]]] = {}
         self._suspects: dict[File, _Suspect] = {}
+        self._paces = Paces(now_ms)
 
     def find_at(self, place: Dirty, dev: int, ino: int) -> bool:
         """Whether the file is on its way already; it is known to be at this place then."""
@@ -89,6 +89,9 @@ class LargeFiles:
             if untouched_content(state, known) and not place.flags & dirty.CONTENT:
                 self._metadata(place, path, state, known)
                 self._suspect(file)  # a mapping may have changed it without a trace
+                return False
+            if self._paces.is_too_early(file, place.flags):
+                self._watcher.postpone(place, self._now_ms() + LOOK_AGAIN_MS)
                 return False
         transfer = Transfer(place, fd, state, known, memory, self._now_ms())
         self._transfers[file] = (transfer, transfer.run(self._ledger))
@@ -231,7 +234,9 @@ class LargeFiles:
             self._watcher.put_back(other)
         if changed or transfer.again:
             later = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
-            self._watcher.postpone(later, self._now_ms() + max(_UNPLACED_MS, 3 * took))
+            self._watcher.postpone(later, self._now_ms() + self._paces.pause_ms(file, took))
+        else:
+            self._paces.held_still(file)
 
     def _journal(self, path: bytes, transfer: Transfer, entry: Entry | None) -> None:
         place, memory = transfer.place, transfer.memory

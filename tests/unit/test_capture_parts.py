@@ -15,6 +15,7 @@ from staqraft.capture.directories import DirectoryMap
 from staqraft.capture.dirty import HOLD_MS, DirtySet
 from staqraft.capture.exclude import Excludes
 from staqraft.capture.mapped import mapped_files
+from staqraft.capture.pace import PATIENCE_MS, QUIET_MS, Paces
 from staqraft.capture.signatures import BLOCK_BYTES, Memories, Memory, block_size
 from staqraft.config.schema import Tree
 from staqraft.index import content_digest
@@ -96,6 +97,27 @@ def test_a_file_that_changes_for_ever_is_neither_starved_nor_given_out_at_once()
             marks.cool((1, b"hot"), clock.now + 100)
         clock.now += 1
     assert taken == 10
+
+
+def test_a_large_file_is_read_when_its_writer_is_done_or_takes_too_long() -> None:
+    clock, file = Clock(), ("t", 1, 2)
+    paces = Paces(clock)
+    assert not paces.is_too_early(file, dirty.CONTENT | dirty.CLOSED)
+    assert not paces.is_too_early(file, dirty.SCANNED)
+    assert paces.is_too_early(file, dirty.CONTENT)
+    clock.now += PATIENCE_MS
+    assert not paces.is_too_early(file, dirty.CONTENT)
+    clock.now += QUIET_MS
+    assert paces.is_too_early(file, dirty.CONTENT), "that was another story"
+
+
+def test_a_large_file_that_goes_on_changing_is_read_less_and_less_often() -> None:
+    clock, file = Clock(), ("t", 1, 2)
+    paces = Paces(clock)
+    assert [paces.pause_ms(file, 200) for _ in range(6)] == [50, 200, 400, 600, 600, 600]
+    assert not paces.is_too_early(file, dirty.CONTENT), "it is not waited for besides"
+    paces.held_still(file)
+    assert paces.pause_ms(file, 200) == 50
 
 
 def test_a_barrier_takes_what_is_held_and_cooling() -> None:
