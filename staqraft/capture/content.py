@@ -55,9 +55,9 @@ def read_small(fd: int, state: ObjectState) -> Small | None:
     `state` was read from the open file just now.
     """
     for attempt in range(_TRIES):
-        data = read_at(fd, 0, INLINE_BYTES + 1)
-        if len(data) > INLINE_BYTES:
+        if state.metadata.size > INLINE_BYTES:
             return None
+        data = read_at(fd, 0, state.metadata.size)  # if there is more by now, its state tells
         after = os.fstat(fd)  # its change time tells of extended attributes too
         stable = identity_of(after) == state.identity and len(data) == after.st_size
         if stable or attempt == _TRIES - 1:

@@ -67,6 +67,7 @@ class Differences:
         self._report = report
         self._now_ms = now_ms
         self._foreign: set[str] = set()  # reported as not ours
+        self._unread: set[tuple[str, bytes]] = set()  # objects that were reported as such
         self._in_passing = 0  # what was done under names that files had only for a moment
 
     def journal(self, batch: Batch) -> None:
@@ -105,21 +106,24 @@ class Differences:
         **kw: _P.kwargs,
     ) -> None:
         """One object that cannot be read is reported and tried again; the others go on."""
-        key = f"read {item.place.tree} {item.path!r}"
+        known = (item.place.tree, item.path)
         try:
             work(item, *more, **kw)
         except (OSError, ObjectUnstable) as error:
             if isinstance(error, OSError) and error.errno in GONE:
                 self._watcher.ask_again(item.place)  # it left in between, which is to be told
                 return
+            self._unread.add(known)
             self._report(
-                key,
+                _unread(*known),
                 f"tree {item.place.tree}: {os.fsdecode(item.path)!r} cannot be read"
                 f" ({error}); it is tried again, see to its filesystem",
             )
             self._watcher.postpone(item.place, self._now_ms() + 50 * _RETRY_MS)
         else:
-            self._report(key, "")
+            if known in self._unread:
+                self._unread.discard(known)
+                self._report(_unread(*known), "")
 
     def _look(self, places: Iterable[Dirty]) -> list[_Found]:
         found: dict[tuple[str, bytes], _Found] = {}
@@ -402,6 +406,10 @@ class Differences:
 
 def _by_path(item: _Found) -> tuple[str, bytes]:
     return item.place.tree, item.path
+
+
+def _unread(tree: str, path: bytes) -> str:
+    return f"read {tree} {path!r}"
 
 
 def _parking(source: bytes) -> bytes:

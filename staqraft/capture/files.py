@@ -19,9 +19,8 @@ from staqraft.capture.links import Links
 from staqraft.capture.objects import (
     ObjectState,
     identity_of,
-    open_file,
+    open_with_state,
     read_state,
-    state_of_open,
     type_of,
 )
 from staqraft.capture.signatures import WORTH_BYTES, Memories, Memory
@@ -75,20 +74,21 @@ class Files:
         rewritten = bool(flags & _MAYBE_REWRITTEN)
         if entry is not None and not rewritten and _untouched(now, entry):
             return
-        fd = self._open(place)
-        if fd is None:
+        opened = self._open(place)
+        if opened is None:
             self._later(place, _RETRY_MS)
             return
+        fd, state = opened
         keep = False
         try:
-            keep = self._file(place, path, fd, entry, rewritten=rewritten)
+            keep = self._file(place, path, fd, state, entry, rewritten=rewritten)
         finally:
             if not keep:
                 os.close(fd)
 
-    def _open(self, place: Dirty) -> int | None:
+    def _open(self, place: Dirty) -> tuple[int, ObjectState] | None:
         fd = self._watcher.open(place.directory)
-        return None if fd is None else open_file(fd, place.name)
+        return None if fd is None else open_with_state(fd, place.name)
 
     def _later(self, place: Dirty, delay_ms: int) -> None:
         self._watcher.postpone(place, self._now_ms() + delay_ms)
@@ -110,10 +110,16 @@ class Files:
         self._links.upsert(place.tree, path, state, state.metadata, entry)
 
     def _file(
-        self, place: Dirty, path: bytes, fd: int, entry: Entry | None, *, rewritten: bool
+        self,
+        place: Dirty,
+        path: bytes,
+        fd: int,
+        state: ObjectState,
+        entry: Entry | None,
+        *,
+        rewritten: bool,
     ) -> bool:
         """Whether the descriptor was kept, by a transfer."""
-        state = state_of_open(fd)
         if entry is not None and not rewritten and _same_content(state, entry):
             self._metadata(place, path, state, entry)
             return False
