@@ -57,6 +57,7 @@ class GroupSample:
     replicas: Collection[NodeId]
     vips_held: Mapping[str, bool]  # address with prefix -> it is on this node
     gate_open: bool | None = None  # clients get through; None: there is no gate
+    maintenance_s: float = 0.0  # for how long it is on, by wall clocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,9 @@ class Metrics:
         )
         self._vip = gauge("vip_held", "1 if the address is on this node.", "group", "vip")
         self._gate = gauge("gate_open", "1 if clients get through to the addresses.", "group")
+        self._maintenance = gauge(
+            "maintenance_seconds", "For how long maintenance has been on; 0: it is off.", "group"
+        )
         self._renewals = counter("lease_renewals", "Committed renewals by this node.", "group")
         self._takeovers = counter(
             "takeovers", "Times this node became active, by how the loser was fenced.",
@@ -151,6 +155,7 @@ class Metrics:
             self._in_sync.labels(sample.group, replica).set(replica in sample.in_sync)
         for vip, held in sample.vips_held.items():
             self._vip.labels(sample.group, vip).set(held)
+        self._maintenance.labels(sample.group).set(sample.maintenance_s)
         if sample.gate_open is not None:
             self._gate.labels(sample.group).set(sample.gate_open)
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from staqraft.consensus.group import Group as RaftGroup
+from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.loop import GroupLoop
+from staqraft.daemon.maintaining import longest_ms
 from staqraft.daemon.status import summary
 from staqraft.decision.phases import Phase
 from staqraft.errors import ActionError
@@ -90,6 +92,7 @@ class Feed:
                 in_sync=state.record.in_sync,
                 replicas=state.settings.replicas,
                 vips_held=held,
+                maintenance_s=longest_ms(state.record, wall_ms()) / 1000,
                 gate_open=None if admission is None else admission is Admission.OPEN,
             )
         )

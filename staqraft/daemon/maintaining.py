@@ -77,6 +77,11 @@ def lasts_ms(entry: Maintenance, now_ms: int) -> int:
     return max(0, now_ms - entry.since_ms)
 
 
+def longest_ms(record: GroupRecord, now_ms: int) -> int:
+    """For how long maintenance has been on; 0 when it is off. At least a second when it is on."""
+    return max((max(1000, lasts_ms(entry, now_ms)) for entry in record.maintenance), default=0)
+
+
 async def remind(raft: RaftGroup, config: Config, *, now_ms: Callable[[], int] = wall_ms) -> None:
     """Say in the log that maintenance lasts long, again and again, until cancelled."""
     said: dict[tuple[GroupId, int], int] = {}

@@ -17,6 +17,8 @@ The rules that keep two actives apart, and where they stand:
   kernel enforces on the addresses, has run out (`takeover`).
 * Promotion only out of the in-sync set; a replica joins the set only after a barrier that began
   when barriers already waited for it, and leaves it only by a committed command (`insync`).
+* Nothing is taken over in maintenance, and a daemon that stops in it leaves its addresses to the
+  kernel by a longer lease, which a challenger waits for like any other (`rest`).
 * A mismatch is immediate demotion, in the order VIPs, services, role (`standdown`).
 
 `phases` is the table of phases with a sentence for people; `step` dispatches; each of the other

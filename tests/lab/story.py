@@ -1,4 +1,6 @@
-"""The story of the demo in six steps. Each returns its measured figures, or raises StoryError.
+"""The story of the demo in six steps, and a seventh of the tests alone.
+
+Each returns its measured figures, or raises StoryError.
 
 Used by `scripts/demo`, which prints it, and by `test_story.py`, which asserts it.
 """
@@ -21,8 +23,8 @@ from lab.errors import LabError
 from lab.lab import Lab
 from lab.layout import REPLICAS, TREES, VIP, VIP_INTERFACE, other
 from lab.linux import boottime
-from lab.observers import Observer, probe_http, watch_arp
-from lab.prober import Record
+from lab.observers import Client, Observer, probe_http, watch_arp
+from lab.prober import Outage, Record
 from lab.processes import descendants, wait_until
 from staqraft.actions.gate import table_name
 
@@ -254,6 +256,45 @@ class Story:
         self.cluster.wait_protected(winner)
         return replace(takeover, silent_after_s=silent)
 
+    # --- 7 ------------------------------------------------------------------------------------
+
+    def stop_daemon(self, name: str) -> None:
+        """As `systemctl stop` does; returns when the daemon has ended."""
+        self.lab.ask_init(name, op="stop", unit=DAEMON)
+
+        def ended() -> bool:
+            return self.lab.ask_init(name, op="status")[DAEMON]["pid"] is None
+
+        wait_until(ended, 60, f"the daemon of {name} has ended")
+
+    def start_daemon(self, name: str) -> None:
+        """As `systemctl start` does."""
+        self.lab.ask_init(name, op="start", unit=DAEMON)
+
+    def upgrade_in_maintenance(self, *, away_s: float) -> Outage:
+        """The daemon of the active is away for so long, and things are written meanwhile.
+
+        What the client missed of all that at most.
+        """
+        active = self.active
+        self.cluster.ctl(active, "maintenance", "on", "--reason", "upgrade")
+        with probe_http(self.lab) as prober:
+            client = Client(prober)
+            begun = boottime()
+            client.wait_served(begun)
+            self.stop_daemon(active)
+            away = boottime()
+            self.write("mbox")
+            client.wait_served(away + away_s)
+            self.start_daemon(active)
+            self.cluster.wait_protected(active)
+            client.wait_served(boottime())
+            missed = client.finish().worst(since=begun)
+        self.cluster.ctl(active, "maintenance", "off")
+        return missed
+
+    # --- always -------------------------------------------------------------------------------
+
     def answers_for_vip(self, name: str) -> bool:
         """By the kernel's word the host has the address, and its gate, if it has one, is open."""
         element = ["get", "element", "inet", GATE, "live4", f"{{ {VIP} }}"]
@@ -265,8 +306,6 @@ class Story:
             name, ["ip", "-br", "address", "show", "dev", VIP_INTERFACE]
         ).stdout
         return f"{VIP}/" in addresses
-
-    # --- always -------------------------------------------------------------------------------
 
     def finish(self) -> Findings:
         """What the watcher on the bridge saw all the time; StoryError when two hosts answered."""

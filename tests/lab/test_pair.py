@@ -114,6 +114,17 @@ def test_the_standby_loses_its_power_and_the_active_goes_on(pair: Pair) -> None:
     pair.returns("a")
 
 
+def test_who_stops_in_order_is_not_turned_off_for_that(pair: Pair) -> None:
+    pair.stop_daemon("a")
+    pair.write("mbox")
+    pair.wait_serves_alone("b")
+    assert pair.cluster.barrier("b").replicas == ("b",)
+    assert pair.lab.has_power("a")
+    pair.start_daemon("a")
+    pair.views.wait_protected("b")
+    pair.barrier()
+
+
 def test_of_two_that_lose_each_other_one_survives(pair: Pair) -> None:
     pair.lab.cut("a-b")
     pair.wait_serves_alone("b")
@@ -170,6 +181,16 @@ def test_who_was_given_up_comes_back_and_does_not_serve(pair: Pair) -> None:
     said = pair.wait(given_up, lambda v: "went on without" in v.summary, "meets the other")
     assert not said.serves
     assert pair.wait(left, lambda v: v.serves, "serves").serves
+
+
+def test_and_is_taken_in_again_without_its_raft_directory(pair: Pair) -> None:
+    left = other(given_up := other(pair.active))
+    pair.stop_daemon(given_up)
+    raft = "/var/lib/staqraft/raft"
+    pair.lab.run(given_up, ["mv", raft, f"{raft}.given-up"])
+    pair.start_daemon(given_up)
+    pair.views.wait_protected(left)
+    pair.compare()
 
 
 def test_at_no_time_did_two_hosts_answer_for_the_vip(pair: Pair) -> None:

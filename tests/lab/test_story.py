@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 UNPLANNED_TARGET_S = 4.0
 PLANNED_TARGET_S = 0.5
+LEASE_S = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,20 @@ def test_a_frozen_daemon_loses_the_vip_by_its_kernel_and_stands_down(story: Stor
     assert takeover.silent_after_s < 3.0  # the lease
     assert takeover.outage_s < UNPLANNED_TARGET_S
     story.compare()
+
+
+def test_in_maintenance_the_active_is_upgraded_and_its_clients_are_served(story: Story) -> None:
+    active, standby = story.active, other(story.active)
+    missed = story.upgrade_in_maintenance(away_s=LEASE_S + 2)
+    assert missed.seconds < LEASE_S
+    group = story.cluster.wait_group(
+        standby, lambda g: not g["maintained"], 30, f"{standby} knows that maintenance is over"
+    )
+    assert (group["active"], int(group["epoch"])) == (active, story.epoch)
+    assert int(group["resting_ms"]) == 0
+    told = [event["kind"] for event in story.cluster.events(standby)]
+    assert told[told.index("maintenance") :].count("rest") == 1
+    story.compare()  # what was written while nobody captured it, too
 
 
 def test_at_no_time_did_two_hosts_answer_for_the_vip(story: Story) -> None:

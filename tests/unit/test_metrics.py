@@ -50,6 +50,7 @@ def sample(*, active: bool, lease_left_ms: int, in_sync: set[NodeId]) -> GroupSa
         replicas=[A, B],
         vips_held={"192.0.2.10/24": active},
         gate_open=active,
+        maintenance_s=90.0 if active else 0.0,
     )
 
 
@@ -63,6 +64,7 @@ def test_a_group_shows_who_it_is_and_how_long(metrics: Metrics) -> None:
     assert shown["in_sync group=default replica=a"] == 1
     assert shown["in_sync group=default replica=b"] == 0
     assert shown["vip_held group=default vip=192.0.2.10/24"] == 1
+    assert shown["maintenance_seconds group=default"] == 90
 
 
 def test_a_lease_that_is_over_is_not_negative(metrics: Metrics) -> None:
