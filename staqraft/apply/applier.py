@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 from staqraft.apply import metadata as meta
 from staqraft.apply.doubt import Doubt
+from staqraft.apply.localscan import Excluded
 from staqraft.apply.matching import is_same, is_same_node, is_unchanged
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
 from staqraft.apply.places import Places
 from staqraft.apply.quick import Quick
 from staqraft.apply.replay import IndexReplay
 from staqraft.apply.rollback import Rollback
-from staqraft.apply.safety import TreeRoot, check_path, sync_filesystem
+from staqraft.apply.safety import CannotWrite, TreeRoot, check_path, sync_filesystem
 from staqraft.apply.touched import TouchedDirectories
 from staqraft.apply.unsettled import Unsettled
 from staqraft.apply.watermark import Watermark
@@ -49,19 +51,19 @@ FETCHED_STAGES = b"fetch-"
 _PAUSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
-class CannotWrite(ApplyError):
-    """The volume refuses writes (full, read-only, broken): nothing is lost, apply again later."""
-
-    retryable = True
-
-
 class Applier:
     """Applies records to the trees of a group. One thread at a time.
 
     `healed` counts objects that were not as the records expected and were put right.
     """
 
-    def __init__(self, roots: Mapping[str, TreeRoot], index: Index, watermark: Watermark) -> None:
+    def __init__(
+        self,
+        roots: Mapping[str, TreeRoot],
+        index: Index,
+        watermark: Watermark,
+        excluded: Mapping[str, Excluded] = MappingProxyType({}),
+    ) -> None:
         self.index = index
         self.watermark = watermark
         self.roots = roots
@@ -69,7 +71,7 @@ class Applier:
         self.changes: Counter[str] = Counter()
         self.unsettled = Unsettled.load(index)
         self._writers = {name: TreeWriter(root) for name, root in roots.items()}
-        self._places = Places(roots, self._writers, index)
+        self._places = Places(roots, self._writers, index, excluded)
         self._touched = TouchedDirectories(roots, index)
         self._quick = Quick(self._writers, self._places, index, self._touched)
         self._written = set(roots)  # who knows what was written before, and not synced
@@ -364,9 +366,7 @@ class Applier:
             raise ApplyError(
                 f"a record removes the root of tree {record.tree}: refused, a root is never removed"
             )
-        at = self._places.find(record.tree, record.path)
-        if at is not None:
-            self._places.clear(record.tree, record.path, at)
+        self._places.remove(record.tree, record.path)
         self.index.remove(record.tree, record.path)
 
     def _chunk(self, record: Record, chunk: Chunk, stages: bytes) -> None:

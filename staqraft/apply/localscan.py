@@ -17,6 +17,34 @@ from staqraft.journal.record import ObjectType
 Excluded = Callable[[bytes, bool], bool]  # path, whether it is a directory
 
 
+def is_left_out(excluded: Excluded, path: bytes, *, is_directory: bool) -> bool:
+    """Whether a path, or a directory that it lies in, is excluded."""
+    parts = path.split(b"/")
+    return any(
+        excluded(b"/".join(parts[:n]), n < len(parts) or is_directory)
+        for n in range(1, len(parts) + 1)
+    )
+
+
+def unknown_files(root: TreeRoot, index: Index, path: bytes) -> list[bytes]:
+    """What is at and below a path and the index does not know, without directories.
+
+    After a scan that is what this node's patterns leave out.
+    """
+    directory, name = root.parent(path)
+    found = look(directory, name)
+    if found is None:
+        return []
+    if type_of(found) is not ObjectType.DIRECTORY:
+        return [path] if index.get(root.name, path) is None else []
+    unknown: list[bytes] = []
+    with os.scandir(root.directory(path)) as listing:
+        names = sorted(os.fsencode(entry.name) for entry in listing)
+    for below in names:
+        unknown += unknown_files(root, index, path + b"/" + below)
+    return unknown
+
+
 def scan_tree(root: TreeRoot, index: Index, excluded: Excluded, seen: Callable[[int], None]) -> int:
     """Returns how many objects were not as indexed. `seen` is told how many were looked at."""
     changed = _refresh(root, index, b"")

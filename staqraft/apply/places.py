@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from staqraft.apply.flags import unprotect
+from staqraft.apply.localscan import Excluded, is_left_out
 from staqraft.apply.matching import is_same
 from staqraft.apply.observe import look, type_of
 from staqraft.apply.safety import TreeRoot
@@ -21,7 +22,9 @@ class Places:
         roots: Mapping[str, TreeRoot],
         writers: Mapping[str, TreeWriter],
         index: Index,
+        excluded: Mapping[str, Excluded],
     ) -> None:
+        self._excluded = excluded
         self._roots = roots
         self._writers = writers
         self._index = index
@@ -48,6 +51,17 @@ class Places:
             return at
         self.clear(tree, path, at)
         return at
+
+    def remove(self, tree: str, path: bytes) -> None:
+        """Removes what stands at a path. What this node's patterns leave out is never touched."""
+        at = self.find(tree, path)
+        found = look(*at) if at is not None else None
+        if at is None or found is None:
+            return
+        excluded = self._excluded.get(tree)
+        is_directory = type_of(found) is ObjectType.DIRECTORY
+        if excluded is None or not is_left_out(excluded, path, is_directory=is_directory):
+            self.clear(tree, path, at)
 
     def clear(self, tree: str, path: bytes, at: Place) -> None:
         """Removes what stands at the place, or parks it if it is not what the index knows."""

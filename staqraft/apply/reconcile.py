@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 from staqraft.apply.applier import Applier
 from staqraft.apply.compare import Difference, compare
-from staqraft.apply.localscan import Excluded, scan_tree
+from staqraft.apply.localscan import Excluded, scan_tree, unknown_files
 from staqraft.apply.quarantine import Quarantine
 from staqraft.errors import ReplicationError
 from staqraft.index import Entry, Listed, SharedHistory, TreeSummary
@@ -252,6 +252,8 @@ class Reconciler:
     def _keep_if_own(self, record: Record, upsert: Upsert) -> None:
         entry = self._index.get(record.tree, record.path)
         if entry is None:
+            if upsert.metadata.type is not ObjectType.DIRECTORY:
+                self._keep_unknown(record.tree, record.path, "the active has something here")
             return
         if entry.metadata.type is ObjectType.DIRECTORY:
             if upsert.metadata.type is not ObjectType.DIRECTORY:
@@ -267,19 +269,31 @@ class Reconciler:
         for own in (entry, *below):
             if own.metadata.type is not ObjectType.DIRECTORY and self._is_own(own):
                 self._keep(own, tree, reason)
+        if entry.metadata.type is ObjectType.DIRECTORY:
+            self._keep_unknown(tree, path, f"its directory goes: {reason}")
+
+    def _keep_unknown(self, tree: str, path: bytes, reason: str) -> None:
+        """What the patterns leave out, and is nevertheless in the way."""
+        try:
+            unknown = unknown_files(self._applier.roots[tree], self._index, path)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # there is not even a directory
+        for own in unknown:
+            self._keep_path(tree, own, self._index.position.epoch, reason)
 
     def _keep(self, entry: Entry, tree: str, reason: str) -> None:
         # What no record tells of was written in this node's last epoch, or since.
         epoch = Epoch(entry.origin.epoch or self._index.position.epoch)
-        kept = self._quarantine.keep(
-            self._applier.roots[tree], entry.path, reason=reason, epoch=epoch
-        )
+        self._keep_path(tree, entry.path, epoch, reason)
+
+    def _keep_path(self, tree: str, path: bytes, epoch: Epoch, reason: str) -> None:
+        kept = self._quarantine.keep(self._applier.roots[tree], path, reason=reason, epoch=epoch)
         if kept is not None:
             self.progress.quarantined += 1
             logger.warning(
                 "tree %s: this node's own version of %r is kept in quarantine (%s): %s",
                 tree,
-                entry.path,
+                path,
                 reason,
                 kept.kept_at,
             )

@@ -32,6 +32,12 @@ class RootMissing(ApplyError):
     retryable = True
 
 
+class CannotWrite(ApplyError):
+    """The volume refuses writes (full, read-only, broken): nothing is lost, apply again later."""
+
+    retryable = True
+
+
 class _OpenHow(ctypes.Structure):
     _fields_ = (
         ("flags", ctypes.c_uint64),

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_interface
 from pathlib import Path
 
-from staqraft.config import agents, checks, values
+from staqraft.config import agents, checks, patterns, values
 from staqraft.config.document import Document, Section
 from staqraft.config.fence_checks import AskAgent
+from staqraft.config.profiles import PROFILES
 from staqraft.config.schema import (
     FENCED_BY,
     GATE_AUTO,
@@ -52,7 +53,6 @@ logger = logging.getLogger(__name__)
 
 ROLES = tuple(role.value for role in NodeRole)
 RUNGS = tuple(rung.value for rung in FENCED_BY)
-PROFILES = ("plain", "web", "maildir", "mbox")
 COMPRESSIONS = ("auto", "always", "never")
 GATES = (GATE_AUTO, GATE_ON, GATE_OFF)
 MAX_DRIFT_PPM = 100_000
@@ -369,8 +369,9 @@ def _tree(name: str, section: Section) -> Tree:
             path=section.require(
                 "path", values.absolute_path, Path("/"), "name the directory to replicate"
             ),
-            profile=section.read("profile", values.one_of(PROFILES), "plain"),
-            exclude=section.values("exclude", values.word),
+            profile=section.read("profile", values.one_of(tuple(PROFILES)), "plain"),
+            exclude=section.values("exclude", patterns.parse),
+            include=section.values("include", patterns.parse_included),
         )
 
 

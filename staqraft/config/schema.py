@@ -107,8 +107,9 @@ class Tree:
 
     name: str
     path: Path
-    profile: str = "plain"  # plain, web, maildir, mbox
-    exclude: tuple[str, ...] = ()
+    profile: str = "plain"  # one of `profiles.PROFILES`
+    exclude: tuple[str, ...] = ()  # see `patterns`: these come after the profile's own
+    include: tuple[str, ...] = ()  # what comes back of what these leave out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

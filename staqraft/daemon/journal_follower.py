@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from staqraft.apply.applier import Applier, CannotWrite
-from staqraft.apply.safety import RootMissing, TreeRoot, sync_filesystem
+from staqraft.apply.applier import Applier
+from staqraft.apply.safety import CannotWrite, RootMissing, TreeRoot, sync_filesystem
 from staqraft.apply.watermark import Watermark
 from staqraft.daemon.trees_common import Common, close_roots
 from staqraft.errors import ApplyError, JournalCorrupt, JournalError
@@ -65,6 +65,8 @@ class JournalFollower:
             self.needs(common.index.rebuilt)
         if common.index.position == ORIGIN and self._has_files():
             self.needs("the trees are not empty and were never compared with the active's")
+        if changed := common.note_patterns():
+            self.needs(f"what is left out of tree {', '.join(changed)} was changed")
         self.check_history(starts)
         if kind != "standby":
             common.notes.set_role(f"joining@{common.boot_id}")
@@ -95,6 +97,10 @@ class JournalFollower:
                     f"this node has changes up to {end} that are not of the history which the "
                     "replicas share"
                 )
+
+    def _applier(self) -> Applier:
+        common = self._common
+        return Applier(self._roots, common.index, self._watermark, common.excluded())
 
     def needs(self, reason: str) -> None:
         """Nothing more is applied until the trees were compared with the active's."""
@@ -139,7 +145,7 @@ class JournalFollower:
             return self.applier
         self._roots = self._common.open_roots()
         try:
-            applier = Applier(self._roots, self._common.index, self._watermark)
+            applier = self._applier()
             if self._lost_power:
                 self._roll_back(applier)
             else:
@@ -360,7 +366,7 @@ class JournalFollower:
         self._close_files()
         self._common.notes.set_journal_is_own(own=False)
         self._roots = self._common.open_roots()
-        self.applier = Applier(self._roots, self._common.index, self._watermark)
+        self.applier = self._applier()
         return self.applier
 
     def compared(self, position: Position) -> None:

@@ -103,6 +103,7 @@ class ActiveRole:
             self._take_journal(journal)
             self._mark_roots()
             Unsettled.load(common.index).disown(common.index)
+            common.note_patterns()  # what is left out now is told by the comparison at the start
             common.notes.set_role(f"active@{common.boot_id}")
             locked = self._journal = LockedJournal(journal)
             self._capture = Capture(

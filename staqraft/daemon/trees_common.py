@@ -33,6 +33,7 @@ T = TypeVar("T")
 _ROLE: Final = "role"
 _NEEDS_RECONCILE: Final = "needs-reconcile"
 _SET_UP: Final = "set-up:"
+_PATTERNS: Final = "patterns:"
 _JOURNAL_IS_OWN: Final = "journal-is-own"
 
 
@@ -186,6 +187,20 @@ class Common:
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise
+
+    def note_patterns(self) -> list[str]:
+        """Remembers what each tree leaves out; the trees for which that was something else.
+
+        From the thread that owns the index; kept with its next commit.
+        """
+        changed = []
+        for tree in self.group.trees:
+            now = "\n".join(Excludes(tree).patterns)
+            before = self.index.meta(_PATTERNS + tree.name)
+            if before != now:
+                self.index.set_meta(_PATTERNS + tree.name, now)
+                changed += [tree.name] if before is not None else []
+        return changed
 
     def excluded(self) -> dict[str, Excluded]:
         """What is left out of each tree."""

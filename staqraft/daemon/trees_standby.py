@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
-from staqraft.apply.applier import Applier, CannotWrite
+from staqraft.apply.applier import Applier
 from staqraft.apply.reconcile import Progress, Reconciler
-from staqraft.apply.safety import RootMissing
+from staqraft.apply.safety import CannotWrite, RootMissing
 from staqraft.daemon.journal_follower import JournalFollower
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Assignment, Common

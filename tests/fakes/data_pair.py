@@ -162,6 +162,10 @@ class DataNode(NodeControl):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 
     async def stop(self) -> None:
+        await self.stop_processes()
+        await self.close()
+
+    async def stop_processes(self) -> None:
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -170,7 +174,6 @@ class DataNode(NodeControl):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        await self.close()
 
 
 @dataclass(kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import tempfile
 import time
@@ -78,7 +79,7 @@ def lab_config(
     group = Group(
         id=MAIL,
         initial_active=A,
-        trees=(Tree(name="mail", path=base / node / "mail"),),
+        trees=(Tree(name="mail", path=base / node / "mail", **_left_out(base / node)),),
         journal=limits or Limits(),
         replication=replication or Replication(),
     )
@@ -92,6 +93,17 @@ def lab_config(
         state_dir=base / node,
         run_dir=base / node / "run",
     )
+
+
+def leave_out(directory: Path, **patterns: str | list[str]) -> None:
+    """The profile and patterns of a node's tree from its next start on."""
+    (directory / "patterns.json").write_text(json.dumps(patterns))
+
+
+def _left_out(directory: Path) -> dict[str, Any]:
+    path = directory / "patterns.json"
+    said = json.loads(path.read_text()) if path.exists() else {}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from fakes.source_tree import SourceTree
 from fakes.standby import Standby
 from lab.compare import differences, manifest
-from staqraft.apply.applier import CannotWrite
+from staqraft.apply.safety import CannotWrite
 
 
 @pytest.fixture

@@ -196,6 +196,23 @@ async def test_an_emptied_root_is_refused_until_it_is_accepted(pair: Pair) -> No
     pair.assert_equal()
 
 
+async def test_what_the_patterns_leave_out_is_kept_when_it_is_in_the_way(pair: Pair) -> None:
+    def excluded(path: bytes, _is_directory: bool) -> bool:
+        return path.rpartition(b"/")[2].startswith(b"own")
+
+    pair.source.mkdir(b"with")
+    pair.source.write(b"with/own-1", b"the active's patterns were changed already")
+    for path in ("with/own-1", "own-2", "only-here/deep/own-3"):
+        (pair.standby.path / path).parent.mkdir(parents=True, exist_ok=True)
+        (pair.standby.path / path).write_bytes(b"this node's")
+    pair.attempt()._excluded = {TREE: excluded}
+    await pair.reconciler.run()
+    kept = {item.path: item.kept_at.read_bytes() for item in pair.quarantine.list()}
+    assert kept == dict.fromkeys((b"with/own-1", b"only-here/deep/own-3"), b"this node's")
+    assert (pair.standby.path / "own-2").read_bytes() == b"this node's"
+    assert (pair.standby.path / "with/own-1").read_bytes().startswith(b"the active's")
+
+
 def test_a_quarantine_on_another_filesystem_keeps_content_and_metadata(tmp_path: Path) -> None:
     shm = Path("/dev/shm")
     if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:

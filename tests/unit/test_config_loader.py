@@ -117,6 +117,13 @@ def test_all_problems_are_reported_at_once_with_their_lines(tmp_path: Path) -> N
         ("  w: {role", "  ca: {role", "6: nodes.ca: 'ca' is not a usable node name"),
         ("cluster: lab", "? [a]\n: b\ncluster: lab", "1: a name is to be a single word"),
         ("groups:", "<<: {}\ngroups:", "<<: is not a known name"),
+        ("profile: web", "profile: wbe", "trees.web.profile: 'wbe' is not one of plain, web, mail"),
+        (
+            "profile: web",
+            'profile: web, exclude: [ok, "[x"]',
+            "20: groups.default.trees.web.exclude.2: '[x' has a '[' without its ']'",
+        ),
+        ("profile: web", 'include: ["!x"]', "trees.web.include.1: '!x' begins with '!'"),
     ],
 )
 def test_a_mistake_is_named_with_advice(tmp_path: Path, old: str, new: str, problem: str) -> None:
