@@ -19,13 +19,25 @@ from bench import record
 from bench.data import content, figures, history, measure, packages, pays, stream, table
 from bench.data.hosts import alone
 from bench.data.ours import StaqRaft
+from bench.data.peers import Csync2, Syncthing, Unison
 from bench.data.results import Run
 from bench.data.systems import Lsyncd, LsyncdFsync, Rsync, RsyncFsync, RsyncSync, System, Tar
 from bench.data.workloads import WORKLOADS
 
 HELP = "live replication beside rsync, lsyncd and others: times, bytes, processor time"
 PEERS: Final[dict[str, type[System]]] = {
-    kind.name: kind for kind in (Rsync, RsyncFsync, Tar, Lsyncd, RsyncSync, LsyncdFsync)
+    kind.name: kind
+    for kind in (
+        Rsync,
+        RsyncFsync,
+        Tar,
+        Lsyncd,
+        RsyncSync,
+        LsyncdFsync,
+        Unison,
+        Csync2,
+        Syncthing,
+    )
 }
 PARTS: Final = {
     **{key: kind.what for key, kind in WORKLOADS.items()},

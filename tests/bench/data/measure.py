@@ -18,6 +18,7 @@ from lab.errors import LabError
 from staqraft.index.reserved import is_reserved
 
 EQUAL_WITHIN_S: Final = 10.0  # metadata of directories may follow what is in them
+OWN_NAMES: Final = (b".stfolder", b".stignore")  # syncthing's
 STEP_S: Final = 0.01
 
 
@@ -121,7 +122,11 @@ def _tree(both: Hosts, name: str, system: System) -> Manifest:
             continue
     if system.keeps_all:
         return {path: item for path, item in items.items() if not is_reserved(path)}
-    return {path: _content_of(item) for path, item in items.items() if path}
+    return {
+        path: _content_of(item)
+        for path, item in items.items()
+        if path and not path.startswith(OWN_NAMES)
+    }
 
 
 def _content_of(item: Item) -> Item:

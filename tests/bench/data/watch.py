@@ -76,12 +76,14 @@ class Names(Watch):
             self._wrong.add((place, name))
 
     def _list(self) -> None:
-        self._listed_at = time.monotonic()
-        self._wrong = {
-            (place, name)
-            for place, names in self._expected.items()
-            for name in names ^ frozenset(entry.name for entry in os.scandir(place))
-        }
+        """What is there now; a name that is there was seen now at the latest."""
+        self._listed_at = now = time.monotonic()
+        self._wrong = set()
+        for place, names in self._expected.items():
+            found = frozenset(entry.name for entry in os.scandir(place))
+            self._wrong.update((place, name) for name in names ^ found)
+            for name in names & found:
+                self.seen.setdefault(name, now)
 
     def close(self) -> None:
         self._inotify.close()
