@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,14 @@ class Host:
             states = [(line.split()[1].rpartition(":")[2], line.split()[3]) for line in lines]
             return (f"{port:04X}", "0A") in states
 
-        wait(listens, f"somebody on {self.name} listens on port {port}: {self.said()}")
+        self.wait(listens, f"somebody on {self.name} listens on port {port}")
+
+    def wait(self, condition: Callable[[], bool], what: str, limit_s: float = PATIENCE_S) -> None:
+        """As `wait`; what the host's log says is told when it takes too long."""
+        try:
+            wait(condition, what, limit_s)
+        except LabError as error:
+            raise LabError(f"{error}: {self.said()}") from error
 
     def wire_bytes(self) -> int:
         """Over its cable, both directions."""
@@ -147,7 +154,7 @@ def hosts() -> Iterator[Hosts]:
 
 def _host(stack: ExitStack, directory: Path, name: str) -> Host:
     cgroup = cgroups() / f"staqraft-bench-{Path('/proc/self/ns/pid').stat().st_ino}-{name}"
-    cgroup.mkdir()
+    cgroup.mkdir(exist_ok=True)  # one of a bench that was killed may be left
     stack.callback(cgroup.rmdir)
     # It holds the network namespace until its input ends, which is when we do.
     holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
@@ -206,7 +213,9 @@ def cgroups() -> Path:
     raise MissingError("this bench needs cgroup2, which tells what processes cost: mount it")
 
 
-def wait(condition: Any, what: str, limit_s: float = PATIENCE_S, every_s: float = 0.005) -> None:
+def wait(
+    condition: Callable[[], bool], what: str, limit_s: float = PATIENCE_S, every_s: float = 0.005
+) -> None:
     """Until it holds. LabError when that takes too long."""
     deadline = boottime() + limit_s
     while not condition():

@@ -67,11 +67,13 @@ def _live(workload: Live, system: System, pool: Path) -> Run:
     settle_disks()
     before = both.usage()
     argv = workload.command(both.a.tree, pool)
-    deadline = time.monotonic() + workload.job.limit_s + workload.least_s
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None, "it is opened as a pipe"
-        while not watch.done and time.monotonic() < deadline and writer.poll() in (None, 0):
+        deadline = None  # patience begins when all is written
+        while not watch.done and (deadline is None or time.monotonic() < deadline):
             watch.step(STEP_S)
+            if deadline is None and writer.poll() is not None:
+                deadline = time.monotonic() + workload.job.limit_s
         used = both.usage() - before
         said = writer.stdout.read()
     watch.close()

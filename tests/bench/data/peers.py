@@ -65,13 +65,14 @@ class Csync2(System):
         both = self.hosts
         places = both.directory / "csync2"
         places.mkdir()
-        (places / "key").write_text("a key that is long enough for csync2, and no secret\n")
+        a, b = both.a.address, both.b.address  # its names have to be known to the resolver
+        (places / "key").write_text("longenoughforcsync2andnosecret\n")
         excluded = "exclude %tree%/*/tmp/*;" if self.job.profile == "maildir" else ""
         (places / "csync2.cfg").write_text(
             f"nossl * *;\n"
-            f"prefix tree {{ on a: {both.a.tree}; on b: {both.b.tree}; }}\n"
+            f"prefix tree {{ on {a}: {both.a.tree}; on {b}: {both.b.tree}; }}\n"
             f"group bench {{\n"
-            f"    host a@{both.a.address}; host b@{both.b.address};\n"
+            f"    host {a} {b};\n"
             f"    key {places}/key;\n    include %tree%;\n    {excluded}\n    auto first;\n}}\n"
         )
         for host in (both.a, both.b):
@@ -83,7 +84,7 @@ class Csync2(System):
         return {"CSYNC2_SYSTEM_DIR": str(self.hosts.directory / "csync2")}
 
     def _command(self, host: Host, *words: str) -> list[str]:
-        return ["csync2", "-N", host.name, "-D", str(host.disk / "csync2"), *words]
+        return ["csync2", "-N", host.address, "-D", str(host.disk / "csync2"), *words]
 
     def copy(self) -> None:
         self.hosts.a.run(self._command(self.hosts.a, "-x"), env=self._place())
@@ -115,7 +116,7 @@ class Syncthing(System):
                 ["syncthing", "serve", "--no-browser", "--no-restart", "--home", home],
                 env={"HOME": home, "STNOUPGRADE": "1"},
             )
-            wait((self._home(host) / "gui.sock").exists, f"syncthing runs: {host.said()}")
+            host.wait((self._home(host) / "gui.sock").exists, "syncthing runs")
         wait(self._connected, "both syncthings are connected")
 
     def _home(self, host: Host) -> Path:
@@ -152,7 +153,7 @@ class Syncthing(System):
             f'<folder id="tree" path="{host.tree}" type="{kind}" rescanIntervalS="3600"'
             ' fsWatcherEnabled="true" fsWatcherDelayS="1">'
             f"<filesystemType>basic</filesystemType>{members}<markerName>.stfolder</markerName>"
-            f'</folder>{devices}<gui enabled="true"><address>unix://{self._home(host)}/gui.sock'
+            f'</folder>{devices}<gui enabled="true"><address>{self._home(host)}/gui.sock'
             f"</address><apikey>{KEY}</apikey></gui><options>"
             f"<listenAddress>tcp://{host.address}:{SYNCTHING_PORT}</listenAddress>"
             "<globalAnnounceEnabled>false</globalAnnounceEnabled>"

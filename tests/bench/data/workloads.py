@@ -58,11 +58,6 @@ class Live(Workload):
         """The program that changes it."""
         return write.command(self.writer, tree, pool, self.scaled(self.count), self.rate)
 
-    @property
-    def least_s(self) -> float:
-        """How long the writer takes by its own rate."""
-        return self.scaled(self.count) / self.rate if self.rate else 0.0
-
     @abstractmethod
     def watch(self, tree: Path, pool: Path) -> Watch:
         """What is expected on b; asked when both trees are still as before."""
