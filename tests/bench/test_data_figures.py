@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.data import history, table
+from bench.data import history, plots, table
 from bench.data.figures import Line, lines, misses
 from bench.data.results import Measured, Run, Usage
 
@@ -156,3 +157,21 @@ def test_worse_is_a_ratio_or_more_bytes_and_not_a_busier_machine(kept: Path) -> 
     ]
     gone = lines([run("staqraft", 0, problem="it ended"), run("rsync", 1.0)])
     assert history.regressions(gone, before) == ["W1 copied: no figure; it was 2 s"]
+
+
+def test_curves_tell_how_many_changes_were_there_after_how_long_and_when_the_lag_was() -> None:
+    late = replace(run("staqraft", 1.0), lags_s=[0.004, 0.001], at_s=[1.0, 0.5])
+    more = replace(run("staqraft", 1.0), lags_s=[0.002, 0.003], at_s=[0.1, 0.2])
+    bare = run("rsync", 1.0)
+    assert plots.distributions([late, more, bare]) == {
+        "staqraft": ([1.0, 2.0, 3.0, 4.0], [25.0, 50.0, 75.0, 100.0])
+    }
+    assert plots.over_time([late, more, bare]) == {"staqraft": ([0.5, 1.0], [1.0, 4.0])}
+
+
+def test_a_picture_of_each_workload_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="an optional extra")
+    late = replace(run("staqraft", 1.0), lags_s=[0.004, 0.001], at_s=[1.0, 0.5])
+    made = plots.draw([late, run("rsync", 2.0, workload="W2")], {"W1": "files"}, tmp_path)
+    assert [path.name for path in made] == ["W1.png", "W2.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import record
-from bench.data import content, figures, history, measure, packages, pays, stream, table
+from bench.data import content, figures, history, measure, packages, pays, plots, stream, table
 from bench.data.hosts import alone
 from bench.data.ours import StaqRaft
 from bench.data.peers import Csync2, Syncthing, Unison
@@ -58,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(USUAL),
         help=f"of {','.join(PEERS)}; all, none (default: {','.join(USUAL)})",
     )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        nargs="?",
+        const=Path("bench-plots"),
+        metavar="DIRECTORY",
+        help="draw a PNG of each workload there (bench-plots); needs matplotlib",
+    )
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, in turn (3)")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of the workloads; but 1 is not recorded"
@@ -85,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 1 if a target was missed, or a figure became worse than it was."""
     circumstances = record.circumstances()
     kinds = chosen(arguments.peers)
+    if arguments.plot:
+        plots.check()
     packages.install(kind.package for kind in kinds)
     alone()
     with tempfile.TemporaryDirectory(prefix="sr-bench-") as directory:
@@ -92,6 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
         runs = _all_runs(arguments, kinds, pool)
     found = figures.lines(runs)
     _say(found, arguments)
+    if arguments.plot:
+        for path in plots.draw(runs, {**PARTS, **pays.KEYS}, arguments.plot):
+            print(f"bench: drawn: {path}", file=sys.stderr)
     if arguments.scale != 1:
         return 0
     missed = figures.misses(found)

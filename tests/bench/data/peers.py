@@ -66,7 +66,7 @@ class Csync2(System):
         places = both.directory / "csync2"
         places.mkdir()
         a, b = both.a.address, both.b.address  # its names have to be known to the resolver
-        (places / "key").write_text("longenoughforcsync2andnosecret\n")
+        (places / "key").write_text("a" * 64 + "\n")
         excluded = "exclude %tree%/*/tmp/*;" if self.job.profile == "maildir" else ""
         (places / "csync2.cfg").write_text(
             f"nossl * *;\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -152,12 +152,7 @@ class FullSpeed(Mail):
     def outcome(self, watch: Watch, written: Written) -> Outcome:
         assert isinstance(watch, Names), "as made above"
         seen = [watch.seen[write.mail_name(number)] for number in range(len(written.at))]
-        figures = _until(watch, written)
-        return Outcome(figures=figures, lags_s=_lags(written, seen).lags_s, at_s=_since(written))
-
-
-def _since(written: Written) -> list[float]:
-    return [at - written.began for at in written.at]
+        return replace(_lags(written, seen), figures=_until(watch, written))
 
 
 class Visible(Mail):
@@ -194,7 +189,15 @@ class Flags(Live):
         return Names(names)
 
     def outcome(self, watch: Watch, written: Written) -> Outcome:
-        return Outcome(figures=_until(watch, written))
+        assert isinstance(watch, Names), "as made above"
+        kept = [number for number in range(len(written.at)) if write.is_kept(number)]
+        renamed = Written(
+            began=written.began,
+            at=[written.at[number] for number in kept],
+            processor_s=written.processor_s,
+        )
+        seen = [watch.seen[f"{write.mail_name(number)}:2,S"] for number in kept]
+        return replace(_lags(renamed, seen), figures=_until(watch, written))
 
 
 class Mbox(Live):
