@@ -119,6 +119,9 @@ class Metrics:
         self._fence_device = gauge(
             "fence_device_up", "1 if this node could turn the other off by it.", "node", "device"
         )
+        self._notified = counter(
+            "notifications", "Tries to tell somebody, by what became of them.", "receiver", "result"
+        )
         self._term = gauge("raft_term", "Raft term.")
         self._commit = gauge("raft_commit_index", "Newest committed Raft entry.")
         self._leader = gauge("raft_leader", "1 if this node leads Raft (which decides nothing).")
@@ -199,6 +202,10 @@ class Metrics:
     def fence_device(self, node: NodeId, device: str, why_not: str) -> None:
         """Shows whether the device could turn `node` off when it was last asked: yes if ""."""
         self._fence_device.labels(node, device).set(not why_not)
+
+    def notified(self, receiver: str, result: str) -> None:
+        """Counts a try to tell a receiver; `result` is "sent" or "failed"."""
+        self._notified.labels(receiver, result).inc()
 
     def worker_restarted(self, group: GroupId, process: str) -> None:
         """Counts a data process (`trees` or `stream`) that ended and was started again."""

@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,12 +51,13 @@ async def run(
     stdin: bytes = b"",
     keep: int = OUTPUT_KEPT,
     errors: bool = True,
+    environment: Mapping[str, str] | None = None,
 ) -> Finished:
     """Runs `argv` without a shell, in a process group of its own, killed whole at the time limit.
 
     The time limit begins with the call. Cancelling kills the group too. `stdin`, up to STDIN_MOST
     bytes, is what the command reads until its end. The last `keep` bytes of the output are kept;
-    what it prints as errors is among them if `errors`.
+    what it prints as errors is among them if `errors`. `environment` is added to ours.
     """
     assert len(stdin) <= STDIN_MOST, "more than a pipe takes without waiting"
     loop = asyncio.get_running_loop()
@@ -65,7 +66,7 @@ async def run(
     tail = _Tail(loop, reader, keep)
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            process = await _start(argv, writer, stdin, errors=errors)
+            process = await _start(argv, writer, stdin, errors=errors, environment=environment)
             return await _wait(process, tail)
     except TimeoutError:
         return Finished(code=None, output=tail.text())
@@ -74,7 +75,12 @@ async def run(
 
 
 async def _start(
-    argv: Sequence[str], writer: int, stdin: bytes, *, errors: bool
+    argv: Sequence[str],
+    writer: int,
+    stdin: bytes,
+    *,
+    errors: bool,
+    environment: Mapping[str, str] | None,
 ) -> subprocess.Popen[bytes]:
     """Starts the command and closes our copy of `writer`, whatever happens meanwhile."""
 
@@ -87,6 +93,7 @@ async def _start(
                     stdout=writer,
                     stderr=writer if errors else subprocess.DEVNULL,
                     cwd="/",
+                    env=None if environment is None else {**os.environ, **environment},
                     start_new_session=True,
                 )
         finally:

@@ -201,6 +201,20 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             return admin_pb2.SetMaintenanceModeResponse(text=await self._node.maintain(wish))
         raise AssertionError("abort() returned")
 
+    async def TestNotifications(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.TestNotificationsRequest, context: tls.Context
+    ) -> admin_pb2.TestNotificationsResponse:
+        """Sent by this node, to each of its receivers."""
+        async with told(context):
+            who = self._who(request.requested_by, context)
+            results = await self._node.test_notifications(who)
+            return admin_pb2.TestNotificationsResponse(
+                receivers=[
+                    admin_pb2.Notified(receiver=name, problem=problem) for name, problem in results
+                ]
+            )
+        raise AssertionError("abort() returned")
+
     async def _forward_fence(
         self, doer: NodeId, wish: FenceWish, context: tls.Context
     ) -> admin_pb2.FenceNodeResponse:

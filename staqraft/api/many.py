@@ -32,6 +32,12 @@ class ManyAdmin(admin_pb2_grpc.AdminServiceServicer):
         """Of the named cluster."""
         return await (await self._of(context)).GetStatus(request, context)
 
+    async def TestNotifications(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.TestNotificationsRequest, context: tls.Context
+    ) -> admin_pb2.TestNotificationsResponse:
+        """Of the named cluster."""
+        return await (await self._of(context)).TestNotifications(request, context)
+
     async def Barrier(  # noqa: N802 - the protocol's name
         self, request: admin_pb2.BarrierRequest, context: tls.Context
     ) -> admin_pb2.BarrierResponse:

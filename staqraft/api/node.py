@@ -102,5 +102,8 @@ class Node(Protocol):
     async def force_active(self, wish: ForceWish) -> str:
         """On this node. A sentence; ActionError if it was refused."""
 
+    async def test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
+        """Each receiver, and why the test message did not arrive there, or ""."""
+
     def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         """The history behind index `after`, oldest first; with `follow` for ever."""

@@ -28,6 +28,7 @@ from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc
 OK = 0
 ATTENTION = 1  # status: answered, and something is wrong
 STATUS_S = 5.0
+NOTIFY_S = 310.0  # each receiver has its own time limit, 5 min at most
 FORCE_S = 15.0
 SLACK_S = 3.0  # for the way; the daemon keeps the time-out itself
 
@@ -180,6 +181,21 @@ async def maintenance(options: Namespace) -> int:
         )
     show(to_json(response) if options.json else response.text)
     return OK
+
+
+async def notify_test(options: Namespace) -> int:
+    """Has the node of this host send a test message to everybody whom it tells of events."""
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        response: admin_pb2.TestNotificationsResponse = await stub.TestNotifications(
+            admin_pb2.TestNotificationsRequest(requested_by=me()),
+            timeout=NOTIFY_S,
+            metadata=about(options),
+        )
+    show(to_json(response) if options.json else rendering.render_notified(response))
+    return (
+        OK if response.receivers and not any(r.problem for r in response.receivers) else ATTENTION
+    )
 
 
 def me() -> str:

@@ -302,3 +302,13 @@ def render_quarantine(
     total = f"{'1 object' if count == 1 else f'{count:,} objects'}, {size}."
     advice = "'staqctl quarantine restore ID' brings one back, 'drop ID' removes it for good."
     return "\n".join([*table(rows), "", f"{total} {advice}"])
+
+
+def render_notified(response: admin_pb2.TestNotificationsResponse) -> str:
+    """What became of a test message, a line for each receiver."""
+    if not response.receivers:
+        return "nobody is told of anything: add receivers under 'notify' in the configuration"
+    return "\n".join(
+        f"{safe(one.receiver)}: {f'FAILED: {safe(one.problem)}' if one.problem else 'sent'}"
+        for one in response.receivers
+    )

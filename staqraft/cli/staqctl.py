@@ -126,6 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     switchover.add_argument("--reason", default="", help="for the history")
     _add_maintenance(add)
     _add_powers(command)
+    notify = command(
+        "notify", commands.notify_test, "Send a test message to everybody under 'notify'."
+    )
+    notify.add_argument("what", choices=("test",), help="what to send")
     events = command("events", commands.events, "Show the history, oldest first.")
     events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
     events.add_argument(

@@ -197,6 +197,10 @@ class Section:
         line = self._document.line_of((*self.key, *within))
         self._document.wrong((*self.key, *within), text, line=line)
 
+    def skip(self, name: str) -> None:
+        """`name` is known here, and is not read."""
+        self._ask(name)
+
     def section(self, name: str) -> Section:
         """The section `name`; an empty one when it is not there."""
         return Section(self._document, (*self.key, name), self._ask(name))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
+from staqraft.config.notify import Receiver
 from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
 
 GATE_AUTO, GATE_ON, GATE_OFF = "auto", "on", "off"
@@ -235,6 +236,7 @@ class Config:
     watchdog: Watchdog | None = None
     pair: Pair = field(default_factory=Pair)
     maintenance: Maintenance = field(default_factory=Maintenance)
+    notify: tuple[Receiver, ...] = ()
     state_dir: Path = Path("/var/lib/staqraft")
     run_dir: Path = Path("/run/staqraft")
     admin_socket: Path = Path("/run/staqraft/admin.sock")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from staqraft import __version__
 from staqraft.actions.fence_agent import FenceDevices
@@ -55,6 +55,7 @@ class NodeAdmin:
         *,
         fingerprint: str,
         problems: Callable[[], Sequence[WorkerProblem]],
+        test_notifications: Callable[[str], Awaitable[list[tuple[str, str]]]],
         now_ms: Callable[[], int],
     ) -> None:
         self._config = config
@@ -63,6 +64,7 @@ class NodeAdmin:
         self._devices = devices
         self._fingerprint = fingerprint
         self._problems = problems
+        self._test_notifications = test_notifications
         self._now_ms = now_ms
         self._changes = RaftChanges(raft)
 
@@ -162,6 +164,10 @@ class NodeAdmin:
     async def fence(self, wish: FenceWish) -> str:
         """See `fencing.fence`."""
         return await fence(self._raft, self._config.node, self._loops, self._devices, wish)
+
+    async def test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
+        """See `telling.Telling.test`."""
+        return await self._test_notifications(requested_by)
 
     async def _next(self, loop: GroupLoop) -> None:
         """Wait until something changed here or in Raft."""

@@ -38,6 +38,7 @@ from staqraft.daemon.gates import open_gates, remove_stale_gates
 from staqraft.daemon.history import note, report_quarantine, report_scrub
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.maintaining import remind
+from staqraft.daemon.telling import Telling
 from staqraft.daemon.workers import DataWorker
 from staqraft.errors import ActionError, Outdated, StaqraftError
 from staqraft.metrics import Metrics, MetricsServer
@@ -80,6 +81,14 @@ class ControlNode:
             self._devices,
             fingerprint=self._fingerprint,
             problems=self._problems,
+            test_notifications=self._test_notifications,
+            now_ms=boottime_ms,
+        )
+        self._telling = Telling(
+            config,
+            self.raft,
+            self._admin.status,
+            count=self._metrics.notified,
             now_ms=boottime_ms,
         )
         self._servers = ApiServers(
@@ -93,6 +102,9 @@ class ControlNode:
             options=(*SERVER_OPTIONS, *keepalive(config.consensus.election_min_ms)),
         )
         self._notifier = Notifier()
+
+    async def _test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
+        return await self._telling.test(requested_by)
 
     def _problems(self) -> list[WorkerProblem]:
         """Whatever is wrong with this node apart from its groups."""
@@ -151,6 +163,7 @@ class ControlNode:
             MetricsServer(self._metrics, addresses, config.ports.metrics).run,
             self._fence_watch.run,
             partial(remind, self.raft, config),
+            self._telling.run,
             partial(announce, self.raft, config.node, self._fingerprint),
             *(loop.hands.data.run for loop in self.loops.values()),
             *(loop.run for loop in self.loops.values()),

@@ -78,6 +78,11 @@ class WitnessAdmin:
         del wish
         raise self._no_replica()
 
+    async def test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
+        """A witness of many clusters tells nobody: their own nodes do."""
+        del requested_by
+        return []
+
     def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         """The history behind `after`; with `follow` for ever."""
         return self._changes.events(after, follow=follow)

@@ -40,6 +40,9 @@ class FakeNode:
     news: asyncio.Queue[ClusterEvent] = field(default_factory=asyncio.Queue)
     never: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
+        return [("admins", ""), ("pager", f"no answer for {requested_by.partition(' ')[0]}")]
+
     async def status(self) -> admin_pb2.GetStatusResponse:
         return admin_pb2.GetStatusResponse(cluster="lab", node=self.me)
 

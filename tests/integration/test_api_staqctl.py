@@ -151,6 +151,13 @@ async def test_a_switchover_shows_its_steps(running: Running) -> None:
     assert (await running.staqctl("switchover", "--json")).code == 7
 
 
+async def test_a_test_message(running: Running) -> None:
+    ended = await running.staqctl("notify", "test")
+    assert ended.out.splitlines()[0] == "admins: sent"
+    assert ended.out.splitlines()[1].startswith("pager: FAILED: no answer for ")
+    assert ended.code == 1
+
+
 async def test_fencing_by_an_operator(running: Running) -> None:
     ended = await running.staqctl("fence", "b", "--confirm-off")
     assert (ended.code, ended.err) == (0, "")

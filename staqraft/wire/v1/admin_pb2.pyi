@@ -48,6 +48,26 @@ class ListClustersResponse(_message.Message):
     problems: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, clusters: _Optional[_Iterable[_Union[ClusterStatus, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class TestNotificationsRequest(_message.Message):
+    __slots__ = ("requested_by",)
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    requested_by: str
+    def __init__(self, requested_by: _Optional[str] = ...) -> None: ...
+
+class Notified(_message.Message):
+    __slots__ = ("receiver", "problem")
+    RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    receiver: str
+    problem: str
+    def __init__(self, receiver: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class TestNotificationsResponse(_message.Message):
+    __slots__ = ("receivers",)
+    RECEIVERS_FIELD_NUMBER: _ClassVar[int]
+    receivers: _containers.RepeatedCompositeFieldContainer[Notified]
+    def __init__(self, receivers: _Optional[_Iterable[_Union[Notified, _Mapping]]] = ...) -> None: ...
+
 class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
