@@ -12,7 +12,8 @@ import grpc.aio
 from staqraft.actions.fence import FenceServicer
 from staqraft.api.admin import AdminServicer
 from staqraft.api.authorisation import Authorisation
-from staqraft.api.server import GRACE_S, OPTIONS, AddToServer, CannotListen
+from staqraft.api.server import GRACE_S, OPTIONS, AddToServer
+from staqraft.api.sockets import CannotListen
 from staqraft.config.schema import Config
 from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2_grpc

@@ -18,16 +18,16 @@ import contextlib
 import itertools
 import logging
 import os
-import socket
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from staqraft.api.sockets import BUFFER_BYTES, dial_unix, pump
 from staqraft.errors import StaqraftError
 from staqraft.logs import Once, log_once
-from staqraft.wire import tls
+from staqraft.wire import relay
 from staqraft.wire.client_hello import MAX_HELLO_BYTES, NotTls, server_name
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ RETRY_S: Final = 2.0
 SUSPECT_S: Final = 3.0
 _TOO_OFTEN: Final = "it connects too often; some of its connections are ended"
 _REMEMBERED: Final = 4096
-_BUFFER_BYTES: Final = 64 << 10
 
 Route = Callable[[str], Awaitable[Path | None]]
 """The unix socket of the server for this host name, started if it did not run; None: no such."""
@@ -135,7 +134,7 @@ class Front:
         for address in sorted(self._wanted - set(self._listening)):
             try:
                 self._listening[address] = await asyncio.start_server(
-                    self._accepted, address, self._port, limit=_BUFFER_BYTES
+                    self._accepted, address, self._port, limit=BUFFER_BYTES
                 )
             except OSError as error:
                 text = (
@@ -210,17 +209,17 @@ class Front:
         greeting: bytes,
     ) -> None:
         address, name = whose
-        relay = tls.relay_name(address, next(self._number))
-        tls.relays[relay] = lambda: self._know(address, name)
-        inner_reader, inner = await _dial(path, relay)
+        passed_on = relay.name_for(address, next(self._number))
+        relay.relays[passed_on] = lambda: self._know(address, name)
+        inner_reader, inner = await dial_unix(path, passed_on)
         self._open.add(inner)
         try:
             inner.write(greeting)
-            await asyncio.gather(_pump(reader, inner), _pump(inner_reader, writer))
+            await asyncio.gather(pump(reader, inner), pump(inner_reader, writer))
         finally:
             self._open.discard(inner)
             inner.transport.abort()
-            if tls.relays.pop(relay, None) is not None:
+            if relay.relays.pop(passed_on, None) is not None:
                 # It may have looked who answers, and will be back at once to ask.
                 loop = asyncio.get_running_loop()
                 loop.call_later(SUSPECT_S, self._suspect, address, name)
@@ -244,19 +243,6 @@ class Front:
         )
 
 
-async def _dial(path: Path, relay: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connects to a cluster's server, from a socket whose name says on whose behalf."""
-    ours = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        ours.setblocking(False)
-        ours.bind(f"\0{relay}")
-        await asyncio.get_running_loop().sock_connect(ours, str(path))
-        return await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
-    except BaseException:
-        ours.close()
-        raise
-
-
 async def _greeting(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     """The host name that the client asks for, and all that was read to find it."""
     data = b""
@@ -266,11 +252,3 @@ async def _greeting(reader: asyncio.StreamReader) -> tuple[str, bytes]:
             raise ConnectionResetError
         data += piece
     return name, data
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes bytes on until one side ends; then the other is told, whatever waits is sent."""
-    while data := await reader.read(_BUFFER_BYTES):
-        writer.write(data)
-        await writer.drain()
-    writer.close()

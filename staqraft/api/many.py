@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -10,7 +11,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from staqraft.api.admin import AdminServicer
 from staqraft.api.failures import told
 from staqraft.api.server import GRACE_S, OPTIONS, open_unix
-from staqraft.config.clusters import Shared
 from staqraft.wire import tls
 from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc
 
@@ -100,8 +100,8 @@ class ClusterList(admin_pb2_grpc.WitnessServiceServicer):
 class ManySocket:
     """The server on the unix socket."""
 
-    def __init__(self, shared: Shared, admin: ManyAdmin, clusters: ClusterList) -> None:
-        self._path = shared.admin_socket
+    def __init__(self, path: Path, admin: ManyAdmin, clusters: ClusterList) -> None:
+        self._path = path
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not re-exported
         self._server = grpc.aio.server(options=[*OPTIONS.items()])
         for add, service in (

@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import socket
-import stat
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from staqraft.actions.fence import FenceServicer
 from staqraft.api.admin import AdminServicer
 from staqraft.api.authorisation import ADMIN_SERVICE, DATA_ADMIN_SERVICE, Authorisation
 from staqraft.api.data_admin import DataAdminServicer
+from staqraft.api.sockets import CannotListen, make_way
 from staqraft.config.schema import Config, Ring
 from staqraft.errors import StaqraftError
 from staqraft.wire import tls
@@ -31,7 +31,6 @@ AddToServer = Callable[[grpc.aio.Server], None]
 FENCE_SERVICE: str = admin_pb2.DESCRIPTOR.services_by_name["FenceService"].full_name
 RETRY_S = 2.0
 GRACE_S = 0.5
-LONGEST_SOCKET_PATH = 107
 
 OPTIONS: dict[str, str | int] = {
     # A second daemon must not share the port: half of the calls would go astray.
@@ -47,13 +46,6 @@ OPTIONS: dict[str, str | int] = {
     "grpc.http2.min_recv_ping_interval_without_data_ms": 50,
     "grpc.http2.max_ping_strikes": 0,
 }
-
-
-class CannotListen(StaqraftError):
-    """A port or socket of ours cannot be opened."""
-
-    retryable = True
-    grpc_status = "UNAVAILABLE"
 
 
 class ApiServers:
@@ -190,13 +182,7 @@ def _why(address: str, port: int) -> str:
 
 def open_unix(server: grpc.aio.Server, path: Path) -> None:
     """Binds the socket so that it is root's alone from its first moment."""
-    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
-        raise CannotListen(
-            f"the path of the admin socket is too long: {path} has more than"
-            f" {LONGEST_SOCKET_PATH} bytes; set a shorter 'admin_socket'"
-        )
-    private_directory(path.parent)
-    _refuse_live(path)
+    make_way(path)
     before = os.umask(0o177)  # nothing else runs between these lines: bind does not wait
     try:
         server.add_insecure_port(f"unix:{path}")
@@ -205,36 +191,3 @@ def open_unix(server: grpc.aio.Server, path: Path) -> None:
     finally:
         os.umask(before)
     path.chmod(0o600)
-
-
-def private_directory(directory: Path) -> None:
-    """Makes `directory` if it is not there. CannotListen when it is not root's alone."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
-    except OSError as error:
-        raise CannotListen(
-            f"cannot make {directory} for the admin socket: {error.strerror}"
-        ) from error
-    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        raise CannotListen(
-            f"the admin socket must be in a directory that is root's alone, and {directory} is not:"
-            f" 'chown root {directory}; chmod 700 {directory}', or set another 'admin_socket'"
-        )
-
-
-def _refuse_live(path: Path) -> None:
-    """A daemon that still runs keeps its socket, which gRPC would take from it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return
-        except BlockingIOError:
-            pass  # its queue is full: somebody is there
-        except OSError as error:
-            raise CannotListen(f"cannot use the admin socket {path}: {error.strerror}") from error
-    raise CannotListen(
-        f"another staqraftd answers on {path}: stop it first ('systemctl stop staqraftd')"
-    )

@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from staqraft.actions.fence import FenceClient, FenceServicer
-from staqraft.api.admin import AdminServicer
-from staqraft.api.cluster_server import ClusterServer
-from staqraft.api.forward import over_any_ring
 from staqraft.config.clusters import own_state
 from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config
 from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.group import Group as RaftGroup
-from staqraft.consensus.manners import SHARED, SHARED_SERVER_OPTIONS
+from staqraft.consensus.manners import SHARED
 from staqraft.consensus.ticker import RaftTicker
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.raft_status import raft_status
 from staqraft.daemon.witness_admin import WitnessAdmin
 from staqraft.errors import StaqraftError
-from staqraft.model import Epoch, GroupId
 from staqraft.wire.v1 import admin_pb2
+
+if TYPE_CHECKING:
+    from staqraft.api.admin import AdminServicer
+    from staqraft.api.cluster_server import ClusterServer
 
 logger = logging.getLogger(__name__)
 
@@ -39,34 +38,33 @@ class Membership:
         self.problems: tuple[str, ...] = ()  # why its file, as it is now, is not used
         self._ticker = ticker
         self._fingerprint = fingerprint(config)
+        self._endpoint = RaftEndpoint()
         self._begin()
         self._socket = sockets / f"{config.cluster}.sock"
         self._failure = "it is being started"
 
     def _begin(self) -> None:
         """Everything anew: what has failed is not used again."""
-        config = self.config
-        self._endpoint = RaftEndpoint()
-        self.raft = RaftGroup(own_state(config), self._ticker, self._endpoint, manners=SHARED)
-        self.admin = AdminServicer(
-            config, WitnessAdmin(config, self.raft, self._fingerprint), over_any_ring(config)
-        )
+        self.raft = RaftGroup(own_state(self.config), self._ticker, self._endpoint, manners=SHARED)
+        self._admin: AdminServicer | None = None
+
+    @property
+    def admin(self) -> AdminServicer:
+        """What administrators ask."""
+        if self._admin is None:
+            from staqraft.daemon import witness_doors  # noqa: PLC0415 - it brings gRPC
+
+            node = WitnessAdmin(self.config, self.raft, self._fingerprint)
+            self._admin = witness_doors.admin(self.config, node)
+        return self._admin
 
     def server(self) -> ClusterServer:
         """Its TLS server, for those who connect to the witness."""
-        config = self.config
-        return ClusterServer(
-            config,
-            self._socket,
-            self.admin,
-            FenceServicer(config, self._let_go, FenceClient(config)),
-            peers=[self._endpoint.add_to_server],
-            options=SHARED_SERVER_OPTIONS,
-        )
+        from staqraft.daemon import witness_doors  # noqa: PLC0415 - it brings gRPC
 
-    async def _let_go(self, group: GroupId, epoch: Epoch) -> tuple[bool, str]:
-        del epoch
-        return False, f"{self.config.node} is a witness and does not serve group {group}"
+        return witness_doors.cluster_server(
+            self.config, self._socket, self.admin, self._endpoint.add_to_server
+        )
 
     @property
     def failure(self) -> str:

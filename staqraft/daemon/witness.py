@@ -4,6 +4,9 @@
     one port  -> Front    -> ClusterServer               (api.front, api.cluster_server)
     one Raft thread, one admin socket, one metrics port
 
+What answers on the port and the admin socket needs gRPC, and is there as soon as somebody comes
+(`witness_doors`): the witness itself dials its peers and speaks with them without it.
+
 The clusters know nothing of each other. What is wrong with one of them is said in the log, by
 'staqctl clusters' and in the metrics, and the others go on.
 """
@@ -15,15 +18,12 @@ import logging
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from staqraft import __version__
-from staqraft.api.admin import AdminServicer
-from staqraft.api.asked import BadRequest
-from staqraft.api.cluster_server import ClusterServer
 from staqraft.api.front import Front
-from staqraft.api.many import ClusterList, ManyAdmin, ManySocket
-from staqraft.api.server import private_directory
+from staqraft.api.late import LateSocket
+from staqraft.api.sockets import private_directory
 from staqraft.config.clusters import Clusters, nothing_in, read_clusters
 from staqraft.config.schema import Config
 from staqraft.consensus.ticker import RaftTicker
@@ -35,6 +35,11 @@ from staqraft.metrics import MetricsServer
 from staqraft.names import cluster_of
 from staqraft.sdnotify import Notifier
 from staqraft.wire.v1 import admin_pb2
+
+if TYPE_CHECKING:
+    from staqraft.api.admin import AdminServicer
+    from staqraft.api.cluster_server import ClusterServer
+    from staqraft.api.many import ManySocket
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +84,8 @@ class SharedWitness:
         self._left_out: Mapping[Path, tuple[str, ...]] = {}
         self._said = Once(capacity=4096)
         self._first = clusters
+        self._admin: ManySocket | None = None
+        self._admin_starts = asyncio.Lock()
         self._front = Front(self._shared.control_port, self._route)
         self._notifier = Notifier()
         self.rescan = asyncio.Event()
@@ -88,8 +95,8 @@ class SharedWitness:
         """Serves until `stop` is set."""
         private_directory(self._sockets.parent)
         private_directory(self._sockets)
-        admin = ManySocket(self._shared, ManyAdmin(self._pick), ClusterList(self.list))
-        await admin.start()
+        door = LateSocket(self._shared.admin_socket, self._admin_socket)
+        await door.start()
         try:
             await self._take_up(self._first)
             async with asyncio.TaskGroup() as tasks:
@@ -113,7 +120,9 @@ class SharedWitness:
                     task.cancel()
         finally:
             await asyncio.gather(*(seat.leave() for seat in self._seats.values()))
-            await admin.stop()
+            await door.stop()
+            if self._admin is not None:
+                await self._admin.stop()
 
     # --- what the directory says ----------------------------------------------------------------
 
@@ -188,6 +197,20 @@ class SharedWitness:
 
     # --- what is asked of it --------------------------------------------------------------------
 
+    async def _admin_socket(self) -> Path:
+        """Where administrators are answered; started now if nobody has asked yet."""
+        from staqraft.daemon import witness_doors as doors  # noqa: PLC0415 - it brings gRPC
+
+        path = self._sockets / ".admin.sock"
+        async with self._admin_starts:
+            if self._admin is None:
+                admin = doors.ManySocket(
+                    path, doors.ManyAdmin(self._pick), doors.ClusterList(self.list)
+                )
+                await admin.start()
+                self._admin = admin
+        return path
+
     async def _route(self, host_name: str) -> Path | None:
         """Whoever asks for any node of a cluster of ours meets ours, and its certificate."""
         seat = self._seats.get(cluster_of(host_name))
@@ -199,6 +222,8 @@ class SharedWitness:
         seat = self._seats.get(name)
         if seat is not None:
             return seat.membership.admin
+        from staqraft.api.asked import BadRequest  # noqa: PLC0415 - it brings gRPC
+
         raise BadRequest(
             f"this witness does not serve a cluster {name!r}: 'staqctl clusters' lists them"
             if name
@@ -230,6 +255,7 @@ class SharedWitness:
                 commit_index=status.raft.commit_index,
                 leads=bool(status.raft.leader) and status.raft.leader not in status.reachable,
                 late_ticks=status.raft.late_ticks,
+                sessions=len(status.reachable),
             )
 
     async def _report_alive(self) -> None:

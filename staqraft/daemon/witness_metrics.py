@@ -30,6 +30,7 @@ class ClusterSample:
     commit_index: int
     leads: bool
     late_ticks: int
+    sessions: int
 
 
 class WitnessMetrics(Collector):
@@ -70,6 +71,7 @@ class WitnessMetrics(Collector):
         term = gauge("raft_term", "Raft term.")
         commit = gauge("raft_commit_index", "Newest committed Raft entry.")
         leader = gauge("raft_leader", "1 if this node leads Raft (which decides nothing).")
+        sessions = gauge("raft_sessions", "Members with which this node has a Raft session.")
         late = CounterMetricFamily(
             "staqraft_raft_late_ticks",
             "Ticks later than a third of an election.",
@@ -85,8 +87,9 @@ class WitnessMetrics(Collector):
             commit.add_metric(labels, sample.commit_index)
             leader.add_metric(labels, sample.leads)
             late.add_metric(labels, sample.late_ticks)
+            sessions.add_metric(labels, sample.sessions)
         yield self._tick_lateness()
-        yield from (served, quorum, term, commit, leader, late)
+        yield from (served, quorum, term, commit, leader, late, sessions)
 
     def _tick_lateness(self) -> HistogramMetricFamily:
         below = list(accumulate(self._lateness()))

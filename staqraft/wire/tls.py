@@ -16,14 +16,13 @@ that has no business here, a certificate without our URI) by `require_peer`, tho
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import grpc
@@ -34,6 +33,7 @@ from staqraft.errors import CertificateError
 from staqraft.logs import Once, log_once
 from staqraft.model import NodeId
 from staqraft.names import is_name, is_node_name, tls_name
+from staqraft.wire import relay
 from staqraft.wire.visitors import Visitors, inbound_addresses
 
 logger = logging.getLogger(__name__)
@@ -52,15 +52,11 @@ CHANNEL_DEFAULTS: dict[str, str | int] = {
     "grpc.enable_http_proxy": 0,
 }
 
-_RELAYED: Final = "staqraft-relay/"
 
 _strangers = Once()
 
 # Ports of this process that do not speak TLS; whoever connects there is nobody to warn of.
 plain_ports: set[int] = set()
-
-# Who wants to know when a connection that was passed on (`relay_name`) turns out to be somebody's.
-relays: dict[str, Callable[[], None]] = {}
 
 
 def _later(delay_s: float, action: Callable[[], None]) -> None:
@@ -168,7 +164,7 @@ async def require_peer(
     """
     identity = peer_identity(context)
     address = peer_address(context.peer())
-    if (tell := relays.pop(_relay_of(context.peer()), None)) is not None:
+    if (tell := relay.relays.pop(relay.name_in(context.peer()), None)) is not None:
         tell()
     visitors.identified(address)  # it is through the handshake; what follows is logged here
     if identity is None:
@@ -199,27 +195,14 @@ async def require_peer(
 def peer_address(peer: str) -> str:
     """The address in gRPC's `ipv4:192.0.2.1:4711` or `ipv6:%5B::1%5D:4711`, without the port.
 
-    Of a connection that was passed on (`relay_name`), the address that it came from.
+    Of a connection that was passed on (`relay`), the address that it came from.
     """
     kind, _, rest = unquote(peer).partition(":")
-    if relay := _relay_of(peer):
-        return relay.removeprefix(_RELAYED).partition("/")[0]
+    if passed_on := relay.name_in(peer):
+        return relay.address_in(passed_on)
     if kind not in {"ipv4", "ipv6"}:
         return kind
     return urlsplit(f"//{rest}").hostname or rest
-
-
-def relay_name(address: str, number: int) -> str:
-    """The abstract name of the unix socket through which a connection of `address` is passed on.
-
-    It is how the server behind knows the address: see `peer_address`. `number` makes it unique.
-    """
-    return f"{_RELAYED}{address}/{os.getpid()}/{number}"
-
-
-def _relay_of(peer: str) -> str:
-    kind, _, name = unquote(peer).partition(":")
-    return name if kind == "unix-abstract" and name.startswith(_RELAYED) else ""
 
 
 def _is_v6(address: str) -> bool:

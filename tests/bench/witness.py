@@ -60,6 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         helpers.collect(SETTLE_S)
         idle = measure(witness, helpers, arguments.seconds)
         say(arguments, {"phase": "idle", **idle})
+        asked = rss_once_asked(witness, arguments.pairs)
+        if not arguments.json:
+            print(f"{'':10} RSS {asked} MiB once an administrator has asked it", flush=True)
         for kind in mischief(arguments.mischief):
             with helpers.misbehaving(kind):
                 helpers.collect(SETTLE_S)
@@ -73,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         "pairs": arguments.pairs,
         "timing": arguments.timing,
         "idle": idle,
+        "rss_mib_once_asked": asked,
         **phases,
         "missed": findings,
     }
@@ -121,6 +125,13 @@ def measure(witness: Witness, helpers: Helpers, seconds: float) -> dict[str, Any
         "failed": sum(figure.failed for figure in others),
         "elections": sum(figure.elections for figure in others),
     }
+
+
+def rss_once_asked(witness: Witness, pairs: int) -> float:
+    """Its memory when an administrator has come: gRPC is loaded by then, for good."""
+    if witness.ask() != pairs:
+        raise LabError("the witness does not know all its clusters")
+    return round(witness.usage().rss_kib / 1024, 1)
 
 
 def ratios(idle: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from staqraft.api.admin import AdminServicer
 from staqraft.api.failures import exit_code_of
 from staqraft.api.forward import over_any_ring
 from staqraft.api.node import BarrierReached, FenceAction, FenceWish, SwitchOverStep
-from staqraft.api.server import ApiServers, CannotListen
+from staqraft.api.server import ApiServers
+from staqraft.api.sockets import CannotListen
 from staqraft.config.schema import Config, Ring, Tls
 from staqraft.errors import BarrierTimeout, NotActive
 from staqraft.model import Epoch, GroupId, NodeId, Position

@@ -15,7 +15,8 @@ import pytest
 from staqraft import certs
 from staqraft.config import schema
 from staqraft.consensus import syncobj
-from staqraft.consensus.endpoint import EOF, RaftEndpoint
+from staqraft.consensus.endpoint import RaftEndpoint
+from staqraft.consensus.exchange import EOF
 from staqraft.consensus.group import Group
 from staqraft.consensus.manners import SERVER_OPTIONS
 from staqraft.consensus.ticker import RaftTicker

@@ -7,6 +7,8 @@ import contextlib
 import logging
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +159,13 @@ async def test_root_names_the_cluster_on_the_one_socket(town: Town) -> None:
             )
             assert response.cluster == name
         assert await refusal(ask_status(channel)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_nothing_of_grpc_is_loaded_before_somebody_asks() -> None:
+    script = "import sys, staqraft.daemon.witness; print('grpc' in sys.modules)"
+    argv = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_root_may_ask_whatever_a_single_node_is_asked() -> None:
