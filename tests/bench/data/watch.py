@@ -67,8 +67,8 @@ class Names(Watch):
                 self.done_at = now
 
     def _note(self, place: Path, name: str, mask: int, now: float) -> None:
-        if mask & (flags.MOVED_TO | flags.CLOSE_WRITE):
-            self.seen.setdefault(name, now)
+        if name in self._expected[place] and name not in self.seen and _is_whole(place, name, mask):
+            self.seen[name] = now
         there = not mask & (flags.MOVED_FROM | flags.DELETE)
         if there == (name in self._expected[place]):
             self._wrong.discard((place, name))
@@ -87,6 +87,16 @@ class Names(Watch):
 
     def close(self) -> None:
         self._inotify.close()
+
+
+def _is_whole(place: Path, name: str, mask: int) -> bool:
+    """Whether its content is there, too: it was renamed, closed, or made with it, by a link."""
+    if mask & (flags.MOVED_TO | flags.CLOSE_WRITE):
+        return True
+    try:
+        return bool(mask & flags.CREATE) and (place / name).stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 class Growing(Watch):
@@ -129,11 +139,18 @@ class Blocks(Watch):
 
     def step(self, wait_s: float) -> None:
         with self._path.open("rb", buffering=0) as file:
-            self._missing = {
-                offset: data
-                for offset, data in self._missing.items()
-                if os.pread(file.fileno(), len(data), offset) != data
-            }
-            if not self._missing:  # none has changed back, nor has the file been replaced
-                self.done_at = time.monotonic()
+            self._missing = _missing(file.fileno(), self._missing)
+            if not self._missing:  # unless one has changed back meanwhile
+                self._missing = _missing(file.fileno(), self._expected)
+        if not self._missing and not self.done:
+            self.done_at = time.monotonic()
         time.sleep(wait_s)
+
+
+def _missing(descriptor: int, expected: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Those of the blocks that are not there."""
+    return {
+        offset: data
+        for offset, data in expected.items()
+        if os.pread(descriptor, len(data), offset) != data
+    }
