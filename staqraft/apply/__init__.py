@@ -34,8 +34,19 @@ active and counted as healed. Pieces are written even onto a base that is not ri
 the one that is meant: if it was ahead, writing all pieces again in order ends in the right content.
 
 Rules of the reconcile
-- The local index is made true by a scan first: objects that changed without a record are this
-  node's own versions (origin UNRECORDED), like those whose record is not of the shared history.
+- The local index is made true by a scan first: objects that changed without a record (origin
+  UNRECORDED) are this node's own versions if it may have any (`Notes.has_own`), like those whose
+  record is not of the shared history. A standby that was nothing else since it was equal has none:
+  what its index does not know was applied, and forgotten by a crash.
+- The active goes on changing. A fetched object has the position of the record that its active's
+  index knows of, so that older records of the journal pass it over. What is gone when it is asked
+  for was removed, or moved to a place that may be done already: it is kept as unsettled, which
+  moves along; when a whole directory went, the comparison is repeated. A directory that comes from
+  where it was not is hollow: nothing less than another comparison fills it.
+- An entry that says what an object should be, and not what it was found to be, has no change time
+  (NOT_SURE_NS), so that no scan and no comparison believes it.
+- Of a file with several names the first is fetched with its content, and the others after it as
+  links: each by itself would become a file of its own.
 - Directory digests are compared from the root down; only what differs is listed and fetched.
 - An own version goes to quarantine before it is replaced or removed, unless its content equals the
   active's. Versions of the shared history are merely old and are replaced.

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from staqraft.apply import metadata as meta
 from staqraft.apply.doubt import Doubt
+from staqraft.apply.doubtful import Doubtful
 from staqraft.apply.localscan import Excluded
 from staqraft.apply.matching import is_same, is_same_node, is_unchanged
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
@@ -72,6 +73,7 @@ class Applier:
         self.unsettled = Unsettled.load(index)
         self._writers = {name: TreeWriter(root) for name, root in roots.items()}
         self._places = Places(roots, self._writers, index, excluded)
+        self.doubtful = Doubtful(index, self.unsettled, self._places)
         self._touched = TouchedDirectories(roots, index)
         self._quick = Quick(self._writers, self._places, index, self._touched)
         self._written = set(roots)  # who knows what was written before, and not synced
@@ -187,12 +189,12 @@ class Applier:
                     return
                 if self._upsert(record, upsert, fetched=fetched):
                     if not fetched and self._doubt.about(record):
-                        self.unsettled.add(record)
+                        self.doubtful.not_sure(record)
                     else:
                         self.unsettled.discard(record.tree, record.path)
                     self._count(record, "upsert")
                 else:
-                    self.unsettled.add(record)
+                    self.doubtful.not_sure(record)
 
     def _is_past(self, record: Record) -> bool:
         """Whether the object was fetched whole in a later state than this record's."""
@@ -217,6 +219,8 @@ class Applier:
                     return False
             case Inline():
                 pass
+        if fetched:  # a record of the journal is followed by those of the other names
+            self.doubtful.suspect_other_names(record)
         at = self._places.make_room(record.tree, record.path)
         writer = self._writers[record.tree]
         match content:
@@ -230,7 +234,7 @@ class Applier:
 
     def _metadata_only(self, record: Record, upsert: Upsert, *, fetched: bool) -> bool:
         """Not a file: the whole object. A file: what it holds must be there already."""
-        if not fetched and self._is_lost_directory(record):
+        if not fetched and self.doubtful.is_lost_directory(record):
             return False
         at = self._places.at(record.tree, record.path)
         wanted = upsert.metadata
@@ -253,25 +257,15 @@ class Applier:
         elif found is not None and is_same_node(at, found, upsert):
             meta.write_at(*at, wanted)
         else:
+            was_there = entry is None and record.before and not fetched
+            if was_there and wanted.type is ObjectType.DIRECTORY:
+                self.unsettled.add_hollow(record.tree, record.path)
             at = self._places.make_room(
                 record.tree, record.path, keep_files=wanted.type is not ObjectType.DIRECTORY
             )
             self._writers[record.tree].replace_with_node(at, wanted)
         self._put(record, upsert, at)
         return True
-
-    def _is_lost_directory(self, record: Record) -> bool:
-        """The index has a directory here and another one, or none, is on the disk.
-
-        Its content is elsewhere (a crash after a move) or lost; another directory in its place
-        would let the index believe in objects that are not there.
-        """
-        entry = self.index.get(record.tree, record.path)
-        if entry is None or entry.metadata.type is not ObjectType.DIRECTORY:
-            return False
-        at = self._places.find(record.tree, record.path)
-        found = look(*at) if at else None
-        return found is None or not is_same(entry, found)
 
     def _delta(self, record: Record, upsert: Upsert, delta: Delta) -> bool:
         """Pieces onto a base that may not be right are written too: see the package's docstring."""
@@ -297,6 +291,8 @@ class Applier:
         known = self.index.get(tree, source)
         if known is None:
             self.unsettled.move(tree, source, record.path)
+            if upsert.metadata.type is ObjectType.DIRECTORY:
+                self.unsettled.add_hollow(tree, record.path)
             return False
         moved = self._move_on_disk(record, known, source)
         in_doubt = self.unsettled.has(tree, source)
@@ -398,6 +394,7 @@ class Applier:
             else:
                 wrong.append(record)
             self._touched.add_parent(record.tree, record.path)
+        wrong += self.unsettled.hollow()
         self._may_clear_parked = not wrong  # else what is parked may be what is missing
         return wrong
 
@@ -427,26 +424,21 @@ class Applier:
             os.utime(root.staging(), ns=(0, 0))
             root.release()
 
-    def lost_directories(self) -> list[Record]:
-        """Unsettled directories whose content the index believes in: only a comparison helps."""
-        return [record for record in self.unsettled.records() if self._is_lost_directory(record)]
-
-    def unsettled_paths(self, tree: str) -> list[bytes]:
-        """What has to be fetched to settle everything, with directories that are missing above."""
-        paths: set[bytes] = set()
-        for record in self.unsettled.records():
-            if record.tree != tree:
-                continue
-            paths.add(record.path)
-            above = record.path.rpartition(b"/")[0]
-            while above and self.index.get(tree, above) is None:
-                paths.add(above)
-                above = above.rpartition(b"/")[0]
-        return sorted(paths)
+    def heal(self, record: Record) -> None:
+        """Applies what was fetched on its own, and not as a part of a comparison."""
+        known = self.index.get(record.tree, record.path)
+        self.apply(record, fetched=True)
+        found = self.index.get(record.tree, record.path)
+        if known is None and found is not None and found.metadata.type is ObjectType.DIRECTORY:
+            self.unsettled.add_hollow(record.tree, record.path)
 
     def forget_unfinished(self) -> None:
-        """After a reconcile: nothing before it matters any more."""
+        """For a comparison, once the index is what the disk is: what was before is past."""
         self.unsettled.clear()
+        self.drop_stages()
+
+    def drop_stages(self) -> None:
+        """No record of before refers to them any more."""
         self._stages.clear()
         for writer in self._writers.values():
             writer.clear_stages()
@@ -477,7 +469,7 @@ class Applier:
         found = look(*at) if at else None
         if at is None or found is None or type_of(found) is not upsert.metadata.type:
             return False
-        if self._is_lost_directory(record):
+        if self.doubtful.is_lost_directory(record):
             return False
         if upsert.metadata.type is ObjectType.FILE and (
             found.st_size != upsert.metadata.size or digest_at(*at) != upsert.digest

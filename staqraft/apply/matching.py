@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from staqraft.apply.observe import type_of
 from staqraft.apply.writer import Place
 from staqraft.index import UNRECORDED, Entry
 from staqraft.journal.record import ObjectType, Upsert
+
+NOT_SURE_NS: Final = 0
+"""The ctime of an entry that says what an object should be, not what it was found to be."""
 
 
 def after_move(path: bytes, source: bytes, target: bytes) -> bytes:
@@ -29,6 +33,8 @@ def is_same(entry: Entry | None, found: os.stat_result) -> bool:
 def is_unchanged(entry: Entry | None, found: os.stat_result) -> bool:
     """Whether it is, and was not changed since."""
     if entry is None or entry.origin == UNRECORDED or not is_same(entry, found):
+        return False
+    if entry.identity.ctime_ns == NOT_SURE_NS:
         return False
     return entry.identity.ctime_ns == found.st_ctime_ns or (
         entry.metadata.size == found.st_size and entry.metadata.mtime_ns == found.st_mtime_ns

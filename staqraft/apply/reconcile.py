@@ -18,7 +18,7 @@ from staqraft.apply.compare import Difference, compare
 from staqraft.apply.localscan import Excluded, scan_tree, unknown_files
 from staqraft.apply.quarantine import Quarantine
 from staqraft.errors import ReplicationError
-from staqraft.index import Entry, Listed, SharedHistory, TreeSummary
+from staqraft.index import UNRECORDED, Entry, Listed, SharedHistory, TreeSummary
 from staqraft.journal.record import Chunk, ObjectType, Record, Remove, Upsert
 from staqraft.model import Epoch, Position
 
@@ -31,6 +31,7 @@ _BYTES_A_CALL: Final = 32 << 20
 _CALLS_AT_ONCE: Final = 3
 _COMMIT_EVERY_MS: Final = 2000
 _ROUNDS: Final = 3
+_PASSES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,11 @@ class Progress:
 
 
 class Reconciler:
-    """One reconcile; progress can be read at any time."""
+    """One reconcile; progress can be read at any time.
+
+    `has_own`: somebody else than this node's applier may have changed its trees since they were
+    the same as the active's. Else what no record tells of was applied, and forgotten by a crash.
+    """
 
     def __init__(
         self,
@@ -90,6 +95,7 @@ class Reconciler:
         excluded: dict[str, Excluded],
         run_on_disk: RunOnDisk,
         clock_ms: Callable[[], int],
+        has_own: bool = True,
     ) -> None:
         self.progress = Progress()
         self._applier = applier
@@ -100,8 +106,10 @@ class Reconciler:
         self._excluded = excluded
         self._run = run_on_disk
         self._clock_ms = clock_ms
+        self._has_own = has_own
         self._committed_ms = clock_ms()
         self._position = Position()
+        self._vanished: list[bytes] = []  # directories that went somewhere else meanwhile
 
     async def run(self) -> Position:
         """Returns the position from which the journal is to be followed.
@@ -109,9 +117,26 @@ class Reconciler:
         Raises ReplicationError when the active cannot be asked, CannotWrite and RootMissing when
         this node's trees cannot be written; calling again later goes on where this ended.
         """
-        await self._run(self._applier.forget_unfinished)
         for tree in self._applier.roots:
             await self._run(partial(self._scan, tree))
+        await self._run(self._applier.forget_unfinished)
+        for _ in range(_PASSES):
+            await self._pass()
+            if not self._vanished:
+                break
+        else:
+            raise ReplicationError(
+                f"{len(self._vanished)} directories were moved while they were compared, the last "
+                f"was {self._vanished[-1]!r}; the comparison is repeated"
+            )
+        await self._settle()
+        await self._run(self._finish)
+        self.progress.total = self.progress.done = max(self.progress.total, self.progress.done)
+        return self._position
+
+    async def _pass(self) -> None:
+        """Compares all trees with what the active has behind a barrier."""
+        self._vanished.clear()
         opening = await self._active.begin()
         self._position = opening.position
         for tree, theirs in opening.trees.items():
@@ -123,10 +148,6 @@ class Reconciler:
             self.progress.total += theirs.objects
         for tree, theirs in opening.trees.items():
             await self._tree(tree, theirs)
-        await self._settle()
-        await self._run(self._finish)
-        self.progress.total = self.progress.done = max(self.progress.total, self.progress.done)
-        return self._position
 
     # --- steps -------------------------------------------------------------------------------
 
@@ -170,7 +191,8 @@ class Reconciler:
         fetch: list[tuple[bytes, int]] = []
         async for path, theirs in self._active.list_directories(tree, paths):
             if theirs is None:
-                continue  # it went away meanwhile; a record tells of it
+                self._vanished.append(path)  # what was in it may be in a place that is done
+                continue
             found = await self._run(partial(self._clean, tree, path, theirs))
             prefix = path + b"/" if path else b""
             fetch += [(prefix + listed.name, listed.size) for listed in found.fetch]
@@ -207,11 +229,15 @@ class Reconciler:
                     self.progress.done += 1
                     self.progress.bytes += upsert.metadata.size
                 case Remove():
+                    # Removed since it was listed, or moved: a record will tell which, and where to.
                     self._keep_below(record.tree, record.path, "the active removed it")
+                    self._applier.doubtful.suspect(record.tree, record.path)
                     self.progress.done += 1
+                    continue
                 case Chunk():
                     pass
-            self._applier.apply(replace(record, position=self._position), fetched=True)
+            position = max(self._position, record.position)
+            self._applier.apply(replace(record, position=position), fetched=True)
 
     async def _settle(self) -> None:
         """Fetches again what could not be put right at once (links before their files, say)."""
@@ -226,15 +252,12 @@ class Reconciler:
             wrong = await self._run(self._applier.settle)
             if not wrong:
                 return
-        raise ReplicationError(
-            f"{len(wrong)} objects could not be made equal to the active's, the first is "
-            f"{wrong[0].path!r} in tree {wrong[0].tree}; the comparison is repeated"
-        )
+        # They change faster than they are fetched: the records that follow tell the rest.
 
     def _finish(self) -> None:
         for tree in self._applier.roots:
             self._index.adopt(tree, self._shared, self._position)
-        self._applier.forget_unfinished()
+        self._applier.drop_stages()
         self._applier.commit(self._position)
         self._quarantine.close_batch()
 
@@ -247,6 +270,8 @@ class Reconciler:
     # --- this node's own versions --------------------------------------------------------------
 
     def _is_own(self, entry: Entry) -> bool:
+        if entry.origin == UNRECORDED:
+            return self._has_own
         return not self._shared.has(entry.origin)
 
     def _keep_if_own(self, record: Record, upsert: Upsert) -> None:

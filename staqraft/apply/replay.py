@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
+from staqraft.apply.matching import NOT_SURE_NS
 from staqraft.apply.observe import identity_of, look, type_of
 from staqraft.apply.safety import TreeRoot
 from staqraft.apply.unsettled import Unsettled
@@ -70,13 +72,17 @@ class IndexReplay:
             if entry is None:
                 continue
             found = self._look(tree, path)
-            if found is not None:
-                self._index.put(tree, _with_identity(entry, identity_of(found)))
             metadata = entry.metadata
             right = found is not None and type_of(found) is metadata.type
             if right and found is not None and metadata.type is ObjectType.FILE:
                 right = (found.st_size, found.st_mtime_ns) == (metadata.size, metadata.mtime_ns)
-            if not right or (tree, path) in self._verify:
+            sure = right and (tree, path) not in self._verify
+            if found is not None:
+                identity = identity_of(found)
+                if not sure:
+                    identity = replace(identity, ctime_ns=NOT_SURE_NS)
+                self._index.put(tree, replace(entry, identity=identity))
+            if not sure:
                 self._unsettled.add(record)
         for root in self._roots.values():
             root.release()
@@ -131,13 +137,3 @@ class IndexReplay:
     def _at_or_below(self, tree: str, path: bytes) -> list[tuple[str, bytes]]:
         below = path + b"/"
         return [k for k in self._noted if k[0] == tree and (k[1] == path or k[1].startswith(below))]
-
-
-def _with_identity(entry: Entry, identity: FileIdentity) -> Entry:
-    return Entry(
-        path=entry.path,
-        metadata=entry.metadata,
-        digest=entry.digest,
-        identity=identity,
-        origin=entry.origin,
-    )

@@ -8,32 +8,33 @@ from typing import Self
 
 from staqraft.errors import JournalCorrupt
 from staqraft.index import FileIdentity, Index
-from staqraft.journal.record import Chunk, Record, Upsert
+from staqraft.journal.record import Chunk, Record, Remove, Upsert
 from staqraft.journal.record_codec import decode, encode
 
 _META_KEY = "unsettled"
+_HOLLOW_KEY = "hollow"
 
 
 class Unsettled:
-    """The last record of each object that has to be looked at again, by tree and path."""
+    """The last record of each object that has to be looked at again, by tree and path.
+
+    Beside them the hollow directories: of what is below them nothing is known, so that only a
+    comparison can make them whole.
+    """
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, bytes], Record] = {}
+        self._hollow: set[tuple[str, bytes]] = set()
         self._saved = False
 
     @classmethod
     def load(cls, index: Index) -> Self:
         """What the last commit left."""
         made = cls()
-        text = index.meta(_META_KEY)
-        if text:
-            try:
-                frames = base64.b64decode(text, validate=True)
-            except ValueError as error:
-                raise JournalCorrupt(f"what is unsettled cannot be read: {error}") from error
-            for record in decode(frames):
-                made.add(record)
-            made._saved = True
+        for record in _read(index, _META_KEY):
+            made.add(record)
+        made._hollow = {(record.tree, record.path) for record in _read(index, _HOLLOW_KEY)}
+        made._saved = bool(made)
         return made
 
     def disown(self, index: Index) -> None:
@@ -48,14 +49,14 @@ class Unsettled:
 
     def save(self, index: Index) -> None:
         """Keeps it with the index's next commit."""
-        if not self._records and not self._saved:
+        if not self and not self._saved:
             return
-        frames = b"".join(encode(record) for record in self.records())
-        index.set_meta(_META_KEY, base64.b64encode(frames).decode() if frames else None)
-        self._saved = bool(frames)
+        _write(index, _META_KEY, self.records())
+        _write(index, _HOLLOW_KEY, self.hollow())
+        self._saved = bool(self)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._records) + len(self._hollow)
 
     def has(self, tree: str, path: bytes) -> bool:
         """Whether the object is among them."""
@@ -70,6 +71,16 @@ class Unsettled:
         if not isinstance(record.change, Chunk):
             self._records[record.tree, record.path] = _slim(record)
 
+    def add_hollow(self, tree: str, path: bytes) -> None:
+        """A directory came here from a place where it was not: what is in it is not known."""
+        self._hollow.add((tree, path))
+
+    def hollow(self) -> list[Record]:
+        """The hollow directories, as records that say no more than their place."""
+        return [
+            Record(tree=tree, path=path, change=Remove()) for tree, path in sorted(self._hollow)
+        ]
+
     def discard(self, tree: str, path: bytes) -> None:
         """The object is as it should be."""
         self._records.pop((tree, path), None)
@@ -77,15 +88,19 @@ class Unsettled:
     def discard_below(self, tree: str, path: bytes) -> None:
         """The object is gone, with everything below it."""
         for key in self._at_or_below(tree, path):
-            del self._records[key]
+            self._records.pop(key, None)
+            self._hollow.discard(key)
 
     def move(self, tree: str, source: bytes, target: bytes) -> None:
         """The object was renamed, with everything below it."""
         self.discard_below(tree, target)
         for key in self._at_or_below(tree, source):
-            record = self._records.pop(key)
-            path = target + record.path[len(source) :]
-            self._records[tree, path] = self.at(record, path)
+            path = target + key[1][len(source) :]
+            if key in self._hollow:
+                self._hollow.discard(key)
+                self._hollow.add((tree, path))
+            if (record := self._records.pop(key, None)) is not None:
+                self._records[tree, path] = self.at(record, path)
 
     @staticmethod
     def at(record: Record, path: bytes) -> Record:
@@ -95,14 +110,29 @@ class Unsettled:
     def clear(self) -> None:
         """Nothing is unsettled any more."""
         self._records.clear()
+        self._hollow.clear()
 
     def _at_or_below(self, tree: str, path: bytes) -> list[tuple[str, bytes]]:
-        if not self._records:
+        if not self:
             return []
         below = path + b"/" if path else b""
-        return [
-            k for k in self._records if k[0] == tree and (k[1] == path or k[1].startswith(below))
-        ]
+        known = self._records.keys() | self._hollow
+        return [k for k in known if k[0] == tree and (k[1] == path or k[1].startswith(below))]
+
+
+def _read(index: Index, key: str) -> list[Record]:
+    text = index.meta(key)
+    if not text:
+        return []
+    try:
+        return list(decode(base64.b64decode(text, validate=True)))
+    except ValueError as error:
+        raise JournalCorrupt(f"what is unsettled cannot be read: {error}") from error
+
+
+def _write(index: Index, key: str, records: list[Record]) -> None:
+    frames = b"".join(encode(record) for record in records)
+    index.set_meta(key, base64.b64encode(frames).decode() if frames else None)
 
 
 def _slim(record: Record) -> Record:

@@ -98,6 +98,7 @@ def _read(directory_fd: int, name: bytes, stage: int) -> Iterator[Change]:
 def _read_large(fd: int, stage: int) -> Iterator[Change]:
     state = state_of_open(fd)
     hasher, size = content_hasher(), 0
+    yield Chunk(stage=stage, offset=0, data=b"")  # there may be nothing but holes
     for piece in pieces(fd, state.metadata.size, BLOCK_BYTES):
         hasher.update(piece.data or memoryview(ZEROS)[: piece.length])
         size = piece.offset + piece.length

@@ -103,6 +103,9 @@ class Transfer:
                     stage, empty = ledger.next_seq, False
                 ledger.chunk(self.place.tree, self.place.path, stage, piece.offset, piece.data)
             yield
+        if empty:  # nothing but holes: the stage begins all the same
+            stage = ledger.next_seq
+            ledger.chunk(self.place.tree, self.place.path, stage, 0, b"")
         self.content = Staged(stage)
 
     def _grown_or_whole(self, ledger: Ledger) -> Iterator[None]:

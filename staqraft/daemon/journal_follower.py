@@ -62,8 +62,11 @@ class JournalFollower:
         elif kind == "joining" and boot != common.boot_id:
             self.needs("this node went down without warning before its trees were durable")
         if common.index.rebuilt:
+            common.notes.set_has_own(own=True)
             self.needs(common.index.rebuilt)
         if common.index.position == ORIGIN and self._has_files():
+            if not self.reason:  # else a comparison brought them, which a crash ended
+                common.notes.set_has_own(own=True)
             self.needs("the trees are not empty and were never compared with the active's")
         if changed := common.note_patterns():
             self.needs(f"what is left out of tree {', '.join(changed)} was changed")
@@ -167,6 +170,7 @@ class JournalFollower:
             for root in self._roots.values():
                 sync_filesystem(root.fd)
             self._common.notes.set_role(role)
+        self._common.notes.set_has_own(own=False)
         self._lost_power = False
 
     def _roll_back(self, applier: Applier) -> None:
@@ -358,7 +362,8 @@ class JournalFollower:
     def take_over(self, applier: Applier, records: list[Record], position: Position) -> None:
         """What was fetched anew replaces what was not as expected."""
         for record in records:
-            applier.apply(replace(record, position=position), fetched=True)
+            newest = max(position, record.position)
+            applier.heal(replace(record, position=newest))
         applier.healed += len({record.path for record in records})
 
     def ready_to_compare(self) -> Applier:

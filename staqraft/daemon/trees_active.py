@@ -19,7 +19,7 @@ from staqraft.apply.unsettled import Unsettled
 from staqraft.capture import Capture, CaptureStatus, ObjectReader
 from staqraft.daemon.trees_common import Assignment, Common, close_roots
 from staqraft.errors import ActionError, JournalCorrupt, StaqraftError
-from staqraft.index import Listed
+from staqraft.index import Entry, Listed
 from staqraft.journal.journal import Journal
 from staqraft.journal.record import HardLinkTo, ObjectType, Record, Upsert
 from staqraft.journal.record_codec import encode
@@ -161,6 +161,7 @@ class ActiveRole:
             journal.reset(position)
         common.notes.set_needs_reconcile("")
         common.notes.set_journal_is_own(own=True)
+        common.notes.set_has_own(own=True)
 
     def _mark_roots(self) -> None:
         """The mark in the roots, by which a standby knows them, is made on the active too."""
@@ -276,16 +277,24 @@ class ActiveRole:
     def _object(self, tree: str, path: bytes) -> Iterator[Record]:
         index = self._common.index
         entry = index.get(tree, path)
+        names: list[bytes] = []
         if entry is not None and entry.metadata.type is ObjectType.FILE:
             names = index.names_of(tree, entry.identity.dev, entry.identity.ino)
-            if len(names) > 1 and names[0] != path:
-                link = Upsert(
-                    metadata=entry.metadata, digest=entry.digest, content=HardLinkTo(names[0])
-                )
-                yield Record(tree=tree, path=path, change=link)
-                return
+        # What is read has at least the record that the index knows of.
+        origin = entry.origin if entry is not None else ORIGIN
+        if entry is not None and len(names) > 1 and names[0] != path:
+            yield _link(tree, path, names[0], entry)
+            return
         for change in self._reader.read(tree, path, stage=next(self._stages)):
-            yield Record(tree=tree, path=path, change=change)
+            yield Record(tree=tree, path=path, change=change, position=origin)
+        for name in names[1:]:  # there they may be names of what was here before
+            if (other := index.get(tree, name)) is not None:
+                yield _link(tree, name, path, other)
+
+
+def _link(tree: str, path: bytes, to: bytes, entry: Entry) -> Record:
+    link = Upsert(metadata=entry.metadata, digest=entry.digest, content=HardLinkTo(to))
+    return Record(tree=tree, path=path, change=link, position=entry.origin)
 
 
 def _described(

@@ -35,6 +35,7 @@ _NEEDS_RECONCILE: Final = "needs-reconcile"
 _SET_UP: Final = "set-up:"
 _PATTERNS: Final = "patterns:"
 _JOURNAL_IS_OWN: Final = "journal-is-own"
+_HAS_OWN: Final = "has-own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,20 @@ class Notes:
         """Durable when this returns."""
         if own != self.journal_is_own:
             self._index.set_meta(_JOURNAL_IS_OWN, "yes" if own else None)
+            self._keep()
+
+    @property
+    def has_own(self) -> bool:
+        """Whether the trees may hold what neither a record nor the active gave this node.
+
+        Since it was active, since files were there before StaqRaft, since its index was lost.
+        """
+        return self._index.meta(_HAS_OWN) is not None
+
+    def set_has_own(self, *, own: bool) -> None:
+        """Durable when this returns."""
+        if own != self.has_own:
+            self._index.set_meta(_HAS_OWN, "yes" if own else None)
             self._keep()
 
     def is_set_up(self, tree: str) -> bool:

@@ -100,6 +100,12 @@ class StandbyRole:
         return applier.healed if applier is not None else 0
 
     @property
+    def unsettled(self) -> int:
+        """Objects that have to be looked at again."""
+        applier = self._trees.applier
+        return len(applier.unsettled) if applier is not None else 0
+
+    @property
     def changes(self) -> dict[str, int]:
         """Changes applied, by kind."""
         applier = self._trees.applier
@@ -174,7 +180,7 @@ class StandbyRole:
             )
 
     async def _heal(self, applier: Applier, active: NodeId) -> None:
-        if await self._common.on_disk(applier.lost_directories):
+        if await self._common.on_disk(applier.doubtful.lost_directories):
             await self._common.on_disk(
                 partial(self._trees.needs, "a directory with its content is not where it should be")
             )
@@ -183,7 +189,7 @@ class StandbyRole:
         try:
             opening = await remote.begin()
             for tree in applier.roots:
-                paths = await self._common.on_disk(partial(applier.unsettled_paths, tree))
+                paths = await self._common.on_disk(partial(applier.doubtful.paths, tree))
                 if paths:
                     async for records in remote.fetch(tree, paths):
                         await self._common.on_disk(
@@ -260,6 +266,7 @@ class StandbyRole:
                     excluded=self._common.excluded(),
                     run_on_disk=self._common.on_disk,
                     clock_ms=self._common.clock_ms,
+                    has_own=await self._common.on_disk(lambda: self._common.notes.has_own),
                 )
                 self.progress = reconciler.progress
                 task = asyncio.create_task(reconciler.run())

@@ -313,6 +313,7 @@ class TreesWorker:
             case StandbyRole() as standby:
                 answer.needs_reconcile = standby.reason
                 answer.healed = standby.healed
+                answer.unsettled = standby.unsettled
                 for kind, count in standby.changes.items():
                     answer.changes[kind] = count
                 answer.scrub.CopyFrom(standby.scrubber.status())

@@ -228,7 +228,10 @@ class Cursor:
     def _unreached(self, data: bytes, reached: Position, offset: int) -> Corrupt | None:
         """The way to the cursor's record ends early: at the journal's end, or at damage."""
         stop = frames.frame_at(data, 0)
-        if isinstance(stop, Gap) and self._name == segment.listing(self._directory)[-1]:
+        names = segment.listing(self._directory)
+        if self._name not in names:
+            raise _Moved  # reset or trimmed since it was listed
+        if isinstance(stop, Gap) and self._name == names[-1]:
             return None
         path = self._name.segment(self._directory)
         reason = (

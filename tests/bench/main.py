@@ -9,7 +9,12 @@ import sys
 
 from lab.errors import LabError, MissingError
 
-COMMANDS = {"data": "bench.data.command", "witness": "bench.witness", "failover": "bench.failover"}
+COMMANDS = {
+    "data": "bench.data.command",
+    "scale": "bench.scale",
+    "witness": "bench.witness",
+    "failover": "bench.failover",
+}
 
 USUAL = "data"
 

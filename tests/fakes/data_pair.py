@@ -128,9 +128,18 @@ class NodeControl:
 class DataNode(NodeControl):
     """A replica: its two processes, and what control says to them."""
 
-    def __init__(self, base: Path, node: NodeId, port: int) -> None:
-        super().__init__(lab_config(base, node, port))
-        self.tree.mkdir(parents=True)
+    def __init__(
+        self,
+        base: Path,
+        node: NodeId,
+        port: int,
+        *,
+        config: Config | None = None,
+        program: str = "fakes.data_process",
+    ) -> None:
+        super().__init__(config or lab_config(base, node, port))
+        self.tree.mkdir(parents=True, exist_ok=True)
+        self._program = program
         self.log = base / f"{node}.log"
         tls = self.config.tls
         self._argv = (str(base), node, str(port), *map(str, (tls.ca, tls.certificate, tls.key)))
@@ -144,7 +153,7 @@ class DataNode(NodeControl):
             **self.environment,
         }
         for name in names or ("trees", "stream"):
-            argv = [sys.executable, "-m", "fakes.data_process", name, *self._argv]
+            argv = [sys.executable, "-m", self._program, name, *self._argv]
             with self.log.open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     argv, env=environment, stdout=log, stderr=log

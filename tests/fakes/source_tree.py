@@ -46,6 +46,7 @@ class SourceTree:
         self.root = TreeRoot(TREE, path)
         self.root.make_staging()
         self.records: list[Record] = []
+        self._known: set[bytes] = set()
         self.epoch = Epoch(epoch)
         self.seq = 0
 
@@ -55,7 +56,10 @@ class SourceTree:
     # --- telling -----------------------------------------------------------------------------
 
     def state(self, path: bytes) -> tuple[Metadata, bytes] | None:
-        directory, name = self.root.parent(path)
+        try:
+            directory, name = self.root.parent(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         found = look(directory, name)
         if found is None:
             return None
@@ -88,8 +92,30 @@ class SourceTree:
 
     def _add(self, path: bytes, change: Upsert | Remove | Chunk) -> None:
         self.seq += 1
-        position = Position(self.epoch, self.seq)
-        self.records.append(Record(tree=TREE, path=path, change=change, position=position))
+        record = Record(
+            tree=TREE,
+            path=path,
+            change=change,
+            position=Position(self.epoch, self.seq),
+            before=b"there" if path in self._known else b"",
+        )
+        self.records.append(record)
+        self._keep_known(record)
+
+    def _keep_known(self, record: Record) -> None:
+        """Which paths were told of and are there."""
+        match record.change:
+            case Remove():
+                self._known.discard(record.path)
+            case Upsert(content=MovedFrom(path=source)):
+                below = {p for p in self._known if p == source or p.startswith(source + b"/")}
+                self._known -= below
+                self._known |= {record.path + p[len(source) :] for p in below}
+                self._known.add(record.path)
+            case Upsert():
+                self._known.add(record.path)
+            case Chunk():
+                pass
 
     # --- changing ----------------------------------------------------------------------------
 
@@ -292,7 +318,7 @@ class FakeActive:
     def whole(self, tree: str, path: bytes) -> list[Record]:
         teller = SourceTree.__new__(SourceTree)
         teller.path, teller.root = self.source.path, self.source.root
-        teller.records, teller.epoch, teller.seq = [], Epoch(1), 0
+        teller.records, teller.epoch, teller.seq, teller._known = [], Epoch(1), 0, set()
         teller.root.release()
         names = []
         entry = self.index.get(tree, path)
@@ -302,4 +328,7 @@ class FakeActive:
             teller.tell(path, HardLinkTo(names[0]))
         else:
             teller.tell_whole(path)
+            for name in names[1:]:
+                if (self.source.path / os.fsdecode(name)).exists():
+                    teller.tell(name, HardLinkTo(path))
         return [replace(record, position=Position()) for record in teller.records]

@@ -158,6 +158,19 @@ async def test_an_active_that_is_killed_goes_on_in_its_epoch() -> None:
 
 
 @needs_root
+async def test_a_file_of_holes_only_is_copied_and_followed() -> None:
+    async with data_pair() as pair:
+        with (pair.a.tree / "before").open("wb") as file:
+            file.truncate(3 << 20)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        with (pair.a.tree / "after").open("wb") as file:
+            file.truncate(3 << 20)
+        await pair.settle(pair.a, pair.b)
+        assert (pair.b.tree / "after").stat().st_blocks == 0
+
+
+@needs_root
 async def test_a_file_changed_by_another_hand_on_the_standby_is_healed() -> None:
     async with data_pair() as pair:
         some_files(pair.a.tree)

@@ -51,6 +51,15 @@ def test_a_large_file_comes_in_pieces_without_its_holes(reader: ObjectReader, ro
     assert upsert.digest == content_digest(bytes(content))
 
 
+def test_a_file_of_holes_only_has_a_stage_too(reader: ObjectReader, root: Path) -> None:
+    with (root / "holes").open("wb") as file:
+        file.truncate(5 << 20)
+    first, upsert = reader.read("t", b"holes", stage=78)
+    assert first == Chunk(stage=78, offset=0, data=b"")
+    assert isinstance(upsert, Upsert)
+    assert upsert.content == Staged(78)
+
+
 def test_what_is_not_a_file_is_all_metadata(reader: ObjectReader, root: Path) -> None:
     os.mkfifo(root / "fifo")
     (root / "link").symlink_to("/etc/passwd")

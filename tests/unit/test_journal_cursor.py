@@ -103,6 +103,29 @@ def test_a_reader_that_is_too_late_is_told_what_there_is(tmp_path: Path) -> None
     journal.close()
 
 
+class ResetMidway(Cursor):
+    """The journal is reset between the look for the segment and the look into it."""
+
+    def __init__(self, directory: Path, after: Position, journal: Journal) -> None:
+        super().__init__(directory, after)
+        self._todo = [journal]
+
+    def _hint(self, previous: Position) -> tuple[Position, int]:
+        for journal in self._todo:
+            self._todo = []
+            journal.reset(self.after)
+        return super()._hint(previous)
+
+
+def test_a_reset_while_a_place_is_looked_for_is_no_damage(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    with ResetMidway(tmp_path, at(40), journal) as cursor:
+        assert cursor.read(1) is None
+        journal.append(deliveries(0, 1), ONE)
+        assert isinstance(cursor.read(1), Frames)
+    journal.close()
+
+
 def test_a_reader_learns_of_a_reset(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     journal.append(deliveries(1, 5), ONE)

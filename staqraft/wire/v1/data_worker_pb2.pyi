@@ -185,7 +185,7 @@ class WorkerProblem(_message.Message):
     def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetTreesStatusResponse(_message.Message):
-    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile", "quarantined_bytes", "scrub")
+    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile", "quarantined_bytes", "scrub", "unsettled")
     class ChangesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +207,7 @@ class GetTreesStatusResponse(_message.Message):
     RECONCILE_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SCRUB_FIELD_NUMBER: _ClassVar[int]
+    UNSETTLED_FIELD_NUMBER: _ClassVar[int]
     role: WorkerRole
     epoch: int
     last: _types_pb2.Position
@@ -221,7 +222,8 @@ class GetTreesStatusResponse(_message.Message):
     reconcile: ReconcileResponse
     quarantined_bytes: int
     scrub: ScrubStatus
-    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ..., quarantined_bytes: _Optional[int] = ..., scrub: _Optional[_Union[ScrubStatus, _Mapping]] = ...) -> None: ...
+    unsettled: int
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ..., quarantined_bytes: _Optional[int] = ..., scrub: _Optional[_Union[ScrubStatus, _Mapping]] = ..., unsettled: _Optional[int] = ...) -> None: ...
 
 class ScrubStatus(_message.Message):
     __slots__ = ("state", "objects_done", "objects_total", "bytes_done", "bytes_total", "begun_wall_ms", "ended_wall_ms", "found", "healed", "corrupt", "corrupt_lately", "last_finding")
