@@ -86,8 +86,12 @@ def test_what_is_not_reached_is_said_in_words() -> None:
     ]
     late = [run("staqraft", 60, workload="W3b", measure="p99", unit="ms")]
     assert misses(lines(late)) == ["W3b p99 is 60 ms, not below 50"]
-    broken = [run("staqraft", 0, problem="it ended"), run("rsync", 1.0)]
-    assert misses(lines(broken)) == ["W1 copied: it has no figure: it ended"]
+
+
+@pytest.mark.parametrize("others", [[], [run("rsync", 1.0)], [run("staqraft", 1.0)]])
+def test_a_run_of_ours_that_fails_is_a_miss_whatever_else_went_well(others: list[Run]) -> None:
+    broken = [run("staqraft", 0, problem="it ended"), *others]
+    assert misses(lines(broken)) == ["W1: a run of staqraft does not count: it ended"]
 
 
 def test_what_a_writer_pays_is_a_part_of_what_it_takes_alone() -> None:

@@ -18,6 +18,7 @@ OURS: Final = "staqraft"
 TIE: Final = 1.5
 RATES: Final = ("/s", "MB/s")
 MB: Final = 1e6
+NO_MEASURE: Final = {"nothing": ""}  # of a workload that no run of any system got through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,8 @@ def lines(runs: Sequence[Run]) -> list[Line]:
         for figure in run.figures:
             measures[run.workload][figure.measure] = figure.unit
     found = []
-    for workload, units in measures.items():
-        for measure, unit in units.items():
+    for workload in dict.fromkeys(run.workload for run in runs):
+        for measure, unit in (measures.get(workload) or NO_MEASURE).items():
             of_measure = [
                 _line(workload, measure, unit, group)
                 for (name, _), group in by_system.items()
@@ -177,25 +178,27 @@ TARGETS: Final[dict[tuple[str, str], Target]] = {
 
 
 def misses(found: Sequence[Line]) -> list[str]:
-    """What of the targets StaqRaft does not reach, a sentence each."""
-    sentences = []
+    """What of the targets StaqRaft does not reach, a sentence each; a run that fails is one."""
+    sentences: dict[str, None] = {}  # the same failure shows in each measure of its workload
     for line in found:
+        if not line.system.startswith(OURS):
+            continue
+        for problem in line.problems:
+            sentences[f"{line.workload}: a run of {line.system} does not count: {problem}"] = None
         target = TARGETS.get((line.workload, line.measure))
-        if line.system == OURS and target is not None:
+        if line.system == OURS and line.median is not None and target is not None:
             others = [o for o in found if (o.workload, o.measure) == (line.workload, line.measure)]
-            sentences += _misses_of(line, target, others)
-    return sentences
+            sentences |= dict.fromkeys(_misses_of(line, line.median, target, others))
+    return list(sentences)
 
 
-def _misses_of(line: Line, target: Target, others: Sequence[Line]) -> list[str]:
+def _misses_of(line: Line, median: float, target: Target, others: Sequence[Line]) -> list[str]:
     name = f"{line.workload} {line.measure}"
-    if line.median is None:
-        return [f"{name}: it has no figure: {'; '.join(line.problems)}"]
     found = []
-    shown = f"{name} is {line.median:.4g} {line.unit}"
-    if target.below is not None and line.median >= target.below:
+    shown = f"{name} is {median:.4g} {line.unit}"
+    if target.below is not None and median >= target.below:
         found.append(f"{shown}, not below {target.below:g}")
-    if target.at_least is not None and line.median < target.at_least:
+    if target.at_least is not None and median < target.at_least:
         found.append(f"{shown}, less than {target.at_least:g}")
     sent = None if line.wire_bytes is None else line.wire_bytes / MB
     if target.at_most_mb is not None and sent is not None and sent > target.at_most_mb:
