@@ -18,6 +18,7 @@ from staqraft.capture.folders import Folders
 from staqraft.capture.large import LargeFiles
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
+from staqraft.capture.locks import MailboxLocks
 from staqraft.capture.mapped import mapped_files
 from staqraft.capture.ports import CaptureStatus, IndexPort, JournalPort
 from staqraft.capture.problems import Problems
@@ -43,6 +44,7 @@ _CHECK_ROOTS_MS: Final = 1_000
 _RESCAN_UNWATCHED_MS: Final = 30_000
 _MAPPED_MS: Final = 30_000  # between two looks at files that programs have mapped
 _IDLE_MS: Final = 250
+_LOCKED_MS: Final = 5
 
 
 class Capture:
@@ -80,7 +82,8 @@ class Capture:
         folders = Folders(self._watcher, self._ledger)
         links, memories = Links(self._watcher, self._ledger, now_ms), Memories()
         self._large = LargeFiles(self._watcher, self._ledger, folders, links, memories, now_ms)
-        files = Files(self._watcher, self._ledger, links, self._large, memories, now_ms)
+        self._locks = locks = MailboxLocks(self._problems.report, now_ms)
+        files = Files(self._watcher, self._ledger, links, self._large, memories, locks, now_ms)
         self._roots = Roots(self._watcher, index, self._problems, self.scan)
         self._differences = Differences(
             self._watcher,
@@ -203,12 +206,19 @@ class Capture:
 
     def _finish(self, transfers: set[Transfer], deadline: int) -> None:
         """Works until the scans, what was put off, and these transfers are done."""
-        while self._scanner.waiting or self._watcher.put_off or transfers & self._large.active:
+        while (
+            self._scanner.waiting
+            or self._watcher.put_off
+            or self._locks.waited_for
+            or transfers & self._large.active
+        ):
             if self._now_ms() > deadline:
                 raise BarrierTimeout(
                     f"capture did not catch up in time: {self._scanner.waiting} directories and"
                     f" {self._large.transfers} large files are still to be read"
                 )
+            if self._locks.waited_for:
+                self._watcher.wait(_LOCKED_MS)
             self._turn(everything=True)
 
     def ask_barrier(self, timeout_ms: int) -> Future[Position]:
@@ -340,6 +350,11 @@ class Capture:
         self._roots_checked_ms = now
         self._roots.look()
         self._watcher.look_at_mounts()
+        for tree, path, place in self._locks.stuck():
+            if self._index.get(tree, path) is None:
+                self._locks.forget(tree, path)
+            else:
+                self._watcher.put_back(place)
         self._problems.report("watch", self._watcher.problem)
         if self._watcher.problem and now - self._rescanned_ms >= _RESCAN_UNWATCHED_MS:
             self._rescanned_ms = now

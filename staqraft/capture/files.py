@@ -16,11 +16,13 @@ from staqraft.capture.content import INLINE_BYTES, Small, is_small, read_small
 from staqraft.capture.large import LargeFiles, file_of, untouched_content
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
+from staqraft.capture.locks import MailboxLocks
 from staqraft.capture.objects import (
     ObjectState,
     identity_of,
     open_with_state,
     read_state,
+    state_of_open,
     type_of,
 )
 from staqraft.capture.signatures import WORTH_BYTES, Memories, Memory
@@ -47,8 +49,10 @@ class Files:
         links: Links,
         large: LargeFiles,
         memories: Memories,
+        locks: MailboxLocks,
         now_ms: Callable[[], int],
     ) -> None:
+        self._locks = locks
         self._watcher = watcher
         self._ledger = ledger
         self._links = links
@@ -81,14 +85,32 @@ class Files:
         fd, state = opened
         keep = False
         try:
+            if self._is_mbox(place, path):
+                if not self._may_read(place, path, fd):
+                    return
+                state = state_of_open(fd)  # at rest
             keep = self._file(place, path, fd, state, entry, rewritten=rewritten)
         finally:
             if not keep:
                 os.close(fd)
+            elif self._is_mbox(place, path):  # it is read in slices: nobody is to wait for that
+                self._locks.release(fd)
 
     def _open(self, place: Dirty) -> tuple[int, ObjectState] | None:
         fd = self._watcher.open(place.directory)
         return None if fd is None else open_with_state(fd, place.name)
+
+    def _is_mbox(self, place: Dirty, path: bytes) -> bool:
+        return self._watcher.trees[place.tree].profile == "mbox" and mailbox.is_mbox(path)
+
+    def _may_read(self, place: Dirty, path: bytes, fd: int) -> bool:
+        """Whether nobody holds this mailbox; else it is tried again soon."""
+        directory = self._watcher.open(place.directory)
+        if directory is None or self._locks.take(place, path, directory, fd):
+            return True
+        again = Dirty(place.directory, place.name, place.flags | dirty.SCANNED, place.first_ms)
+        self._later(again, _RETRY_MS)
+        return False
 
     def _later(self, place: Dirty, delay_ms: int) -> None:
         self._watcher.postpone(place, self._now_ms() + delay_ms)
@@ -141,6 +163,8 @@ class Files:
         if not small.stable:
             later = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
             self._later(later, _RETRY_MS)
+            if self._is_mbox(place, path) and self._locks.try_again(place.tree, path):
+                return  # somebody with a dot lock has begun to write to it
         known = entry is not None and entry.metadata.type is ObjectType.FILE
         breaks = known and entry is not None and self._links.are_broken(place.tree, state, entry)
         metadata = state.with_size(len(data))
@@ -162,8 +186,8 @@ class Files:
         if entry is None or not in_place:
             mail = mailbox.appeared(profile, path, ObjectType.FILE, moved_from=None)
         else:
-            grew = len(data) > entry.metadata.size
-            mail = mailbox.changed(profile, path, ObjectType.FILE, grew=grew)
+            growth = len(data) - entry.metadata.size
+            mail = mailbox.changed(profile, path, ObjectType.FILE, growth=growth)
         if len(data) >= WORTH_BYTES:
             self._memories.keep(file, Memory.of(data, small.digest))
         self._links.upsert(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,7 @@ from staqraft.journal.record import CHUNK_BYTES, Delta, ObjectType
 _UNPLACED_MS: Final = 50
 _QUIET_MS: Final = 2_000
 _SUSPECT_MS: Final = 60_000
+_TORN_TIMES: Final = 3
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class LargeFiles:
         self._now_ms = now_ms
         self._transfers: dict[File, tuple[Transfer, Iterator[None]]] = {}
         self._suspects: dict[File, _Suspect] = {}
+        self._torn: dict[File, int] = {}  # how often in a row it was rewritten while it was read
         self._paces = Paces(now_ms)
 
     def find_at(self, place: Dirty, dev: int, ino: int) -> bool:
@@ -141,7 +144,7 @@ class LargeFiles:
         self._links.upsert(
             place.tree, path, state, state.with_size(grown.size), entry,
             digest=grown.digest, content=Delta(entry.digest, ((memory.size, tail),)),
-            mail=mailbox.changed(profile, path, ObjectType.FILE, grew=True),
+            mail=mailbox.changed(profile, path, ObjectType.FILE, growth=more),
         )  # fmt: skip
         self._suspect(file)
         return True
@@ -225,9 +228,9 @@ class LargeFiles:
             and entry.digest == transfer.base.digest
             and self._links.all_are_there(place.tree, entry)
         )
-        if base_is_there and transfer.memory is not None:
-            self._journal(path, transfer, entry)
         changed = not base_is_there or identity_of(now) != transfer.state.identity
+        if base_is_there and transfer.memory is not None and not self._is_torn(transfer, now):
+            self._journal(path, transfer, entry)
         took = self._now_ms() - transfer.begun_ms
         self._drop(file, transfer)
         for other in transfer.others:
@@ -238,6 +241,21 @@ class LargeFiles:
         else:
             self._paces.held_still(file)
 
+    def _is_torn(self, transfer: Transfer, now: os.stat_result) -> bool:
+        """Whether a mailbox was rewritten while it was read: it is read again, some times.
+
+        One that only grew was at rest up to where it was read.
+        """
+        place, identity = transfer.place, transfer.state.identity
+        file = file_of(place.tree, identity)
+        rewritten = identity_of(now) != identity and now.st_size <= transfer.size
+        is_mbox = self._watcher.trees[place.tree].profile == "mbox"
+        times = self._torn.pop(file, 0)
+        if not (rewritten and is_mbox) or times >= _TORN_TIMES:
+            return False
+        self._torn[file] = times + 1
+        return True
+
     def _journal(self, path: bytes, transfer: Transfer, entry: Entry | None) -> None:
         place, memory = transfer.place, transfer.memory
         assert memory is not None, "the transfer ran to its end"
@@ -247,7 +265,7 @@ class LargeFiles:
             mailbox.appeared(profile, path, ObjectType.FILE, moved_from=None)
             if entry is None
             else mailbox.changed(
-                profile, path, ObjectType.FILE, grew=transfer.size > entry.metadata.size
+                profile, path, ObjectType.FILE, growth=transfer.size - entry.metadata.size
             )
         )
         if entry is not None and entry.metadata.type is ObjectType.DIRECTORY:

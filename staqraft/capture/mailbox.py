@@ -43,7 +43,9 @@ def appeared(
 ) -> MailKind | None:
     """What it means that an object came to be at `path`."""
     if profile == "mbox":
-        return MailKind.DELIVER if kind is ObjectType.FILE and _is_mbox(path) else None
+        if kind is not ObjectType.FILE or not is_mbox(path):
+            return None
+        return MailKind.DELIVER if moved_from is None else MailKind.FOLDER
     if profile != "maildir":
         return None
     if kind is ObjectType.DIRECTORY:
@@ -56,17 +58,19 @@ def appeared(
     return MailKind.DELIVER
 
 
-def changed(profile: str, path: bytes, kind: ObjectType, *, grew: bool) -> MailKind | None:
-    """What it means that an object's content changed in place."""
-    if profile == "mbox" and kind is ObjectType.FILE and _is_mbox(path):
-        return MailKind.DELIVER if grew else MailKind.FLAGS
+def changed(profile: str, path: bytes, kind: ObjectType, *, growth: int) -> MailKind | None:
+    """What it means that an object's content changed in place, by so many bytes more."""
+    if profile == "mbox" and kind is ObjectType.FILE and is_mbox(path):
+        if growth == 0:
+            return MailKind.FLAGS
+        return MailKind.DELIVER if growth > 0 else MailKind.EXPUNGE
     return None
 
 
 def disappeared(profile: str, path: bytes, kind: ObjectType) -> MailKind | None:
     """What it means that the object at `path` is gone."""
     if profile == "mbox":
-        return MailKind.FOLDER if kind is ObjectType.FILE and _is_mbox(path) else None
+        return MailKind.FOLDER if kind is ObjectType.FILE and is_mbox(path) else None
     if profile != "maildir":
         return None
     if kind is ObjectType.DIRECTORY:
@@ -74,6 +78,7 @@ def disappeared(profile: str, path: bytes, kind: ObjectType) -> MailKind | None:
     return MailKind.EXPUNGE if kind is ObjectType.FILE and is_message(path) else None
 
 
-def _is_mbox(path: bytes) -> bool:
+def is_mbox(path: bytes) -> bool:
+    """Whether this is the path of a mailbox in a tree of them, and not of what belongs to one."""
     name = path.rpartition(b"/")[2]
     return not any(word in name for word in _KEPT_BY_SERVERS)

@@ -38,14 +38,16 @@ def test_what_is_in_tmp_is_not_finished() -> None:
     assert not is_unfinished(b"joe/new/tmp")
 
 
-def test_an_mbox_that_grows_is_a_delivery() -> None:
-    assert changed("mbox", b"joe", FILE, grew=True) is MailKind.DELIVER
-    assert changed("mbox", b"joe", FILE, grew=False) is MailKind.FLAGS
-    assert changed("mbox", b"joe.lock", FILE, grew=True) is None
+def test_an_mbox_that_grows_is_a_delivery_and_one_that_shrinks_lost_a_mail() -> None:
+    assert changed("mbox", b"joe", FILE, growth=100) is MailKind.DELIVER
+    assert changed("mbox", b"joe", FILE, growth=0) is MailKind.FLAGS
+    assert changed("mbox", b"joe", FILE, growth=-1) is MailKind.EXPUNGE
+    assert changed("mbox", b"joe.lock", FILE, growth=100) is None
     assert appeared("mbox", b"joe", FILE, moved_from=None) is MailKind.DELIVER
+    assert appeared("mbox", b"jane", FILE, moved_from=b"joe") is MailKind.FOLDER
 
 
 def test_other_trees_have_no_mail() -> None:
     assert appeared("web", b"joe/new/1.a", FILE, moved_from=None) is None
     assert disappeared("plain", b"joe/cur/1.a", FILE) is None
-    assert changed("web", b"joe", FILE, grew=True) is None
+    assert changed("web", b"joe", FILE, growth=100) is None
