@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
-from staqraft.api.asked import BadRequest, group_of, who_asked
+from staqraft.api.asked import BadRequest, group_of, replica_of, who_asked
 from staqraft.api.failures import told
 from staqraft.api.forward import FORWARDED_KEY, REACH_MS, Forward
 from staqraft.config.schema import Config
@@ -16,6 +16,7 @@ from staqraft.wire.v1 import data_admin_pb2 as pb
 from staqraft.wire.v1 import data_admin_pb2_grpc as pb_grpc
 from staqraft.wire.v1 import data_worker_pb2 as worker
 
+_RESYNC_S = 60.0  # to forget what is recorded of a large tree
 _OLDEST_MS = 3650 * 24 * 3600 * 1000
 
 
@@ -42,6 +43,22 @@ class DataNode(Protocol):
         self, group: GroupId, wish: worker.VerifyTreesRequest, who: str
     ) -> AsyncGenerator[worker.VerifyTreesResponse, None]:
         """Compares this node's trees with the active's."""
+        ...
+
+    async def require_majority(self, group: GroupId) -> None:
+        """On the active: raises NotActive or ConsensusError if it could not change the set."""
+        ...
+
+    async def leave_in_sync(self, group: GroupId, standby: NodeId, reason: str) -> None:
+        """On the active: a standby that stopped following is out of the set when this returns."""
+        ...
+
+    async def resync(self, group: GroupId, wish: worker.PrepareResyncRequest) -> None:
+        """On the standby: it stops following, and compares its trees a moment later."""
+        ...
+
+    def note(self, group: GroupId, kind: str, text: str) -> None:
+        """Writes into the history."""
         ...
 
 
@@ -113,6 +130,73 @@ class DataAdminServicer(pb_grpc.DataAdminServiceServicer):
                         yield response
                 finally:
                     call.cancel()
+
+    async def Resync(  # noqa: N802 - the protocol's name
+        self, request: pb.ResyncRequest, context: tls.Context
+    ) -> pb.ResyncResponse:
+        """The active takes the standby out of the in-sync set, then tells it."""
+        async with told(context):
+            group = group_of(self._config, request.group)
+            standby = replica_of(self._config, request.node)
+            who = who_asked(self._config, request.requested_by, context)
+            self._check_trees(group, request.trees)
+            wish = worker.PrepareResyncRequest(
+                reason=f"{who} asked for it", trees=request.trees, from_scratch=request.from_scratch
+            )
+            if request.told and standby == self._config.node:
+                await self._node.resync(group, wish)
+                return pb.ResyncResponse()
+            other = self._standby(group)
+            active = next(replica for replica in self._config.replicas if replica != other)
+            if standby == active:
+                raise BadRequest(
+                    f"{active} is the active of group {group}: its trees are what the others are"
+                    f" compared with. To make {other} equal to it: 'staqctl resync {other}'. If"
+                    f" what {active} has is wrong, hand over first: 'staqctl switchover'"
+                )
+            onward = pb.ResyncRequest(
+                group=group,
+                node=standby,
+                trees=request.trees,
+                from_scratch=request.from_scratch,
+                requested_by=who,
+                told=active == self._config.node,
+            )
+            metadata = ((FORWARDED_KEY, self._config.node),)
+            next_one = standby if onward.told else active
+            if not onward.told:
+                self._not_in_circles(active, context)
+            async with self._forward(next_one, REACH_MS) as channel:  # before anything is changed
+                stub = pb_grpc.DataAdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+                if not onward.told:
+                    passed: pb.ResyncResponse = await stub.Resync(
+                        onward, timeout=_RESYNC_S, metadata=metadata
+                    )
+                    return passed
+                await self._node.require_majority(group)
+                await stub.Resync(onward, timeout=_RESYNC_S, metadata=metadata)
+            await self._node.leave_in_sync(group, standby, wish.reason)
+            return pb.ResyncResponse(text=self._resyncs(group, standby, who, wish))
+        raise AssertionError("abort() returned")
+
+    def _resyncs(
+        self, group: GroupId, standby: NodeId, who: str, wish: worker.PrepareResyncRequest
+    ) -> str:
+        trees = f"tree {', '.join(wish.trees)}" if wish.trees else "all trees"
+        how = " from scratch: every file is read" if wish.from_scratch else ""
+        text = f"{standby} compares {trees} with {self._config.node}'s{how}"
+        self._node.note(group, "resync", f"{who} asked for it: {text}")
+        return (
+            f"{standby} has left the in-sync set and {text.removeprefix(f'{standby} ')}. 'staqctl"
+            " status' shows how far it is; until it is in sync again nobody takes over by itself"
+        )
+
+    def _check_trees(self, group: GroupId, trees: Sequence[str]) -> None:
+        known = [tree.name for tree in self._config.groups[group].trees]
+        if unknown := [tree for tree in trees if tree not in known]:
+            raise BadRequest(
+                f"group {group} has no tree {unknown[0]!r}: it is one of {', '.join(known)}"
+            )
 
     def _standby(self, group: GroupId) -> NodeId:
         """The replica that follows the active, as far as this node knows."""

@@ -96,8 +96,11 @@ class Reconciler:
         run_on_disk: RunOnDisk,
         clock_ms: Callable[[], int],
         has_own: bool = True,
+        look_at: frozenset[str] | None = None,
     ) -> None:
+        """`look_at`: the trees whose files may not be as the index says; None: all."""
         self.progress = Progress()
+        self._look_at = look_at
         self._applier = applier
         self._index = applier.index
         self._active = active
@@ -118,7 +121,8 @@ class Reconciler:
         this node's trees cannot be written; calling again later goes on where this ended.
         """
         for tree in self._applier.roots:
-            await self._run(partial(self._scan, tree))
+            if self._look_at is None or tree in self._look_at:
+                await self._run(partial(self._scan, tree))
         await self._run(self._applier.forget_unfinished)
         for _ in range(_PASSES):
             await self._pass()

@@ -23,13 +23,14 @@ from staqraft.cli import rendering
 from staqraft.cli.concerns import concerns
 from staqraft.cli.connection import connected
 from staqraft.errors import ActionError, ConfigError
-from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc
+from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc, data_admin_pb2, data_admin_pb2_grpc
 
 OK = 0
 ATTENTION = 1  # status: answered, and something is wrong
 STATUS_S = 5.0
 NOTIFY_S = 310.0  # each receiver has its own time limit, 5 min at most
 FORCE_S = 15.0
+RESYNC_S = 75.0
 SLACK_S = 3.0  # for the way; the daemon keeps the time-out itself
 
 Print = Callable[[str], None]
@@ -201,6 +202,24 @@ async def notify_test(options: Namespace) -> int:
 def me() -> str:
     """For the history: who asks."""
     return f"{getpass.getuser()} on {socket.gethostname()}"
+
+
+async def resync(options: Namespace) -> int:
+    """Has a standby compare its trees with the active's and take over what differs."""
+    async with connected(options) as channel:
+        stub = data_admin_pb2_grpc.DataAdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = data_admin_pb2.ResyncRequest(
+            group=options.group,
+            node=options.target,
+            trees=options.trees,
+            from_scratch=options.from_scratch,
+            requested_by=me(),
+        )
+        response: data_admin_pb2.ResyncResponse = await stub.Resync(
+            request, timeout=RESYNC_S, metadata=about(options)
+        )
+    show(to_json(response) if options.json else response.text)
+    return OK
 
 
 async def events(options: Namespace) -> int:

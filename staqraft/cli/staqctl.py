@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
     _add_quarantine(command, common)
     _add_verify(command)
+    _add_resync(command)
     _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
     return parser
 
@@ -210,6 +211,32 @@ def _add_verify(command: Callable[[str, Command, str], argparse.ArgumentParser])
     )
     parser.add_argument(
         "--repair", action="store_true", help="fetch what differs from the active, whole"
+    )
+
+
+def _add_resync(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    parser = command(
+        "resync",
+        commands.resync,
+        "Have a standby leave the in-sync set, compare its trees with the active's, and take over"
+        " what differs.",
+    )
+    _group(parser)
+    parser.add_argument("target", metavar="NODE", help="the standby")
+    parser.add_argument(
+        "--tree",
+        action="append",
+        default=[],
+        dest="trees",
+        metavar="NAME",
+        help="look at the files of this tree only; the others are compared by what is recorded of"
+        " them; may be given several times",
+    )
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="believe nothing that is recorded: read every file; what is not as on the active goes"
+        " to quarantine before it is replaced",
     )
 
 

@@ -17,12 +17,16 @@ from staqraft.daemon.announcing import propose_until_known
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.loop import GroupLoop
 from staqraft.errors import ActionError, NotActive
-from staqraft.model import GroupId, GroupRecord, NoteEvent
+from staqraft.model import GroupId, GroupRecord, NodeId, NoteEvent, Refused, SetInSync
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
 _DROP_S = 600.0
+_PREPARE_S = 50.0
+_TRIES = 5
+_STOPPED_S = 5.0  # until the active's core sees that a standby stopped following
+_PAUSE_S = 2.0  # in which the active takes it out of the in-sync set
 _NAMED = 20  # objects in a line of the history
 
 
@@ -93,6 +97,67 @@ class NodeData(DataNode):
             raise self._told(group, error) from error
         finally:
             call.cancel()
+
+    async def require_majority(self, group: GroupId) -> None:
+        """The record as a majority has it, and this node is active in it."""
+        await self._own_record(group)
+
+    async def _own_record(self, group: GroupId) -> GroupRecord:
+        record = (await self._raft.barrier()).groups.get(group, GroupRecord())
+        if record.active != self._config.node or record.released:
+            raise NotActive(
+                f"{self._config.node} is not active in group {group} any more: try again"
+            )
+        return record
+
+    async def leave_in_sync(self, group: GroupId, standby: NodeId, reason: str) -> None:
+        """Waits until the core sees that it does not follow, so that it is not let in again.
+
+        Raises NotActive when another has taken over, ConsensusError without a majority.
+        """
+        loop = self._loop(group)
+        try:
+            async with asyncio.timeout(_STOPPED_S):
+                while (seen := loop.state.peers.get(standby)) is not None and seen.streaming:
+                    await loop.changed()
+        except TimeoutError:
+            logger.warning("group %s: %s still follows, or again", group, standby)
+            return
+        for _ in range(_TRIES):
+            record = await self._own_record(group)
+            if standby not in record.in_sync:
+                return
+            outcome = await self._raft.propose(
+                SetInSync(
+                    node=self._config.node,
+                    group=group,
+                    epoch=record.epoch,
+                    expected=record.in_sync,
+                    expected_index=record.in_sync_index,
+                    members=record.in_sync - {standby},
+                    reason=reason,
+                    wall_ms=wall_ms(),
+                )
+            )
+            if isinstance(outcome, Refused):
+                logger.info("group %s: %s; tried again", group, outcome.reason)
+        raise ActionError(
+            f"{standby} could not be taken out of the in-sync set, which changes all the time: it"
+            " compares its trees all the same"
+        )
+
+    async def resync(self, group: GroupId, wish: pb.PrepareResyncRequest) -> None:
+        """Stops following; the trees process compares when it is to follow again."""
+        loop = self._loop(group)
+        try:
+            await loop.hands.data.trees.PrepareResync(wish, timeout=_PREPARE_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._told(group, error) from error
+        await loop.hands.data.stop_following_for(_PAUSE_S)
+
+    def note(self, group: GroupId, kind: str, text: str) -> None:
+        """Writes into the history."""
+        self._note(self._loop(group), text, kind=kind)
 
     def _loop(self, group: GroupId) -> GroupLoop:
         loop = self._loops.get(group)

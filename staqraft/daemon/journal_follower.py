@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -107,8 +107,28 @@ class JournalFollower:
 
     def needs(self, reason: str) -> None:
         """Nothing more is applied until the trees were compared with the active's."""
+        self._common.notes.set_only_look_at(())  # whatever was wished: who knows what is wrong
         self._common.notes.set_needs_reconcile(reason)
         self.reason = self._common.notes.needs_reconcile
+
+    def resync(self, reason: str, trees: Collection[str], *, from_scratch: bool) -> None:
+        """An operator's wish: as `needs`, but only the files of these trees are looked at.
+
+        `from_scratch`: what is recorded of them is forgotten. Raises CannotWrite, IndexFull.
+        """
+        common = self._common
+        asked_before = bool(self.reason)
+        if self.applier is not None and not asked_before:
+            self.commit(self.applier)
+        self.needs(reason)
+        common.notes.set_has_own(own=True)  # why it was asked for, if not because of what is here
+        if not asked_before:
+            common.notes.set_only_look_at(trees)
+        if from_scratch:
+            for tree in trees:
+                common.index.clear(tree)
+            common.index.commit(common.index.position)
+            common.index.sync()
 
     # --- following -----------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ _ROLE: Final = "role"
 _NEEDS_RECONCILE: Final = "needs-reconcile"
 _SET_UP: Final = "set-up:"
 _PATTERNS: Final = "patterns:"
+_ONLY_LOOK_AT: Final = "only-look-at"
 _JOURNAL_IS_OWN: Final = "journal-is-own"
 _HAS_OWN: Final = "has-own"
 
@@ -84,6 +85,18 @@ class Notes:
             logger.warning("the trees have to be compared with the active's: %s", reason)
         self._index.set_meta(_NEEDS_RECONCILE, reason or None)
         self._keep()
+
+    @property
+    def only_look_at(self) -> frozenset[str] | None:
+        """The trees whose files the next comparison is to look at; None: all."""
+        noted = self._index.meta(_ONLY_LOOK_AT)
+        return None if noted is None else frozenset(noted.split())
+
+    def set_only_look_at(self, trees: Collection[str]) -> None:
+        """Durable when this returns. None of them: all."""
+        if trees or self._index.meta(_ONLY_LOOK_AT) is not None:
+            self._index.set_meta(_ONLY_LOOK_AT, " ".join(sorted(trees)) or None)
+            self._keep()
 
     @property
     def journal_is_own(self) -> bool:

@@ -173,6 +173,24 @@ class ControlServicer(pb_grpc.TreesWorkerServiceServicer):
         except StaqraftError as error:
             await refuse(context, error)
 
+    async def PrepareResync(  # noqa: N802
+        self, request: pb.PrepareResyncRequest, context: Context
+    ) -> pb.PrepareResyncResponse:
+        """Returns when it is durable that the trees are to be compared."""
+        worker = self._worker
+        known = [tree.name for tree in worker.group.trees]
+        standby = worker.standby
+        if standby is None:
+            text = f"{worker.config.node} is not a standby: it compares with nobody"
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
+        try:
+            await standby.resync(
+                request.reason, list(request.trees) or known, from_scratch=request.from_scratch
+            )
+        except StaqraftError as error:
+            await refuse(context, error)
+        return pb.PrepareResyncResponse()
+
     async def GetTreesStatus(  # noqa: N802
         self,
         request: pb.GetTreesStatusRequest,  # noqa: ARG002 - it has nothing in it

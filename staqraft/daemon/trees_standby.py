@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -15,7 +15,7 @@ from staqraft.daemon.journal_follower import JournalFollower
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Assignment, Common
 from staqraft.daemon.trees_scrub import Scrubber
-from staqraft.errors import ReplicationError, StaqraftError
+from staqraft.errors import ActionError, ReplicationError, StaqraftError
 from staqraft.index import IndexFull, SharedHistory
 from staqraft.model import Epoch, EpochStart, NodeId, Position
 
@@ -212,6 +212,21 @@ class StandbyRole:
         applier = self._trees.applier
         return applier is not None and applier.unsettled.has(tree, path)
 
+    async def resync(self, reason: str, trees: Collection[str], *, from_scratch: bool) -> None:
+        """Has the trees compared: the stream notices, ends, and begins with that.
+
+        Raises ActionError when that is under way.
+        """
+        if self._comparing.locked():
+            raise ActionError(
+                f"{self._common.config.node} compares its trees with the active's already: 'staqctl"
+                " status' shows how far it is"
+            )
+        async with self._comparing:
+            await self._common.on_disk(
+                partial(self._trees.resync, reason, trees, from_scratch=from_scratch)
+            )
+
     async def consistent(self, work: Callable[[], T]) -> T:
         """Runs a function while nothing is half applied: directories have their times, too."""
 
@@ -251,6 +266,7 @@ class StandbyRole:
         async with self._comparing:
             await self._unfollow()
             try:
+                only = await self._common.on_disk(lambda: self._common.notes.only_look_at)
                 await self._common.on_disk(
                     partial(
                         self._trees.needs, f"a comparison was begun and is not finished: {reason}"
@@ -267,6 +283,7 @@ class StandbyRole:
                     run_on_disk=self._common.on_disk,
                     clock_ms=self._common.clock_ms,
                     has_own=await self._common.on_disk(lambda: self._common.notes.has_own),
+                    look_at=only,
                 )
                 self.progress = reconciler.progress
                 task = asyncio.create_task(reconciler.run())

@@ -223,6 +223,25 @@ class DataWorker:
         self.in_force = wanted
         return True
 
+    async def stop_following_for(self, pause_s: float) -> None:
+        """As a standby: ends the stream, and follows again a moment later.
+
+        Raises:
+            ActionError: the stream process does not answer.
+        """
+        async with self._lock:
+            wanted = self._wanted
+            if wanted.role != pb.WORKER_ROLE_STANDBY:
+                return
+            idle = pb.SetStreamRoleRequest(assignment=wanted.message(pb.WORKER_ROLE_IDLE))
+            await self._call(self._stream.SetStreamRole, idle, _ROLE_TIMEOUT_S)
+        asyncio.get_running_loop().call_later(pause_s, self._follow_again, wanted)
+
+    def _follow_again(self, wanted: Assignment) -> None:
+        if self._wanted is wanted:
+            self.in_force = None
+            self._restarted.set()
+
     # --- positions --------------------------------------------------------------------------------
 
     async def capture_barrier(self, timeout_s: float) -> Position:

@@ -12,6 +12,7 @@ import pytest
 
 from fakes.data_pair import DataNode, data_pair
 from fakes.source_tree import SourceTree
+from fakes.stream_pair import until
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
@@ -86,3 +87,25 @@ async def test_drift_is_found_and_repaired_and_live_changes_are_no_drift() -> No
         }
         assert (await pair.b.status()).healed >= len(found)
         assert await verify(pair.b, deep=True) == ({}, 0)
+
+        await a_resync(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+
+
+async def a_resync(active: DataNode, standby: DataNode) -> None:
+    """It looks at files again although nothing is recorded of what happened to them."""
+    (standby.tree / "kept" / "f7").write_bytes(b"tampered")
+    with pytest.raises(grpc.aio.AioRpcError, match="a is not a standby"):
+        await active.trees.PrepareResync(pb.PrepareResyncRequest(reason="test"), timeout=30)
+    wish = pb.PrepareResyncRequest(reason="test", trees=["mail"], from_scratch=True)
+    await standby.trees.PrepareResync(wish, timeout=30)
+    status = await standby.status()
+    assert status.needs_reconcile == "test"
+    assert status.trees[0].objects == 0, "nothing that was recorded is believed"
+
+    async def done() -> bool:
+        return not (await standby.status()).needs_reconcile
+
+    await until(done, "the trees are compared")
+    assert (standby.tree / "kept" / "f7").read_bytes() == b"7"
+    assert b"kept/f7" in {entry.path for entry in await standby.quarantine()}

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from staqraft.wire.v1 import data_worker_pb2 as staqraft_dot_wire_dot_v1_dot_data__worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!staqraft/wire/v1/data_admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\"z\n\x18RestoreQuarantineRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x39\n\x04wish\x18\x02 \x01(\x0b\x32+.staqraft.wire.v1.RestoreQuarantinedRequest\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"Z\n\x19RestoreQuarantineResponse\x12=\n\x07outcome\x18\x01 \x01(\x0b\x32,.staqraft.wire.v1.RestoreQuarantinedResponse\"t\n\x15\x44ropQuarantineRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x36\n\x04wish\x18\x02 \x01(\x0b\x32(.staqraft.wire.v1.DropQuarantinedRequest\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"T\n\x16\x44ropQuarantineResponse\x12:\n\x07outcome\x18\x01 \x01(\x0b\x32).staqraft.wire.v1.DropQuarantinedResponse\"h\n\rVerifyRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x32\n\x04wish\x18\x02 \x01(\x0b\x32$.staqraft.wire.v1.VerifyTreesRequest\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"S\n\x0eVerifyResponse\x12\x33\n\x04step\x18\x01 \x01(\x0b\x32%.staqraft.wire.v1.VerifyTreesResponse\x12\x0c\n\x04node\x18\x02 \x01(\t2\xb6\x02\n\x10\x44\x61taAdminService\x12n\n\x11RestoreQuarantine\x12*.staqraft.wire.v1.RestoreQuarantineRequest\x1a+.staqraft.wire.v1.RestoreQuarantineResponse0\x01\x12\x63\n\x0e\x44ropQuarantine\x12\'.staqraft.wire.v1.DropQuarantineRequest\x1a(.staqraft.wire.v1.DropQuarantineResponse\x12M\n\x06Verify\x12\x1f.staqraft.wire.v1.VerifyRequest\x1a .staqraft.wire.v1.VerifyResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!staqraft/wire/v1/data_admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\"z\n\x18RestoreQuarantineRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x39\n\x04wish\x18\x02 \x01(\x0b\x32+.staqraft.wire.v1.RestoreQuarantinedRequest\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"Z\n\x19RestoreQuarantineResponse\x12=\n\x07outcome\x18\x01 \x01(\x0b\x32,.staqraft.wire.v1.RestoreQuarantinedResponse\"t\n\x15\x44ropQuarantineRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x36\n\x04wish\x18\x02 \x01(\x0b\x32(.staqraft.wire.v1.DropQuarantinedRequest\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"T\n\x16\x44ropQuarantineResponse\x12:\n\x07outcome\x18\x01 \x01(\x0b\x32).staqraft.wire.v1.DropQuarantinedResponse\"h\n\rVerifyRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x32\n\x04wish\x18\x02 \x01(\x0b\x32$.staqraft.wire.v1.VerifyTreesRequest\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"S\n\x0eVerifyResponse\x12\x33\n\x04step\x18\x01 \x01(\x0b\x32%.staqraft.wire.v1.VerifyTreesResponse\x12\x0c\n\x04node\x18\x02 \x01(\t\"u\n\rResyncRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05trees\x18\x03 \x03(\t\x12\x14\n\x0c\x66rom_scratch\x18\x04 \x01(\x08\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x0c\n\x04told\x18\x06 \x01(\x08\"\x1e\n\x0eResyncResponse\x12\x0c\n\x04text\x18\x01 \x01(\t2\x83\x03\n\x10\x44\x61taAdminService\x12n\n\x11RestoreQuarantine\x12*.staqraft.wire.v1.RestoreQuarantineRequest\x1a+.staqraft.wire.v1.RestoreQuarantineResponse0\x01\x12\x63\n\x0e\x44ropQuarantine\x12\'.staqraft.wire.v1.DropQuarantineRequest\x1a(.staqraft.wire.v1.DropQuarantineResponse\x12M\n\x06Verify\x12\x1f.staqraft.wire.v1.VerifyRequest\x1a .staqraft.wire.v1.VerifyResponse0\x01\x12K\n\x06Resync\x12\x1f.staqraft.wire.v1.ResyncRequest\x1a .staqraft.wire.v1.ResyncResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYREQUEST']._serialized_end=615
   _globals['_VERIFYRESPONSE']._serialized_start=617
   _globals['_VERIFYRESPONSE']._serialized_end=700
-  _globals['_DATAADMINSERVICE']._serialized_start=703
-  _globals['_DATAADMINSERVICE']._serialized_end=1013
+  _globals['_RESYNCREQUEST']._serialized_start=702
+  _globals['_RESYNCREQUEST']._serialized_end=819
+  _globals['_RESYNCRESPONSE']._serialized_start=821
+  _globals['_RESYNCRESPONSE']._serialized_end=851
+  _globals['_DATAADMINSERVICE']._serialized_start=854
+  _globals['_DATAADMINSERVICE']._serialized_end=1241
 # @@protoc_insertion_point(module_scope)

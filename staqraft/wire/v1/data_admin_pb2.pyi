@@ -1,7 +1,8 @@
 from staqraft.wire.v1 import data_worker_pb2 as _data_worker_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -55,3 +56,25 @@ class VerifyResponse(_message.Message):
     step: _data_worker_pb2.VerifyTreesResponse
     node: str
     def __init__(self, step: _Optional[_Union[_data_worker_pb2.VerifyTreesResponse, _Mapping]] = ..., node: _Optional[str] = ...) -> None: ...
+
+class ResyncRequest(_message.Message):
+    __slots__ = ("group", "node", "trees", "from_scratch", "requested_by", "told")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    FROM_SCRATCH_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    TOLD_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    node: str
+    trees: _containers.RepeatedScalarFieldContainer[str]
+    from_scratch: bool
+    requested_by: str
+    told: bool
+    def __init__(self, group: _Optional[str] = ..., node: _Optional[str] = ..., trees: _Optional[_Iterable[str]] = ..., from_scratch: _Optional[bool] = ..., requested_by: _Optional[str] = ..., told: _Optional[bool] = ...) -> None: ...
+
+class ResyncResponse(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...

@@ -50,6 +50,11 @@ class DataAdminServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.Resync = channel.unary_unary(
+                '/staqraft.wire.v1.DataAdminService/Resync',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncResponse.FromString,
+                _registered_method=True)
 
 
 class DataAdminServiceServicer:
@@ -77,6 +82,14 @@ class DataAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Resync(self, request, context):
+        """A standby stops following, leaves the in-sync set, then compares its trees with the active's and takes over what
+        differs. Returns when that begins. Done by the active, which tells the standby.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DataAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_DataAdminServiceServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyResponse.SerializeToString,
+            ),
+            'Resync': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resync,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class DataAdminService:
             '/staqraft.wire.v1.DataAdminService/Verify',
             staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_data__admin__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resync(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.DataAdminService/Resync',
+            staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -158,6 +158,20 @@ class VerifyTreesResponse(_message.Message):
     restless: int
     def __init__(self, phase: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., suspects: _Optional[int] = ..., finding: _Optional[_Union[VerifyFinding, _Mapping]] = ..., done: _Optional[bool] = ..., restless: _Optional[int] = ...) -> None: ...
 
+class PrepareResyncRequest(_message.Message):
+    __slots__ = ("reason", "trees", "from_scratch")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    FROM_SCRATCH_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    trees: _containers.RepeatedScalarFieldContainer[str]
+    from_scratch: bool
+    def __init__(self, reason: _Optional[str] = ..., trees: _Optional[_Iterable[str]] = ..., from_scratch: _Optional[bool] = ...) -> None: ...
+
+class PrepareResyncResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetTreesStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -60,6 +60,11 @@ class TreesWorkerServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesResponse.FromString,
                 _registered_method=True)
+        self.PrepareResync = channel.unary_unary(
+                '/staqraft.wire.v1.TreesWorkerService/PrepareResync',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncResponse.FromString,
+                _registered_method=True)
         self.GetTreesStatus = channel.unary_unary(
                 '/staqraft.wire.v1.TreesWorkerService/GetTreesStatus',
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.GetTreesStatusRequest.SerializeToString,
@@ -121,6 +126,13 @@ class TreesWorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrepareResync(self, request, context):
+        """Standby: the trees are compared with the active's as soon as the stream comes back, which it does by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTreesStatus(self, request, context):
         """What it is doing and how it is.
         """
@@ -176,6 +188,11 @@ def add_TreesWorkerServiceServicer_to_server(servicer, server):
                     servicer.VerifyTrees,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesResponse.SerializeToString,
+            ),
+            'PrepareResync': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareResync,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncResponse.SerializeToString,
             ),
             'GetTreesStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTreesStatus,
@@ -334,6 +351,33 @@ class TreesWorkerService:
             '/staqraft.wire.v1.TreesWorkerService/VerifyTrees',
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.VerifyTreesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareResync(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.TreesWorkerService/PrepareResync',
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncResponse.FromString,
             options,
             channel_credentials,
             insecure,
