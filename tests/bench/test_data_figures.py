@@ -129,6 +129,14 @@ def test_a_table_begins_with_ours_and_names_the_target() -> None:
     assert peer.split()[0] == "rsync"
 
 
+def test_what_has_no_peer_is_a_list_of_its_measures() -> None:
+    alone = [run("staqraft", value, workload="stream", measure="mails durable", unit="/s")
+             for value in (29_000.0, 31_000.0, 45_123.4)]  # fmt: skip
+    title, only = table.render(lines(alone), {"stream": "alone"}).splitlines()[:2]
+    assert title == "stream: alone"
+    assert only == "  mails durable  31,000 /s  29,000 to 45,123 (target: >= 30,000)"
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     """Two runs, the later of which was of one workload only, and one of another bench."""

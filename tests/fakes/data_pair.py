@@ -82,14 +82,16 @@ class NodeControl:
         )
         return from_position(answer.position)
 
-    async def barrier(self) -> Position:
-        answer = await self.trees.CaptureBarrier(pb.CaptureBarrierRequest(), timeout=PATIENCE_S)
+    async def barrier(self, timeout_s: float = PATIENCE_S) -> Position:
+        answer = await self.trees.CaptureBarrier(pb.CaptureBarrierRequest(), timeout=timeout_s)
         return from_position(answer.position)
 
-    async def acknowledged(self, node: NodeId, position: Position) -> None:
+    async def acknowledged(
+        self, node: NodeId, position: Position, timeout_s: float = PATIENCE_S
+    ) -> None:
         await self.stream.WaitAcknowledged(
             pb.WaitAcknowledgedRequest(node=node, position=to_position(position)),
-            timeout=PATIENCE_S,
+            timeout=timeout_s,
         )
 
     async def status(self) -> pb.GetTreesStatusResponse:

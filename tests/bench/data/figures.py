@@ -80,7 +80,8 @@ def lines(runs: Sequence[Run]) -> list[Line]:
                 for (name, _), group in by_system.items()
                 if name == workload
             ]
-            found += _with_ratios(of_measure)
+            # Some know more than others; who has neither a figure nor a problem is not asked.
+            found += _with_ratios(line for line in of_measure if line.runs or line.problems)
     return found
 
 

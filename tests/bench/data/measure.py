@@ -54,7 +54,7 @@ def _copy(workload: Workload, system: System) -> Run:
     before, began = both.usage(), time.monotonic()
     system.copy()
     took, used = time.monotonic() - began, both.usage() - before
-    figures = [Measured(measure="copied", value=took, unit="s")]
+    figures = [Measured(measure="copied", value=took, unit="s"), *system.more()]
     return _checked(workload, system, Outcome(figures=figures), used)
 
 

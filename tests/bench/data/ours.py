@@ -15,7 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import grpc
+import grpc.aio
+
 from bench.data.hosts import NETWORK, Host, Hosts
+from bench.data.results import Measured
 from bench.data.systems import Job, System
 from fakes.data_pair import History, NodeControl
 from fakes.pki import Pki, new_pki
@@ -48,6 +52,7 @@ class StaqRaft(System):
         super().__init__(hosts, job)
         self._runner = asyncio.Runner()
         self.history = History()
+        self._acknowledged_s = 0.0
         self._installed: list[NodeControl] = []
         self._processes: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
@@ -123,17 +128,23 @@ class StaqRaft(System):
         self.ask(self._copy())
 
     async def _copy(self) -> None:
+        began, limit_s = time.monotonic(), self.job.limit_s
         await self.history.promote(self.a, self.b)
-        position = await self.a.barrier()
+        position = await self.a.barrier(limit_s)
+        await self.a.acknowledged(self.b.node, position, limit_s)
+        self._acknowledged_s = time.monotonic() - began
         await self.applied(position)
+
+    def more(self) -> list[Measured]:
+        return [Measured(measure="acknowledged", value=self._acknowledged_s, unit="s")]
 
     async def apply_what_is_received(self) -> tuple[float, int]:
         """Starts b's trees process, which was killed, when b has received everything.
 
         Returns the seconds, and how many records it applied in them; its start is not counted.
         """
-        position = await self.a.barrier()
-        await self.a.acknowledged(self.b.node, position)
+        position = await self.a.barrier(self.job.limit_s)
+        await self.a.acknowledged(self.b.node, position, self.job.limit_s)
         self.start(self.hosts.b, "trees")
         await self.history.follow(self.b, self.a)
         began, first = await self._first_applied()
@@ -161,8 +172,13 @@ class StaqRaft(System):
             status = await self.b.status()
 
     def ask(self, question: Coroutine[Any, Any, T]) -> T:
-        """Runs it in the loop that the connections belong to."""
-        return self._runner.run(question)
+        """Runs it in the loop that the connections belong to. LabError when a process refuses."""
+        try:
+            return self._runner.run(question)
+        except grpc.aio.AioRpcError as error:
+            said = f"{error.code().name}: {error.details()}"
+            logs = f"a: {self.hosts.a.said()}\nb: {self.hosts.b.said()}"
+            raise LabError(f"{said}\n{logs}") from error
 
     def close(self) -> None:
         for node in self._installed:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.data.hosts import PATIENCE_S, Hosts, wait
+from bench.data.results import Measured
 from lab.errors import LabError
 
 RSYNC_PORT: Final = 873
@@ -51,6 +52,10 @@ class System(ABC):
 
     def follow(self) -> None:  # noqa: B027 - some follow already when they have copied
         """From now on b gets what changes on a."""
+
+    def more(self) -> list[Measured]:
+        """What else it knows of the copy that it made."""
+        return []
 
     def close(self) -> None:  # noqa: B027 - hosts end their processes
         """Lets go of what is not a process in a host."""
