@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
 from staqraft.apply.safety import TreeRoot
+from staqraft.apply.writer import Place
 from staqraft.index import UNRECORDED, Entry, Index, is_reserved
 from staqraft.journal.record import ObjectType
 
@@ -47,36 +48,34 @@ def unknown_files(root: TreeRoot, index: Index, path: bytes) -> list[bytes]:
 
 def scan_tree(root: TreeRoot, index: Index, excluded: Excluded, seen: Callable[[int], None]) -> int:
     """Returns how many objects were not as indexed. `seen` is told how many were looked at."""
-    changed = _refresh(root, index, b"")
+    top = root.parent(b"")
+    changed = _refresh(index, root.name, b"", top, look(*top), index.get(root.name, b""))
     pending = [b""]
     while pending:
         path = pending.pop()
         try:
-            with os.scandir(root.directory(path)) as found:
-                names = sorted(os.fsencode(entry.name) for entry in found)
+            here = root.directory(path)
+            with os.scandir(here) as listing:
+                names = sorted(os.fsencode(entry.name) for entry in listing)
         except (FileNotFoundError, NotADirectoryError):
             changed += _forget(index, root.name, path)
             continue
         known = {entry.path: entry for entry in index.children(root.name, path)}
         prefix = path + b"/" if path else b""
         for name in names:
+            found = look(here, name)
+            is_directory = found is not None and type_of(found) is ObjectType.DIRECTORY
             child = prefix + name
-            if is_reserved(child) or excluded(child, _is_directory(root.directory(path), name)):
+            if is_reserved(name) or excluded(child, is_directory):
                 continue
-            changed += _refresh(root, index, child)
-            entry = index.get(root.name, child)
-            if entry is not None and entry.metadata.type is ObjectType.DIRECTORY:
+            entry = known.pop(child, None)
+            changed += _refresh(index, root.name, child, (here, name), found, entry)
+            if is_directory:
                 pending.append(child)
-            known.pop(child, None)
         for gone in known:
             changed += _forget(index, root.name, gone)
         seen(len(names))
     return changed
-
-
-def _is_directory(directory: int, name: bytes) -> bool:
-    found = look(directory, name)
-    return found is not None and type_of(found) is ObjectType.DIRECTORY
 
 
 def _forget(index: Index, tree: str, path: bytes) -> int:
@@ -84,25 +83,29 @@ def _forget(index: Index, tree: str, path: bytes) -> int:
     return 1
 
 
-def _refresh(root: TreeRoot, index: Index, path: bytes) -> int:
+def _refresh(
+    index: Index,
+    tree: str,
+    path: bytes,
+    at: Place,
+    found: os.stat_result | None,
+    entry: Entry | None,
+) -> int:
     """Brings one entry up to date; 1 if its state was not as indexed."""
-    directory, name = root.parent(path)
-    found = look(directory, name)
-    entry = index.get(root.name, path)
     if found is None:
-        return _forget(index, root.name, path) if entry is not None else 0
+        return _forget(index, tree, path) if entry is not None else 0
     identity = identity_of(found)
     if entry is not None and entry.identity == identity:
         return 0
     try:
-        metadata = metadata_at(directory, name, found)
-        digest = digest_at(directory, name) if metadata.type is ObjectType.FILE else b""
+        metadata = metadata_at(*at, found)
+        digest = digest_at(*at) if metadata.type is ObjectType.FILE else b""
     except FileNotFoundError:
-        return _forget(index, root.name, path)
+        return _forget(index, tree, path)
     same = entry is not None and entry.metadata == metadata and entry.digest == digest
     origin = entry.origin if entry is not None and same else UNRECORDED
     index.put(
-        root.name,
+        tree,
         Entry(path=path, metadata=metadata, digest=digest, identity=identity, origin=origin),
     )
     return 0 if same else 1
