@@ -67,7 +67,7 @@ Threads: one drain thread a group, one capture thread (owner of journal and inde
 from staqraft.capture.capture import Capture
 from staqraft.capture.errors import CaptureError, ObjectUnstable, WatchUnavailable
 from staqraft.capture.ports import CaptureStatus
-from staqraft.capture.reader import ObjectReader
+from staqraft.capture.reader import ObjectReader, Reading
 from staqraft.capture.watcher import Watcher
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "CaptureStatus",
     "ObjectReader",
     "ObjectUnstable",
+    "Reading",
     "WatchUnavailable",
     "Watcher",
 ]

@@ -20,7 +20,7 @@ from staqraft.capture.locks import MailboxLocks
 from staqraft.capture.objects import (
     ObjectState,
     identity_of,
-    open_with_state,
+    open_file,
     read_state,
     state_of_open,
     type_of,
@@ -98,7 +98,7 @@ class Files:
 
     def _open(self, place: Dirty) -> tuple[int, ObjectState] | None:
         fd = self._watcher.open(place.directory)
-        return None if fd is None else open_with_state(fd, place.name)
+        return None if fd is None else open_file(fd, place.name)
 
     def _is_mbox(self, place: Dirty, path: bytes) -> bool:
         return self._watcher.trees[place.tree].profile == "mbox" and mailbox.is_mbox(path)

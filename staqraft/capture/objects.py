@@ -17,7 +17,6 @@ from staqraft.index import LOCAL_XATTRS, FileIdentity
 from staqraft.journal.record import Metadata, ObjectType
 
 GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
-_NO_FILE: Final = GONE | {errno.ELOOP, errno.ENXIO}
 _NO_XATTRS: Final = frozenset({errno.EOPNOTSUPP, errno.ENODATA, errno.ENOSYS, errno.EPERM})
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WALK: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -123,12 +122,15 @@ def state_of_open(fd: int) -> ObjectState:
     return state_of(os.fstat(fd), _xattrs(fd))
 
 
-def open_with_state(directory_fd: int, name: bytes) -> tuple[int, ObjectState] | None:
-    """`open_file`, and the state that the file is in."""
+def open_file(directory_fd: int, name: bytes) -> tuple[int, ObjectState] | None:
+    """Opens a regular file for reading, with the state that it is in; None if none stands there.
+
+    Never blocks on a FIFO.
+    """
     try:
         fd = _open_quietly(directory_fd, name)
     except OSError as error:
-        if error.errno in _NO_FILE:
+        if error.errno in GONE or error.errno in (errno.ELOOP, errno.ENXIO):
             return None
         raise
     try:
@@ -138,20 +140,6 @@ def open_with_state(directory_fd: int, name: bytes) -> tuple[int, ObjectState] |
         raise
     if state.is_file:
         return fd, state
-    os.close(fd)
-    return None
-
-
-def open_file(directory_fd: int, name: bytes) -> int | None:
-    """Opens a regular file for reading; None if none stands there. Never blocks on a FIFO."""
-    try:
-        fd = _open_quietly(directory_fd, name)
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            return None
-        raise
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
     os.close(fd)
     return None
 

@@ -16,7 +16,7 @@ from typing import Final
 from staqraft.apply.inspect import Inspector, State
 from staqraft.apply.safety import RootMissing, sync_filesystem
 from staqraft.apply.unsettled import Unsettled
-from staqraft.capture import Capture, CaptureStatus, ObjectReader
+from staqraft.capture import Capture, CaptureStatus, ObjectReader, Reading
 from staqraft.daemon.trees_common import Assignment, Common, close_roots
 from staqraft.errors import ActionError, JournalCorrupt, StaqraftError
 from staqraft.index import Entry, Listed
@@ -263,18 +263,19 @@ class ActiveRole:
         """Frames of whole objects as they are now, in batches."""
         batch: list[bytes] = []
         size = 0
-        for path in paths:
-            for record in self._object(tree, path):
-                frame = encode(record)
-                batch.append(frame)
-                size += len(frame)
-                if size >= _BATCH_BYTES:
-                    yield b"".join(batch)
-                    batch, size = [], 0
+        with self._reader.reading() as reading:
+            for path in paths:
+                for record in self._object(reading, tree, path):
+                    frame = encode(record)
+                    batch.append(frame)
+                    size += len(frame)
+                    if size >= _BATCH_BYTES:
+                        yield b"".join(batch)
+                        batch, size = [], 0
         if batch:
             yield b"".join(batch)
 
-    def _object(self, tree: str, path: bytes) -> Iterator[Record]:
+    def _object(self, reading: Reading, tree: str, path: bytes) -> Iterator[Record]:
         index = self._common.index
         entry = index.get(tree, path)
         names: list[bytes] = []
@@ -285,7 +286,7 @@ class ActiveRole:
         if entry is not None and len(names) > 1 and names[0] != path:
             yield _link(tree, path, names[0], entry)
             return
-        for change in self._reader.read(tree, path, stage=next(self._stages)):
+        for change in reading.read(tree, path, stage=next(self._stages)):
             yield Record(tree=tree, path=path, change=change, position=origin)
         for name in names[1:]:  # there they may be names of what was here before
             if (other := index.get(tree, name)) is not None:

@@ -94,3 +94,40 @@ def test_own_files_are_not_objects_of_the_tree(reader: ObjectReader, root: Path)
 def test_a_tree_without_root_has_nothing(tmp_path: Path) -> None:
     reader = ObjectReader((Tree(name="t", path=tmp_path / "none"),))
     assert list(reader.read("t", b"x")) == [Remove()]
+
+
+def test_one_object_after_the_other_and_a_directory_that_moves_in_between(
+    reader: ObjectReader, root: Path
+) -> None:
+    (root / "d" / "one").write_bytes(b"1")
+    (root / "d" / "two").write_bytes(b"2")
+    (root / "other").write_bytes(b"3")
+
+    def content(path: bytes) -> bytes | None:
+        (change,) = reading.read("t", path)
+        if isinstance(change, Remove):
+            return None
+        assert isinstance(change, Upsert)
+        assert isinstance(change.content, Inline)
+        return change.content.data
+
+    with reader.reading() as reading:
+        assert content(b"d/one") == b"1"
+        (root / "d").rename(root / "e")
+        assert content(b"d/two") is None
+        (root / "d").mkdir()
+        (root / "d" / "two").write_bytes(b"another")
+        assert content(b"d/two") == b"another"
+        (root / "d").rename(root / "f")
+        (root / "d").symlink_to("f")
+        assert content(b"d/two") is None, "a link leads nowhere"
+        assert content(b"other") == b"3"
+        assert content(b"e/two") == b"2"
+    assert not [fd for fd in Path("/proc/self/fd").iterdir() if _leads_to(fd, root)]
+
+
+def _leads_to(fd: Path, root: Path) -> bool:
+    try:
+        return fd.readlink().is_relative_to(root)
+    except FileNotFoundError:
+        return False
