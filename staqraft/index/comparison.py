@@ -91,16 +91,26 @@ class Comparison:
         if row[0] != ObjectType.DIRECTORY:
             return b""
         number = row[COLUMN_COUNT + 1]
-        return self._cached(number) or self._compute(number)
+        self._compute(number)
+        return self._cached(number) or b""
 
     def _cached(self, directory: int) -> bytes | None:
         row = self._db.one("SELECT digest FROM digests WHERE id=?", (directory,))
         return None if row is None else row[0]
 
-    def _compute(self, directory: int) -> bytes:
-        """Computes the missing digests at and below a directory, deepest first."""
-        stack, digest = [directory], b""
+    def prepare(self, tree: int, directories: int) -> bool:
+        """Computes so many of the tree's missing digests at most. True: none is missing."""
+        roots = [row[COLUMN_COUNT + 1] for row in self._rows(-tree)]
+        return all(self._compute(root, directories) for root in roots)
+
+    def _compute(self, directory: int, at_most: int | None = None) -> bool:
+        """Computes the missing digests at and below a directory, deepest first. True: all."""
+        if self._cached(directory) is not None:
+            return True
+        stack, done = [directory], 0
         while stack:
+            if at_most is not None and done >= at_most:
+                return False
             rows = self._rows(stack[-1])
             missing = [
                 row[COLUMN_COUNT + 1]
@@ -114,7 +124,8 @@ class Comparison:
             digest = self._digest_of(rows)
             self._db.change("REPLACE INTO digests VALUES (?,?)", (number, digest))
             self._absent.discard(number)
-        return digest
+            done += 1
+        return True
 
     def _digest_of(self, rows: list[tuple[Any, ...]]) -> bytes:
         hasher = xxhash.xxh3_128()

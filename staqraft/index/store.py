@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Self
 
 from staqraft.index.comparison import Comparison
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CACHED_DIRECTORIES = 50_000
+_DIGESTS_AT_ONCE = 32  # some milliseconds
+_PAUSE_S = 0.0005
 _ASSIGN = ", ".join(f"{column}=?" for column in COLUMNS.split(", "))
 _UPDATE = f"UPDATE entries SET {_ASSIGN} WHERE parent=? AND name=?"  # noqa: S608 (constants only)
 _INSERT = (
@@ -133,12 +136,21 @@ class Index:
             return None if found is None else self._comparison.listing(found)
 
     def root(self, tree: str) -> TreeSummary:
-        """The tree's digest for a comparison, and how much it holds."""
+        """The tree's digest for a comparison, and how much it holds.
+
+        Where many digests are missing it lets others at the index in between.
+        """
+        while not self._prepared(tree):
+            time.sleep(_PAUSE_S)  # a lock that is let go and taken at once is never got by others
         with self.lock:
             number = self._tree(tree)
             digest = self._comparison.tree_digest(number)
             totals = self.totals(tree)
             return TreeSummary(digest=digest, objects=totals.objects, bytes=totals.bytes)
+
+    def _prepared(self, tree: str) -> bool:
+        with self.lock:
+            return self._comparison.prepare(self._tree(tree), _DIGESTS_AT_ONCE)
 
     def totals(self, tree: str) -> Totals:
         """How much the tree holds; cheap."""

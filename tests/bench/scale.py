@@ -39,6 +39,7 @@ from staqraft.wire.v1 import data_worker_pb2 as pb
 HELP = "memory, starts and comparisons with a million files"
 _A_DIRECTORY: Final = 100
 _DIFFERENCES: Final = 10
+_JOURNAL: Final = {"segment_bytes": 4 << 20, "max_bytes": 16 << 20}  # a copy has to be compared
 _POLL_S: Final = 0.05
 _LONG_S: Final = 3600.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -92,6 +93,7 @@ def _ground(files: int) -> Iterator[Path]:
             _tool("mount", "-o", "loop", str(image), str(mountpoint))
             stack.callback(_tool, "umount", "--lazy", str(mountpoint))
             (mountpoint / "lost+found").rmdir()
+        (base / "journal.json").write_text(json.dumps(_JOURNAL))
         yield base
 
 

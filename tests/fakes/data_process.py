@@ -1,7 +1,11 @@
-"""One real process of a data worker, as staqraftd would start it, with the tests' configuration."""
+"""One real process of a data worker, as staqraftd would start it, with the tests' configuration.
+
+`journal.json` in the base directory, if it is there, has the bounds of the journal.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -9,7 +13,7 @@ from pathlib import Path
 
 from fakes.records import MAIL
 from fakes.stream_pair import lab_config
-from staqraft.config.schema import Scrub, Tls
+from staqraft.config.schema import Journal, Scrub, Tls
 from staqraft.daemon import stream_worker, trees_worker
 from staqraft.logs import setup
 from staqraft.model import NodeId
@@ -21,7 +25,9 @@ def run(process: str, base: str, node: str, port: str, *keys: str) -> int:
     setup("info")
     ca, certificate, key = (Path(path) for path in keys)
     files = Tls(ca=ca, certificate=certificate, key=key)
-    config = lab_config(Path(base), NodeId(node), int(port), files=files)
+    bounds = Path(base) / "journal.json"
+    limits = Journal(**json.loads(bounds.read_text())) if bounds.exists() else None
+    config = lab_config(Path(base), NodeId(node), int(port), files=files, limits=limits)
     if (period := os.environ.get(SCRUB)) is not None:
         # Whatever else this machine does: its tests are not to wait for it.
         scrub = Scrub(period_ms=int(period), io_pressure=100)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -348,3 +349,31 @@ def test_what_is_remembered_of_entries_is_what_the_database_has(index: Index) ->
         listed = {e.path: e for above in (b"", b"a", b"d") for e in index.children(T, above)}
         for name in names:
             assert index.get(T, name) == listed.get(name), (step, name)
+
+
+def test_others_use_the_index_while_the_digests_of_many_directories_are_computed(
+    index: Index,
+) -> None:
+    """Capture would stand still as long as that takes: seconds with a million files."""
+    index.put(T, directory(b""))
+    for number in range(300):
+        index.put(T, directory(b"d%d" % number))
+    seen: list[int] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            with index.lock:
+                (count,) = index._db.one("SELECT count(*) FROM digests") or (0,)
+                seen.append(count)
+
+    other = threading.Thread(target=look)
+    other.start()
+    digest = index.root(T).digest
+    done.set()
+    other.join()
+    assert [count for count in seen if 0 < count < 301], "nobody was let at it meanwhile"
+    index.put(T, entry(b"d0/new"))
+    assert index.root(T).digest != digest
+    index.remove(T, b"d0/new")
+    assert index.root(T).digest == digest
