@@ -99,6 +99,7 @@ class Capture:
         self._requests: queue.SimpleQueue[tuple[int, Future[Position]]] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._full_until_ms = 0
+        self._rolled_back = False  # the index does not know what the journal does
         self._committed_ms = now_ms()
         self._roots_checked_ms = 0
         self._rescanned_ms = now_ms()
@@ -260,6 +261,9 @@ class Capture:
     def _turn(self, *, everything: bool) -> None:
         """A slice of each kind of work. Raises JournalFull or IndexFull when `everything`."""
         try:
+            if self._rolled_back:
+                self._ledger.relearn()
+                self._rolled_back = False
             until = self._now_ms() + _SLICE_MS
             while (
                 self._scanner.ready
@@ -317,6 +321,7 @@ class Capture:
         self._problems.report("full", f"changes are not captured: {error}")
         self._full_until_ms = self._now_ms() + _RETRY_FULL_MS
         if isinstance(error, IndexFull):
+            self._rolled_back = True
             self._events_lost("the index was rolled back since its volume is full")
 
     def _events_lost(self, why: str = "the kernel's event queue overflowed") -> None:

@@ -8,10 +8,11 @@ changed, and the caller puts its places back.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from staqraft.capture.ports import IndexPort, JournalPort
-from staqraft.index import Entry, FileIdentity, state_digest
+from staqraft.index import Entry, FileIdentity, relearn, state_digest
 from staqraft.journal.record import (
     Change,
     Chunk,
@@ -55,6 +56,7 @@ class Ledger:
         self._records: list[Record] = []
         self._updates: list[tuple[int, Update]] = []  # behind how many records it follows
         self._bytes = 0
+        self._told: list[Record] = []  # since the index's last commit, without content
 
     @property
     def next_seq(self) -> int:
@@ -120,6 +122,11 @@ class Ledger:
         first = self._journal.last.seq
         last = self._journal.append(records, self._epoch) if records else self._journal.last
         self.uncommitted = True
+        self._told += [
+            _slim(record, Position(last.epoch, first + number))
+            for number, record in enumerate(records, 1)
+            if not isinstance(record.change, Chunk)
+        ]
         for behind, update in updates:
             update(Position(last.epoch, first + behind))
         self.journalled += len(records)
@@ -135,8 +142,13 @@ class Ledger:
         self.flush()
         position = self._journal.sync()
         self.index.commit(position)
+        self._told.clear()
         self.uncommitted = False
         return position
+
+    def relearn(self) -> None:
+        """The index was rolled back, the journal was not. Raises IndexFull: once more, later."""
+        relearn(self.index, self._told)
 
     def _add(
         self,
@@ -163,6 +175,14 @@ class Ledger:
         self._bytes += _RECORD_BYTES + _size(change)
         if self._bytes >= _MAX_BYTES or len(self._records) >= _MAX_RECORDS:
             self.flush()
+
+
+def _slim(record: Record, position: Position) -> Record:
+    """What a record told, without the content that it carried."""
+    change = record.change
+    if isinstance(change, Upsert) and not isinstance(change.content, MovedFrom):
+        change = replace(change, content=None)
+    return replace(record, change=change, position=position)
 
 
 def _size(change: Change) -> int:

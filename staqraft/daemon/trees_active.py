@@ -19,16 +19,18 @@ from staqraft.apply.unsettled import Unsettled
 from staqraft.capture import Capture, CaptureStatus, ObjectReader, Reading
 from staqraft.daemon.trees_common import Assignment, Common, close_roots
 from staqraft.errors import ActionError, JournalCorrupt, StaqraftError
-from staqraft.index import Entry, Listed
+from staqraft.index import Entry, Listed, relearn
+from staqraft.journal.cursor import Cursor, Frames
 from staqraft.journal.journal import Journal
 from staqraft.journal.record import HardLinkTo, ObjectType, Record, Upsert
-from staqraft.journal.record_codec import encode
+from staqraft.journal.record_codec import decode, encode
 from staqraft.model import ORIGIN, Position
 
 logger = logging.getLogger(__name__)
 
 _CAPTURE_BARRIER_MS: Final = 60_000
 _BATCH_BYTES: Final = 512 << 10
+_READ_BYTES: Final = 1 << 20
 _DESCRIBED: Final = 500  # objects in a message
 _DESCRIBE_S: Final = 0.5
 
@@ -159,9 +161,31 @@ class ActiveRole:
             # Promoted by force, in the middle of a comparison or with records that could not be
             # applied: what the trees are is the truth now, and those records are not part of it.
             journal.reset(position)
+        elif journal.last.seq > position.seq and not self._relearn(journal.last):
+            # What they told of may be gone from the trees, and nothing here would miss it: with a
+            # record left out every standby compares.
+            journal.reset(Position(journal.last.epoch, journal.last.seq + 1))
         common.notes.set_needs_reconcile("")
         common.notes.set_journal_is_own(own=True)
         common.notes.set_has_own(own=True)
+
+    def _relearn(self, last: Position) -> bool:
+        """The index learns what this node journalled and had not kept. False: not all is there."""
+        index = self._common.index
+        reached = index.position
+        if reached == ORIGIN:
+            return False
+        with Cursor(self._common.journal_directory, reached) as cursor:
+            while reached < last:
+                found = cursor.read(_READ_BYTES)
+                if not isinstance(found, Frames) or found.first.seq != reached.seq + 1:
+                    logger.warning("the records behind %s cannot be read: %s", reached, found)
+                    index.rollback()
+                    return False
+                relearn(index, decode(found.data))
+                reached = found.last
+        index.commit(reached)
+        return True
 
     def _mark_roots(self) -> None:
         """The mark in the roots, by which a standby knows them, is made on the active too."""

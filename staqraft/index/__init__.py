@@ -43,6 +43,7 @@ from staqraft.index.errors import IndexDamaged, IndexFull, IndexProblem, Missing
 from staqraft.index.history import SharedHistory
 from staqraft.index.reserved import LOCAL_XATTRS, RESERVED_PREFIX, STAGING_NAME, is_reserved
 from staqraft.index.store import Index
+from staqraft.index.told import relearn
 
 __all__ = [
     "LOCAL_XATTRS",
@@ -63,5 +64,6 @@ __all__ = [
     "content_digest",
     "content_hasher",
     "is_reserved",
+    "relearn",
     "state_digest",
 ]

@@ -39,7 +39,7 @@ from staqraft.wire.v1 import data_worker_pb2 as pb
 HELP = "memory, starts and comparisons with a million files"
 _A_DIRECTORY: Final = 100
 _DIFFERENCES: Final = 10
-_JOURNAL: Final = {"segment_bytes": 4 << 20, "max_bytes": 16 << 20}  # a copy has to be compared
+_JOURNAL: Final = {"segment_bytes": 1 << 20, "max_bytes": 4 << 20}  # a copy has to be compared
 _POLL_S: Final = 0.05
 _LONG_S: Final = 3600.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")

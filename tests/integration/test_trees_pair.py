@@ -158,6 +158,41 @@ async def test_an_active_that_is_killed_goes_on_in_its_epoch() -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("journal_is_there", [True, False])
+async def test_what_an_active_journalled_and_forgot_is_missed_when_it_is_gone(
+    journal_is_there: bool,
+) -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        index = pair.a.config.group_dir(MAIL) / "index.sqlite"
+        pair.a.kill("trees")
+        before = {
+            path: path.read_bytes() for path in index.parent.glob("index.sqlite*") if path.is_file()
+        }
+        pair.a.start("trees")
+        await pair.a.assign(ACTIVE, pair.epoch, pair.starts, pair.a.node)
+        (pair.a.tree / "new").write_bytes(b"journalled")
+        (pair.a.tree / "d1" / "f1").rename(pair.a.tree / "moved")
+        await pair.settle(pair.a, pair.b)
+
+        pair.a.kill("trees")
+        for path in index.parent.glob("index.sqlite*"):
+            path.unlink()
+        for path, content in before.items():
+            path.write_bytes(content)
+        if not journal_is_there:
+            pair.a.damage_index()
+        (pair.a.tree / "new").unlink()
+        (pair.a.tree / "moved").unlink()
+        pair.a.start("trees")
+        answer = await pair.a.assign(ACTIVE, pair.epoch, pair.starts, pair.a.node)
+        assert not answer.needs_new_epoch
+        await pair.settle(pair.a, pair.b)
+
+
+@needs_root
 async def test_a_file_of_holes_only_is_copied_and_followed() -> None:
     async with data_pair() as pair:
         with (pair.a.tree / "before").open("wb") as file:

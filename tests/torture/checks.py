@@ -23,16 +23,16 @@ def tree_of(node: DataNode) -> Manifest:
     return {path: item for path, item in found.items() if not path.startswith(_STAGING)}
 
 
-def equal(left: DataNode, right: DataNode) -> None:
-    """Content and metadata of both trees are equal, and holes are holes on both."""
+def equal(left: DataNode, right: DataNode) -> list[str]:
+    """Content and metadata of both trees are equal. Returns which holes the right one has not."""
     mine, theirs = tree_of(left), tree_of(right)
     found = [str(difference) for difference in differences(mine, theirs)]
-    found += _holes(left.tree, right.tree, mine) if not found else []
     if found:
         raise Violation(
             f"the trees of {left.node} (here) and {right.node} (there) differ in {len(found)}:\n  "
             + "\n  ".join(found[:_SHOWN])
         )
+    return _holes(left.tree, right.tree, mine)
 
 
 def _holes(left: Path, right: Path, items: Manifest) -> list[str]:

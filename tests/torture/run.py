@@ -149,7 +149,7 @@ class _Round:
         place = self._ground
         await place.settled()
         self._postman.in_sync = True
-        await asyncio.to_thread(checks.equal, place.active, place.standby)
+        place.notes += await asyncio.to_thread(checks.equal, place.active, place.standby)
         checks.acknowledged(place.standby, self._postman.written)
         checks.same_totals(await place.active.status(), await place.standby.status())
         new = self._new_in_quarantine(place.standby)
