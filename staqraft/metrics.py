@@ -67,6 +67,7 @@ class DataSample:
     group: GroupId
     lag_records: int
     lag_bytes: int
+    lag_ms: int
     journal_bytes: int
     quarantined_objects: int
     quarantined_bytes: int
@@ -129,6 +130,9 @@ class Metrics:
         self._late_ticks = counter("raft_late_ticks", "Ticks later than a third of an election.")
         self._lag_records = gauge("lag_records", "Records not yet durable on the peer.", "group")
         self._lag_bytes = gauge("lag_bytes", "Journal bytes not yet durable on the peer.", "group")
+        self._lag_seconds = gauge(
+            "lag_seconds", "Age of the oldest record that is not yet durable on the peer.", "group"
+        )
         self._journal = gauge("journal_bytes", "Size of the journal on disk.", "group")
         self._quarantine = gauge("quarantine_objects", "Objects in quarantine.", "group")
         self._quarantine_bytes = gauge("quarantine_bytes", "Bytes in quarantine.", "group")
@@ -166,6 +170,7 @@ class Metrics:
         """Shows `sample` as the state of the group's data."""
         self._lag_records.labels(sample.group).set(sample.lag_records)
         self._lag_bytes.labels(sample.group).set(sample.lag_bytes)
+        self._lag_seconds.labels(sample.group).set(sample.lag_ms / 1000)
         self._journal.labels(sample.group).set(sample.journal_bytes)
         self._quarantine.labels(sample.group).set(sample.quarantined_objects)
         self._quarantine_bytes.labels(sample.group).set(sample.quarantined_bytes)

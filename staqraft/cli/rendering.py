@@ -199,6 +199,9 @@ def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:
             data_worker_pb2.SESSION_STATE_STREAMING,
         }:
             parts.append(f"{peer.lag_records:,} records behind")
+            if peer.lag_bytes:
+                age = duration_text(peer.lag_ms)
+                parts.append(f"that is {size_text(peer.lag_bytes)}, the oldest of them {age} old")
         parts.append(f"durable {position_text(peer.durable)}")
         if peer.applied.seq < peer.durable.seq:
             parts.append(f"{peer.durable.seq - peer.applied.seq:,} of them not applied yet")

@@ -115,7 +115,8 @@ class Feed:
             DataSample(
                 group=group,
                 lag_records=max((peer.lag_records for peer in peers), default=0),
-                lag_bytes=0,
+                lag_bytes=max((peer.lag_bytes for peer in peers), default=0),
+                lag_ms=max((peer.lag_ms for peer in peers), default=0),
                 journal_bytes=worker.stream.journal_bytes if worker.stream else 0,
                 quarantined_objects=worker.trees.quarantined if worker.trees else 0,
                 quarantined_bytes=worker.trees.quarantined_bytes if worker.trees else 0,

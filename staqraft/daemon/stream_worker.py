@@ -26,6 +26,7 @@ import grpc.aio
 
 from staqraft import __version__
 from staqraft.config.schema import Config, Group, Ring
+from staqraft.daemon import stream_status
 from staqraft.daemon.clock import boottime_ms, wall_ms
 from staqraft.errors import JournalBusy, JournalCorrupt, StaqraftError
 from staqraft.journal.cursor import bounds
@@ -45,7 +46,7 @@ from staqraft.replication.problems import Problems
 from staqraft.replication.receive_session import Context
 from staqraft.replication.receiver import Receiver, Standby
 from staqraft.replication.sender import Active, PeerSender
-from staqraft.replication.status import PeerStatus, State
+from staqraft.replication.status import PeerStatus
 from staqraft.replication.store import Store
 from staqraft.replication.tasks import never
 from staqraft.replication.trees import TreesOverSocket
@@ -61,13 +62,6 @@ LOCK_RETRY_MS = 20
 BIND_RETRY_MS = 1000
 MAX_CALLS = 16  # sessions of which all but one are about to end
 RECONCILE_MARKER = "reconcile.pending"
-
-_STATES = {
-    State.DISCONNECTED: pb.SESSION_STATE_DISCONNECTED,
-    State.RECONCILING: pb.SESSION_STATE_RECONCILING,
-    State.CATCHING_UP: pb.SESSION_STATE_CATCHING_UP,
-    State.STREAMING: pb.SESSION_STATE_STREAMING,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +340,7 @@ class StreamWorker:
             self.problems.set("journal-unreadable", f"the journal cannot be looked at: {error}")
             return Position(NO_EPOCH, 1), ORIGIN, 0
         self.problems.clear("journal-unreadable")
-        size = await loop.run_in_executor(None, _segment_bytes, self._directory)
+        size = await loop.run_in_executor(None, stream_status.segment_bytes, self._directory)
         return first, last, size
 
     async def status(self) -> pb.GetStreamStatusResponse:
@@ -361,10 +355,21 @@ class StreamWorker:
             epoch=self.assignment.epoch,
             first=to_position(first),
             last=to_position(last),
-            peers=[_session(status, last) for status in sessions],
+            peers=[await self._session(status, last) for status in sessions],
             problems=[pb.WorkerProblem(code=c, text=t) for c, t in self.problems.now()],
             journal_bytes=size,
         )
+
+    async def _session(self, status: PeerStatus, last: Position) -> pb.PeerSession:
+        session = stream_status.session(status, last)
+        if session.lag_records:
+            loop = asyncio.get_running_loop()
+            try:
+                args = (self._directory, session, status.durable)
+                await loop.run_in_executor(None, stream_status.add_lag, *args)
+            except (JournalCorrupt, OSError) as error:
+                self.problems.set("journal-unreadable", f"the journal cannot be read: {error}")
+        return session
 
 
 class _ControlServicer(pb_grpc.StreamWorkerServiceServicer):
@@ -456,34 +461,6 @@ def preferred_rings(config: Config, group: Group, peer: NodeId) -> tuple[Ring, .
 def boot_id() -> str:
     """Names this run of the kernel: another one means that what was not synced may be lost."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _segment_bytes(directory: Path) -> int:
-    total = 0
-    for path in directory.glob("*.seg"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue  # trimmed in between
-    return total
-
-
-def _session(status: PeerStatus, last: Position) -> pb.PeerSession:
-    heard = boottime_ms() - status.heard_ms if status.heard_ms is not None else 0
-    return pb.PeerSession(
-        node=status.node,
-        state=_STATES[status.state],
-        durable=to_position(status.durable),
-        applied=to_position(status.applied),
-        ring=status.ring,
-        heard_ms_ago=max(0, heard),
-        problem=status.problem,
-        objects_done=status.objects_done,
-        objects_total=status.objects_total,
-        wire_bytes=status.wire_bytes,
-        raw_bytes=status.raw_bytes,
-        lag_records=max(0, last.seq - status.durable.seq),
-    )
 
 
 def _name(role: pb.WorkerRole) -> str:

@@ -77,6 +77,14 @@ class Cursor:
                 self.close()
         return None
 
+    def bytes_left(self) -> int:
+        """What there is behind the last record that was read, in this segment and the next ones."""
+        if self._fd < 0:
+            return 0
+        here = max(0, os.fstat(self._fd).st_size - self._offset)
+        later = [name for name in segment.listing(self._directory) if name > self._name]
+        return here + sum(segment.record_bytes(self._directory, name) for name in later)
+
     def close(self) -> None:
         """Lets go of the open segment; reading again finds it again."""
         if self._fd >= 0:

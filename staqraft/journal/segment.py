@@ -82,6 +82,14 @@ def every_segment(directory: Path) -> list[Name]:
     return sorted(Name(int(m[1], 16), int(m[2], 16)) for m in matches if m)
 
 
+def record_bytes(directory: Path, name: Name) -> int:
+    """Bytes of records in a segment; none when it was trimmed meanwhile."""
+    try:
+        return max(0, name.segment(directory).stat().st_size - HEADER_BYTES)
+    except FileNotFoundError:
+        return 0
+
+
 def pack(header: Header) -> bytes:
     """The header's bytes. ValueError when the names are too long to fit."""
     cluster, group = header.cluster.encode(), header.group.encode()

@@ -94,6 +94,7 @@ def test_raft_and_data_are_shown(metrics: Metrics) -> None:
             group=GROUP,
             lag_records=5,
             lag_bytes=5000,
+            lag_ms=1500,
             journal_bytes=1 << 20,
             quarantined_objects=2,
             quarantined_bytes=4096,
@@ -103,6 +104,7 @@ def test_raft_and_data_are_shown(metrics: Metrics) -> None:
     shown = figures(metrics.text())
     assert (shown["raft_term"], shown["raft_commit_index"], shown["raft_quorum"]) == (3, 99, 1)
     assert shown["lag_bytes group=default"] == 5000
+    assert shown["lag_seconds group=default"] == 1.5
     assert shown["journal_bytes group=default"] == 1 << 20
     assert shown["quarantine_objects group=default"] == 2
     assert shown["quarantine_bytes group=default"] == 4096

@@ -374,7 +374,7 @@ class GetStreamStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PeerSession(_message.Message):
-    __slots__ = ("node", "state", "durable", "applied", "ring", "heard_ms_ago", "problem", "objects_done", "objects_total", "wire_bytes", "raw_bytes", "lag_records")
+    __slots__ = ("node", "state", "durable", "applied", "ring", "heard_ms_ago", "problem", "objects_done", "objects_total", "wire_bytes", "raw_bytes", "lag_records", "lag_bytes", "lag_ms")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
@@ -387,6 +387,8 @@ class PeerSession(_message.Message):
     WIRE_BYTES_FIELD_NUMBER: _ClassVar[int]
     RAW_BYTES_FIELD_NUMBER: _ClassVar[int]
     LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LAG_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAG_MS_FIELD_NUMBER: _ClassVar[int]
     node: str
     state: SessionState
     durable: _types_pb2.Position
@@ -399,7 +401,9 @@ class PeerSession(_message.Message):
     wire_bytes: int
     raw_bytes: int
     lag_records: int
-    def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ...) -> None: ...
+    lag_bytes: int
+    lag_ms: int
+    def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_bytes: _Optional[int] = ..., lag_ms: _Optional[int] = ...) -> None: ...
 
 class GetStreamStatusResponse(_message.Message):
     __slots__ = ("role", "epoch", "first", "last", "peers", "problems", "journal_bytes")

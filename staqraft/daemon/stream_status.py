@@ -1,0 +1,57 @@
+"""What the stream process says of its sessions and of the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from staqraft.daemon.clock import boottime_ms, wall_ms
+from staqraft.journal.lag import lag
+from staqraft.model import Position
+from staqraft.replication.messages import to_position
+from staqraft.replication.status import PeerStatus, State
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+_STATES = {
+    State.DISCONNECTED: pb.SESSION_STATE_DISCONNECTED,
+    State.RECONCILING: pb.SESSION_STATE_RECONCILING,
+    State.CATCHING_UP: pb.SESSION_STATE_CATCHING_UP,
+    State.STREAMING: pb.SESSION_STATE_STREAMING,
+}
+
+
+def segment_bytes(directory: Path) -> int:
+    """What the journal takes on its volume."""
+    total = 0
+    for path in directory.glob("*.seg"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue  # trimmed in between
+    return total
+
+
+def session(status: PeerStatus, last: Position) -> pb.PeerSession:
+    """A session, as far as its two ends say; `last` is the journal's end."""
+    heard = boottime_ms() - status.heard_ms if status.heard_ms is not None else 0
+    return pb.PeerSession(
+        node=status.node,
+        state=_STATES[status.state],
+        durable=to_position(status.durable),
+        applied=to_position(status.applied),
+        ring=status.ring,
+        heard_ms_ago=max(0, heard),
+        problem=status.problem,
+        objects_done=status.objects_done,
+        objects_total=status.objects_total,
+        wire_bytes=status.wire_bytes,
+        raw_bytes=status.raw_bytes,
+        lag_records=max(0, last.seq - status.durable.seq),
+    )
+
+
+def add_lag(directory: Path, to: pb.PeerSession, durable: Position) -> None:
+    """How much of the journal the peer lacks, and since when. OSError, JournalCorrupt."""
+    behind = lag(directory, durable)
+    to.lag_bytes = behind.bytes
+    if behind.since_ms:
+        to.lag_ms = max(0, wall_ms() - behind.since_ms)
