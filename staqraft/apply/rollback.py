@@ -173,7 +173,9 @@ class _Tree:
         at = self._place(path)
         if place is None or at is None:
             return False
-        if source is None:
+        # A name that was found may be another one that the commit knows, in a directory that moved:
+        # it is not taken away from there. What no record is to have made goes aside by its path.
+        if source is None or self._has_more_names(entry):
             os.link(place[1], at[1], src_dir_fd=place[0], dst_dir_fd=at[0], follow_symlinks=False)
         else:
             os.rename(place[1], at[1], src_dir_fd=place[0], dst_dir_fd=at[0])
@@ -181,6 +183,12 @@ class _Tree:
         if _is_directory(entry):
             self._forget_places()
         return True
+
+    def _has_more_names(self, entry: Entry) -> bool:
+        if _is_directory(entry):
+            return False
+        i = entry.identity
+        return len(self._index.names_of(self.root.name, i.dev, i.ino)) > 1
 
     def _aside(self, path: bytes, at: Place) -> None:
         """What stands there goes to staging; it may be missed elsewhere."""

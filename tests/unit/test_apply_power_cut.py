@@ -200,6 +200,14 @@ def _links(source: SourceTree) -> None:
     source.link(b"d/f", b"mbox")
 
 
+def _link_in_a_directory_that_moves(source: SourceTree) -> None:
+    source.link(b"d/second", b"mbox")
+    source.link(b"a", b"mbox")
+    source.mkdir(b"e")
+    source.move(b"a", b"aside")
+    source.move(b"d", b"e/d")
+
+
 def _staged(source: SourceTree) -> None:
     source.write_staged(b"mbox", b"0123456789" * 3000)
     source.change(b"mbox", 5, b"changed")
@@ -216,6 +224,7 @@ KINDS = (
     _directory_moves,
     _directory_replaced,
     _links,
+    _link_in_a_directory_that_moves,
     _staged,
 )
 
