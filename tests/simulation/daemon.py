@@ -237,6 +237,9 @@ class Daemon:
     def shut_down(self) -> None:
         self.tell(on.ShutdownRequested(now_ms=self.now_ms))
 
+    def say_farewell(self) -> None:
+        """What is left to say when everything was handed over."""
+
     # --- Raft -------------------------------------------------------------------------------------
 
     def propose(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from simulation import aimed, given_up, hardware, upgrades
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
+from staqraft.decision.phases import Phase
 
 if TYPE_CHECKING:
     from simulation.fault import Fault
     from simulation.host import Host
     from simulation.world import World
 
+REST_US: Final = 9 * S  # in maintenance, without a daemon
+_STOPPED_MEANWHILE: Final = 0.6  # of what is maintained: that is what it is for
 Apply = Callable[["World", "Fault"], None]
 
 ACTIONS: Final = (
@@ -244,6 +248,11 @@ def _shutdown(world: World, fault: Fault) -> None:
     daemon = host.daemon
     host.control.do(daemon.shut_down)
 
+    def farewell() -> None:
+        if host.daemon is daemon:
+            host.control.do(daemon.say_farewell)
+            world.schedule.after(20 * MS, resign)
+
     def resign() -> None:
         if host.daemon is daemon and host.raft is not None:
             host.raft.put(Resign())
@@ -251,10 +260,14 @@ def _shutdown(world: World, fault: Fault) -> None:
 
     def end() -> None:
         if host.daemon is daemon:
+            rests = daemon.core.phase is Phase.RESTED
+            if rests:
+                world.checks.note("rested in maintenance")
             host.kill()
-            world.schedule.after(300 * MS, host.start)
+            away_us = fault.size * (2 * REST_US if rests else 6 * S)
+            world.schedule.after(300 * MS + int(away_us), host.start)
 
-    world.moments.later(1 * S + fault.duration_us, resign)
+    world.moments.later(1 * S + fault.duration_us, farewell)
 
 
 def _first_heard(world: World, fault: Fault) -> Host:
@@ -274,6 +287,10 @@ def _cancel(world: World, fault: Fault) -> None:
 def _maintenance(world: World, fault: Fault) -> None:
     host = _first_heard(world, fault)
     world.operator(host, "maintenance on", fault.who)
+    if fault.size < _STOPPED_MEANWHILE:
+        who = world.replicas[int(fault.size * 10) % 2]
+        stop = replace(fault, who=who, duration_us=0)
+        world.schedule.after(fault.duration_us // 4, lambda: _shutdown(world, stop))
     world.schedule.after(
         fault.duration_us, lambda: world.operator(host, "maintenance off", fault.who)
     )

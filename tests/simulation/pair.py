@@ -19,7 +19,16 @@ from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision import pair
 from staqraft.decision.phases import Phase
-from staqraft.model import NO_EPOCH, Epoch, FenceRung, Generation, GroupRecord, NodeId, ReadBarrier
+from staqraft.model import (
+    NO_EPOCH,
+    Epoch,
+    Farewell,
+    FenceRung,
+    Generation,
+    GroupRecord,
+    NodeId,
+    ReadBarrier,
+)
 
 if TYPE_CHECKING:
     from simulation.host import Host
@@ -56,6 +65,7 @@ class PairDaemon(Daemon):
         # Who would go on alone, in order: tokens of the core, and an operator.
         self._going: list[int | Callable[[str], None]] = []
         self._turning_off: set[int] = set()
+        self._leaves = False
         self._began_ms = common["clock"].boot_ms()
         super().__init__(**common)
         self._look()
@@ -79,11 +89,40 @@ class PairDaemon(Daemon):
                 assert right is not None, "it may not without"
                 self._start(asked_in, right[1])
                 return
-            self._start(asked_in, NO_EPOCH)
+            self._back_in(asked_in)
 
         self.propose(
             ReadBarrier(node=self.me), answered, _RESTARTED_MS if right is not None else _BEGIN_MS
         )
+
+    def _back_in(self, generation: Generation) -> None:
+        """After a farewell the other knows that this one is back, before it has its right again."""
+        if self.me not in self.cluster.groups.get(GROUP, GroupRecord()).away:
+            self._start(generation, NO_EPOCH)
+            return
+
+        def known(answer: Answer) -> None:
+            if isinstance(answer, str) or self.raft.member.generation != generation:
+                self.after_ms(_BEGIN_RETRY_MS, self._begin)
+            else:
+                self._start(generation, NO_EPOCH)
+
+        def said(answer: Answer) -> None:
+            if isinstance(answer, str):
+                self.after_ms(_BEGIN_RETRY_MS, self._begin)
+            else:
+                self.propose(ReadBarrier(node=self.me), known, _BEGIN_MS)
+
+        self.propose(Farewell(node=self.me, group=GROUP, gone=False), said, _BEGIN_MS)
+
+    def say_farewell(self) -> None:
+        state = self.core.pair
+        there = state is not None and state.reached
+        if not there or not self.core.shutting_down or self.core.phase is not Phase.STANDBY:
+            return
+        self._leaves, self._memory.right = True, None
+        self._checks.note("said farewell")
+        self.propose(Farewell(node=self.me, group=GROUP, gone=True), lambda _: None, _BEGIN_MS)
 
     def _may_go_on(self, generation: Generation, right: tuple[int, Epoch] | None) -> bool:
         member = self.raft.member
@@ -152,7 +191,8 @@ class PairDaemon(Daemon):
         self.propose(ReadBarrier(node=self.me), answered, _BEGIN_MS)
 
     def keep(self) -> None:
-        if self.core.pair is not None and self.core.phase is not Phase.STARTUP:
+        started = self.core.phase is not Phase.STARTUP
+        if self.core.pair is not None and started and not self._leaves:
             served = pair.epoch_kept(self.core)
             self._memory.right = (self.core.pair.generation.number, served)
 

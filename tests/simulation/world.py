@@ -20,7 +20,7 @@ from fakes.fence_device import device
 from simulation.checks import Checks
 from simulation.daemon import GROUP
 from simulation.fault import NODES, REPLICAS, A, B, Fault, W
-from simulation.faults import APPLY, RAFT_DOES_NOT_CARE
+from simulation.faults import APPLY, RAFT_DOES_NOT_CARE, REST_US
 from simulation.host import Host
 from simulation.machine import Clock, Process
 from simulation.moments import Moments
@@ -106,6 +106,7 @@ class World:
             cooldown_ms=10_000,
             favoured_waits_ms=1_500,
             other_waits_ms=7_000,  # a device takes up to 4 s
+            rest_ms=REST_US // MS,
         )
         hardware = plan.hardware
         settings = Settings(
