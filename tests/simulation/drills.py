@@ -288,6 +288,17 @@ def _upgraded_and_put_back(rng: random.Random) -> list[Fault]:
     return faults
 
 
+def _rests_too_long(rng: random.Random) -> list[Fault]:
+    """The active's daemon stops in maintenance, and is away when that ends, and for long after."""
+    at = rng.uniform(4, 6)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        who = REPLICAS[0]  # and whoever else is active by then stays so
+        faults += _faults(rng, ("maintenance", at, who, who, rng.uniform(2.5, 5), 0.45))
+        at += rng.uniform(16, 20)
+    return faults
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
     """A way to draw faults, and the cluster that it needs."""
@@ -339,11 +350,17 @@ _LATEST: Final = (
     replace(_named(_given_up), pair=True),
 )
 _LATEST_SHARE: Final = 0.2
-NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER, *_LATEST))
+# And in the end.
+_RESTS: Final = _named(_rests_too_long)
+_RESTS_SHARE: Final = 0.06
+NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS))
 
 
 def drill_of(seed: int, rng: random.Random) -> tuple[Drill, list[Fault]]:
     """The drill of a seed, and its faults; `rng` is the one that the others are drawn from."""
+    resting = random.Random(f"resting drill {seed}")
+    if resting.random() < _RESTS_SHARE:
+        return _RESTS, _RESTS.faults(resting)
     latest = random.Random(f"latest drill {seed}")
     if latest.random() < _LATEST_SHARE:
         drill = latest.choice(_LATEST)

@@ -352,6 +352,11 @@ MUTATIONS: Final = (
         kinds=("stopped_while_clocks_part",),
     ),
     Mutation(
+        name="rest not waited for",
+        patch=lease_mutations.rest_not_waited_for,
+        kinds=("rests_too_long",),
+    ),
+    Mutation(
         name="challenger does not observe renewals", patch=lease_mutations.renewals_not_observed
     ),
     Mutation(name="proposed counts as renewed", patch=lease_mutations.proposed_is_renewed),
