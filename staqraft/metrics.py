@@ -137,6 +137,21 @@ class Metrics:
         self._quarantine = gauge("quarantine_objects", "Objects in quarantine.", "group")
         self._quarantine_bytes = gauge("quarantine_bytes", "Bytes in quarantine.", "group")
         self._dirty = gauge("dirty_objects", "Changed objects not yet in the journal.", "group")
+        self._reconcile_objects = gauge(
+            "reconcile_objects", "Objects that a running comparison has compared.", "group"
+        )
+        self._reconcile_total = gauge(
+            "reconcile_objects_total", "Objects that it is to compare; 0: none runs.", "group"
+        )
+        self._reconcile_bytes = gauge(
+            "reconcile_fetched_bytes", "Bytes that it has fetched.", "group"
+        )
+        self._reconcile_rate = gauge(
+            "reconcile_bytes_per_second", "Bytes that it fetches a second.", "group"
+        )
+        self._reconcile_left = gauge(
+            "reconcile_left_seconds", "How long it takes yet; below 0: not known.", "group"
+        )
         self._scrub_found = counter(
             "scrub_findings", "Objects of a standby that were not as they should be.", "group"
         )
@@ -175,6 +190,16 @@ class Metrics:
         self._quarantine.labels(sample.group).set(sample.quarantined_objects)
         self._quarantine_bytes.labels(sample.group).set(sample.quarantined_bytes)
         self._dirty.labels(sample.group).set(sample.dirty_objects)
+
+    def reconciling(
+        self, group: GroupId, *, done: int, total: int, size: int, per_s: int, left_ms: int
+    ) -> None:
+        """Shows how far a comparison is; all 0: none runs."""
+        self._reconcile_objects.labels(group).set(done)
+        self._reconcile_total.labels(group).set(total)
+        self._reconcile_bytes.labels(group).set(size)
+        self._reconcile_rate.labels(group).set(per_s)
+        self._reconcile_left.labels(group).set(left_ms / 1000)
 
     def scrubbed(
         self, group: GroupId, *, found: int, healed: int, corrupt: int, ended_s: float

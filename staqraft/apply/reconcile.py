@@ -19,7 +19,7 @@ from staqraft.apply.localscan import Excluded, scan_tree, unknown_files
 from staqraft.apply.quarantine import Quarantine
 from staqraft.errors import ReplicationError
 from staqraft.index import UNRECORDED, Entry, Listed, SharedHistory, TreeSummary
-from staqraft.journal.record import Chunk, ObjectType, Record, Remove, Upsert
+from staqraft.journal.record import Chunk, ObjectType, Record, Remove, Staged, Upsert
 from staqraft.model import Epoch, Position
 
 logger = logging.getLogger(__name__)
@@ -70,12 +70,34 @@ class ActiveTrees(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a reconcile is. Counts are objects; `total` grows while more is found."""
+    """How far a reconcile is. Counts are objects; `total` grows while more is found.
 
+    `fetched` and `bytes` came from the active. What is still to come is known only as far as it was
+    compared, and guessed from how much more the active has: the larger of both.
+    """
+
+    phase: str = "looking at this node's own files"
     done: int = 0
     total: int = 0
+    fetched: int = 0
     bytes: int = 0
     quarantined: int = 0
+    known: int = 0  # to be fetched, as found so far
+    known_bytes: int = 0
+    lacking: int = 0  # what the active has more
+    lacking_bytes: int = 0
+    bytes_per_s: float = 0.0
+    left_ms: int = -1  # until everything is fetched; below 0: not known
+
+    @property
+    def to_fetch(self) -> int:
+        """Objects to be fetched in all."""
+        return max(self.known, self.lacking, self.fetched)
+
+    @property
+    def bytes_to_fetch(self) -> int:
+        """Bytes of these."""
+        return max(self.known_bytes, self.lacking_bytes, self.bytes)
 
 
 class Reconciler:
@@ -133,6 +155,7 @@ class Reconciler:
                 f"{len(self._vanished)} directories were moved while they were compared, the last "
                 f"was {self._vanished[-1]!r}; the comparison is repeated"
             )
+        self.progress.phase = "looking again at what could not be put right at once"
         await self._settle()
         await self._run(self._finish)
         self.progress.total = self.progress.done = max(self.progress.total, self.progress.done)
@@ -141,6 +164,10 @@ class Reconciler:
     async def _pass(self) -> None:
         """Compares all trees with what the active has behind a barrier."""
         self._vanished.clear()
+        self.progress.lacking, self.progress.lacking_bytes = (
+            self.progress.fetched,
+            self.progress.bytes,
+        )
         opening = await self._active.begin()
         self._position = opening.position
         for tree, theirs in opening.trees.items():
@@ -150,7 +177,11 @@ class Reconciler:
                     "not have: make the configurations equal"
                 )
             self.progress.total += theirs.objects
+            mine = self._index.totals(tree)
+            self.progress.lacking += max(0, theirs.objects - mine.objects)
+            self.progress.lacking_bytes += max(0, theirs.bytes - mine.bytes)
         for tree, theirs in opening.trees.items():
+            self.progress.phase = f"comparing tree {tree} with the active's"
             await self._tree(tree, theirs)
 
     # --- steps -------------------------------------------------------------------------------
@@ -202,6 +233,8 @@ class Reconciler:
             fetch += [(prefix + listed.name, listed.size) for listed in found.fetch]
             descend += [prefix + name for name in found.descend]
             self.progress.done += len(theirs) - len(found.fetch)
+            self.progress.known += len(found.fetch)
+            self.progress.known_bytes += sum(listed.size for listed in found.fetch)
         for part in _portions(fetch):
             await self._fetch(tree, part)
         return descend
@@ -231,15 +264,17 @@ class Reconciler:
                 case Upsert() as upsert:
                     self._keep_if_own(record, upsert)
                     self.progress.done += 1
-                    self.progress.bytes += upsert.metadata.size
+                    self.progress.fetched += 1
+                    if not isinstance(upsert.content, Staged):  # whose bytes came before
+                        self.progress.bytes += upsert.metadata.size
                 case Remove():
                     # Removed since it was listed, or moved: a record will tell which, and where to.
                     self._keep_below(record.tree, record.path, "the active removed it")
                     self._applier.doubtful.suspect(record.tree, record.path)
                     self.progress.done += 1
                     continue
-                case Chunk():
-                    pass
+                case Chunk(data=data):
+                    self.progress.bytes += len(data)
             position = max(self._position, record.position)
             self._applier.apply(replace(record, position=position), fetched=True)
 

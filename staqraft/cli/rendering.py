@@ -194,6 +194,11 @@ def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:
             parts[0] += f" over {peer.ring}"
         if peer.objects_total:
             parts.append(f"{peer.objects_done:,} of {peer.objects_total:,} objects")
+            if peer.bytes_done:
+                fetched, pace = size_text(peer.bytes_done), size_text(peer.bytes_per_s)
+                parts.append(f"{fetched} fetched, {pace}/s")
+            if peer.left_ms > 0:
+                parts.append(f"{duration_text(peer.left_ms)} left")
         if peer.state in {
             data_worker_pb2.SESSION_STATE_CATCHING_UP,
             data_worker_pb2.SESSION_STATE_STREAMING,
@@ -222,15 +227,26 @@ def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
         say("applied", position_text(trees.applied))
     running = trees.reconcile
     if trees.HasField("reconcile") and not running.done:
-        say(
-            "comparing",
-            f"{running.objects_done:,} of {running.objects_total:,} objects,"
-            f" {size_text(running.bytes_done)} fetched",
-        )
+        say("comparing", _comparing(running))
     if trees.HasField("scrub"):
         say("scrub", _scrub(trees.scrub))
     if trees.quarantined:
         say("quarantine", f"{trees.quarantined:,} objects, {size_text(trees.quarantined_bytes)}")
+
+
+def _comparing(running: data_worker_pb2.ReconcileResponse) -> str:
+    parts = [f"{running.objects_done:,} of {running.objects_total:,} objects"]
+    if running.to_fetch:
+        parts.append(
+            f"{running.fetched:,} of {running.to_fetch:,} fetched"
+            f" ({size_text(running.bytes_done)} of {size_text(running.bytes_to_fetch)},"
+            f" {size_text(running.bytes_per_s)}/s)"
+        )
+        left = running.left_ms
+        parts.append(f"{duration_text(left)} left" if left >= 0 else "time left not known yet")
+    else:
+        parts.append(f"{size_text(running.bytes_done)} fetched")
+    return f"{running.phase}: {', '.join(parts)}" if running.phase else ", ".join(parts)
 
 
 def _scrub(scrub: data_worker_pb2.ScrubStatus) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 
+from staqraft.apply.rate import Rate, left_s
 from staqraft.cli.commands import ATTENTION, OK, about, me, show, to_json
 from staqraft.cli.connection import connected
-from staqraft.cli.progress import Line, Rate, left_s, left_text
+from staqraft.cli.progress import Line, left_text
 from staqraft.cli.rendering import path_text, safe, size_text
 from staqraft.wire.v1 import data_admin_pb2 as pb
 from staqraft.wire.v1 import data_admin_pb2_grpc as pb_grpc

@@ -123,6 +123,15 @@ class Feed:
                 dirty_objects=sum(t.dirty for t in worker.trees.trees) if worker.trees else 0,
             )
         )
+        running = worker.trees.reconcile if worker.trees else pb.ReconcileResponse()
+        self._metrics.reconciling(
+            group,
+            done=running.objects_done,
+            total=running.objects_total,
+            size=running.bytes_done,
+            per_s=running.bytes_per_s,
+            left_ms=running.left_ms,
+        )
         if worker.trees is not None and worker.trees.HasField("scrub"):
             self._scrub(group, worker.trees.scrub)
         for child in loop.hands.data.children:

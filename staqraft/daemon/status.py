@@ -85,7 +85,7 @@ def _why_not_in_sync(worker: WorkerStatus) -> str:
         case pb.SESSION_STATE_RECONCILING:
             return (
                 f"; it compares its trees with ours: {peer.objects_done} of "
-                f"{peer.objects_total or 'an unknown number of'} objects"
+                f"{peer.objects_total or 'an unknown number of'} objects{_left(peer.left_ms)}"
             )
         case pb.SESSION_STATE_CATCHING_UP | pb.SESSION_STATE_STREAMING:
             return f"; it catches up: {peer.lag_records} records to go"
@@ -119,3 +119,11 @@ def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
     if loop.state.service_problem:
         found.append(pb.WorkerProblem(code="service", text=loop.state.service_problem))
     return found
+
+
+def _left(left_ms: int) -> str:
+    """How long a comparison takes yet, if that is known."""
+    if left_ms <= 0:
+        return ""
+    minutes, seconds = divmod(round(left_ms / 1000), 60)
+    return f", about {minutes} min left" if minutes else f", about {seconds} s left"

@@ -338,6 +338,12 @@ def to_progress(progress: Progress) -> pb.ReconcileResponse:
         objects_total=progress.total,
         bytes_done=progress.bytes,
         quarantined=progress.quarantined,
+        phase=progress.phase,
+        fetched=progress.fetched,
+        to_fetch=progress.to_fetch,
+        bytes_to_fetch=progress.bytes_to_fetch,
+        bytes_per_s=round(progress.bytes_per_s),
+        left_ms=progress.left_ms,
     )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from staqraft.apply.applier import Applier
+from staqraft.apply.rate import Rate, left_s
 from staqraft.apply.reconcile import Progress, Reconciler
 from staqraft.apply.safety import CannotWrite, RootMissing
 from staqraft.daemon.journal_follower import JournalFollower
@@ -286,10 +287,12 @@ class StandbyRole:
                     look_at=only,
                 )
                 self.progress = reconciler.progress
+                pace = _Pace(self._common.clock_ms)
                 task = asyncio.create_task(reconciler.run())
                 try:
                     while not task.done():
                         await asyncio.wait([task], timeout=_PROGRESS_S)
+                        pace.take(reconciler.progress)
                         if not task.done():
                             yield reconciler.progress, None
                     position = task.result()
@@ -302,3 +305,23 @@ class StandbyRole:
             finally:
                 self.progress = None
                 self._follow()
+
+
+class _Pace:
+    """How fast a comparison fetches, and how long that takes."""
+
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
+        self._clock_ms = clock_ms
+        self._objects, self._bytes = Rate(), Rate()
+
+    def take(self, progress: Progress) -> None:
+        """Puts it into the progress. Many small files and few large ones count alike."""
+        now_s = self._clock_ms() / 1000
+        objects = self._objects.per_s(progress.fetched, now_s)
+        progress.bytes_per_s = self._bytes.per_s(progress.bytes, now_s)
+        left = (
+            left_s(progress.fetched, progress.to_fetch, objects),
+            left_s(progress.bytes, progress.bytes_to_fetch, progress.bytes_per_s),
+        )
+        known = min(left) >= 0 and progress.to_fetch > 0
+        progress.left_ms = round(max(left) * 1000) if known else -1

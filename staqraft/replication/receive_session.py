@@ -230,12 +230,17 @@ class ReceiveSession:
             objects_done=progress.objects_done,
             objects_total=progress.objects_total,
             bytes_done=progress.bytes_done,
+            bytes_per_s=progress.bytes_per_s,
+            left_ms=progress.left_ms,
         )
         self._receiver.update(
             state=State.RECONCILING,
             problem="",
             objects_done=progress.objects_done,
             objects_total=progress.objects_total,
+            bytes_done=progress.bytes_done,
+            bytes_per_s=progress.bytes_per_s,
+            left_ms=progress.left_ms,
         )
 
     # --- to the active ---------------------------------------------------------------------------

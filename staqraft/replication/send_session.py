@@ -134,6 +134,9 @@ class SendSession:
                         heard_ms=self._heard_ms,
                         objects_done=progress.objects_done,
                         objects_total=progress.objects_total,
+                        bytes_done=progress.bytes_done,
+                        bytes_per_s=progress.bytes_per_s,
+                        left_ms=progress.left_ms,
                     )
                 case other:
                     raise Ended(f"{sender.status.node} answered our Hello with {other}")

@@ -30,5 +30,8 @@ class PeerStatus:
     problem: str = ""
     objects_done: int = 0
     objects_total: int = 0
+    bytes_done: int = 0  # fetched by the standby's comparison
+    bytes_per_s: int = 0
+    left_ms: int = -1  # until it has everything; below 0: not known
     wire_bytes: int = 0
     raw_bytes: int = 0

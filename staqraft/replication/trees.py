@@ -33,6 +33,8 @@ class Progress:
     objects_done: int
     objects_total: int
     bytes_done: int
+    bytes_per_s: int = 0
+    left_ms: int = -1  # below 0: not known
     position: Position | None = None
 
 
@@ -91,6 +93,8 @@ class TreesOverSocket:
                     objects_done=progress.objects_done,
                     objects_total=progress.objects_total,
                     bytes_done=progress.bytes_done,
+                    bytes_per_s=progress.bytes_per_s,
+                    left_ms=progress.left_ms,
                     position=from_position(progress.position) if progress.done else None,
                 )
         except grpc.aio.AioRpcError as error:

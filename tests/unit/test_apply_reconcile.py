@@ -70,7 +70,10 @@ async def test_a_first_copy_brings_everything(pair: Pair) -> None:
     assert position == J0 == pair.standby.index.position
     pair.assert_equal()
     assert pair.quarantine.list() == []
-    assert pair.reconciler.progress.done == pair.reconciler.progress.total > 0
+    progress = pair.reconciler.progress
+    assert progress.done == progress.total > 0
+    assert progress.fetched == progress.to_fetch > 0
+    assert progress.bytes == progress.bytes_to_fetch > 0
 
 
 async def test_ten_differences_cost_their_depth(pair: Pair) -> None:

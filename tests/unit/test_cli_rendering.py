@@ -196,6 +196,16 @@ def test_a_reconcile_shows_how_far_it_is() -> None:
     peer.state = data_worker_pb2.SESSION_STATE_RECONCILING
     peer.objects_done, peer.objects_total = 1500, 30000
     assert "b: comparing trees over sync, 1,500 of 30,000 objects" in render_status(status)
+    peer.bytes_done, peer.bytes_per_s, peer.left_ms = 3 << 30, 50 << 20, 600_000
+    assert "objects, 3.0 GiB fetched, 50.0 MiB/s, 10 min left" in render_status(status)
+    running = status.groups[0].trees.reconcile
+    running.phase, running.objects_done, running.objects_total = "comparing tree web", 5, 9
+    running.fetched, running.to_fetch, running.left_ms = 2, 4, -1
+    running.bytes_done, running.bytes_to_fetch, running.bytes_per_s = 1 << 20, 2 << 20, 1024
+    said = "comparing tree web: 5 of 9 objects, 2 of 4 fetched (1.0 MiB of 2.0 MiB, 1.0 KiB/s)"
+    assert f"{said}, time left not known yet" in render_status(status)
+    running.left_ms = 90_000
+    assert f"{said}, 90.0 s left" in render_status(status)
 
 
 def test_a_barrier_says_where_it_is_durable() -> None:

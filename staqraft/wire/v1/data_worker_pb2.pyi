@@ -97,20 +97,32 @@ class ReconcileRequest(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., active: _Optional[str] = ..., epoch: _Optional[int] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ...) -> None: ...
 
 class ReconcileResponse(_message.Message):
-    __slots__ = ("done", "position", "objects_done", "objects_total", "bytes_done", "quarantined")
+    __slots__ = ("done", "position", "objects_done", "objects_total", "bytes_done", "quarantined", "phase", "fetched", "to_fetch", "bytes_to_fetch", "bytes_per_s", "left_ms")
     DONE_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_DONE_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    FETCHED_FIELD_NUMBER: _ClassVar[int]
+    TO_FETCH_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TO_FETCH_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    LEFT_MS_FIELD_NUMBER: _ClassVar[int]
     done: bool
     position: _types_pb2.Position
     objects_done: int
     objects_total: int
     bytes_done: int
     quarantined: int
-    def __init__(self, done: _Optional[bool] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., quarantined: _Optional[int] = ...) -> None: ...
+    phase: str
+    fetched: int
+    to_fetch: int
+    bytes_to_fetch: int
+    bytes_per_s: int
+    left_ms: int
+    def __init__(self, done: _Optional[bool] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., quarantined: _Optional[int] = ..., phase: _Optional[str] = ..., fetched: _Optional[int] = ..., to_fetch: _Optional[int] = ..., bytes_to_fetch: _Optional[int] = ..., bytes_per_s: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
 
 class VerifyTreesRequest(_message.Message):
     __slots__ = ("trees", "deep", "repair")
@@ -374,7 +386,7 @@ class GetStreamStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PeerSession(_message.Message):
-    __slots__ = ("node", "state", "durable", "applied", "ring", "heard_ms_ago", "problem", "objects_done", "objects_total", "wire_bytes", "raw_bytes", "lag_records", "lag_bytes", "lag_ms")
+    __slots__ = ("node", "state", "durable", "applied", "ring", "heard_ms_ago", "problem", "objects_done", "objects_total", "wire_bytes", "raw_bytes", "lag_records", "lag_bytes", "lag_ms", "bytes_done", "bytes_per_s", "left_ms")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
@@ -389,6 +401,9 @@ class PeerSession(_message.Message):
     LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
     LAG_BYTES_FIELD_NUMBER: _ClassVar[int]
     LAG_MS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    LEFT_MS_FIELD_NUMBER: _ClassVar[int]
     node: str
     state: SessionState
     durable: _types_pb2.Position
@@ -403,7 +418,10 @@ class PeerSession(_message.Message):
     lag_records: int
     lag_bytes: int
     lag_ms: int
-    def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_bytes: _Optional[int] = ..., lag_ms: _Optional[int] = ...) -> None: ...
+    bytes_done: int
+    bytes_per_s: int
+    left_ms: int
+    def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_bytes: _Optional[int] = ..., lag_ms: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_per_s: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
 
 class GetStreamStatusResponse(_message.Message):
     __slots__ = ("role", "epoch", "first", "last", "peers", "problems", "journal_bytes")

@@ -101,16 +101,20 @@ class Resume(_message.Message):
     def __init__(self, after: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
 
 class Reconciling(_message.Message):
-    __slots__ = ("reason", "objects_done", "objects_total", "bytes_done")
+    __slots__ = ("reason", "objects_done", "objects_total", "bytes_done", "bytes_per_s", "left_ms")
     REASON_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_DONE_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    LEFT_MS_FIELD_NUMBER: _ClassVar[int]
     reason: str
     objects_done: int
     objects_total: int
     bytes_done: int
-    def __init__(self, reason: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ...) -> None: ...
+    bytes_per_s: int
+    left_ms: int
+    def __init__(self, reason: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_per_s: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("durable", "applied")
