@@ -77,6 +77,7 @@ class Progress:
     """
 
     phase: str = "looking at this node's own files"
+    scanned: int = 0  # of this node's own, before the comparison begins
     done: int = 0
     total: int = 0
     fetched: int = 0
@@ -190,10 +191,13 @@ class Reconciler:
         root = self._applier.roots[tree]
         root.require_present()
         root.require_staging()
-        changed = scan_tree(root, self._index, self._excluded[tree], lambda _count: None)
+        changed = scan_tree(root, self._index, self._excluded[tree], self._scanned)
         root.release()
         self._applier.commit(self._index.position)
         logger.info("tree %s: scanned, %d objects were not as the index had them", tree, changed)
+
+    def _scanned(self, count: int) -> None:
+        self.progress.scanned += count
 
     async def _tree(self, tree: str, theirs: TreeSummary) -> None:
         mine = await self._run(partial(self._index.root, tree))

@@ -235,6 +235,8 @@ def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
 
 
 def _comparing(running: data_worker_pb2.ReconcileResponse) -> str:
+    if not running.objects_total:  # so far only this node's own are looked at
+        return f"{running.phase}: {running.objects_done:,} objects"
     parts = [f"{running.objects_done:,} of {running.objects_total:,} objects"]
     if running.to_fetch:
         parts.append(

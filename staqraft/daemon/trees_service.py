@@ -334,7 +334,7 @@ class PeerServicer(wire_grpc.TreeServiceServicer):
 def to_progress(progress: Progress) -> pb.ReconcileResponse:
     """As a message."""
     return pb.ReconcileResponse(
-        objects_done=progress.done,
+        objects_done=progress.done if progress.total else progress.scanned,
         objects_total=progress.total,
         bytes_done=progress.bytes,
         quarantined=progress.quarantined,

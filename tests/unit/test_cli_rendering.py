@@ -204,6 +204,10 @@ def test_a_reconcile_shows_how_far_it_is() -> None:
     running.bytes_done, running.bytes_to_fetch, running.bytes_per_s = 1 << 20, 2 << 20, 1024
     said = "comparing tree web: 5 of 9 objects, 2 of 4 fetched (1.0 MiB of 2.0 MiB, 1.0 KiB/s)"
     assert f"{said}, time left not known yet" in render_status(status)
+    scanning = data_worker_pb2.ReconcileResponse(phase="looking at files", objects_done=1234)
+    fresh = healthy_status()
+    fresh.groups[0].trees.reconcile.CopyFrom(scanning)
+    assert "comparing     looking at files: 1,234 objects" in render_status(fresh)
     running.left_ms = 90_000
     assert f"{said}, 90.0 s left" in render_status(status)
 
