@@ -199,8 +199,8 @@ async def _idle(pair: DataPair, clock: _Clock, seconds: float) -> None:
             role = "active" if node is pair.a else "standby"
             clock.note(f"idle_{role}_{name}_percent", used / seconds * 100)
             clock.note(f"idle_{role}_{name}_mib", _rss_mib(process.pid))
-    index = pair.a.config.group_dir(MAIL) / "index.sqlite"
-    clock.note("index_mib", index.stat().st_size / (1 << 20))
+    index = pair.a.config.group_dir(MAIL).glob("index.sqlite*")
+    clock.note("index_mib", sum(path.stat().st_size for path in index) / (1 << 20))
 
 
 async def _restarts(pair: DataPair, clock: _Clock) -> None:
