@@ -84,6 +84,16 @@ class Call:
         """Bytes that wait until the other side wants more."""
         return len(self._unsent)
 
+    @property
+    def says(self) -> bool:
+        """Whether there is something to `take`."""
+        return bool(self._outgoing)
+
+    @property
+    def news(self) -> bool:
+        """Whether `next_message` has one, would ask for more, or will never have any."""
+        return bool(self._messages or self.ended) or self._owed >= WINDOW_BYTES // 2
+
     def send(self, message: bytes) -> None:
         """Queues a message."""
         self._unsent += _PREFIX.pack(0, len(message)) + message

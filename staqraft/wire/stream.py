@@ -162,15 +162,19 @@ class Stream:
                     self._end("the connection was closed")
                     break
                 self._call.receive(data)
+                if not self._tls.pending():
+                    break  # what else there may be, the kernel says
+            else:
+                self._loop.call_soon(self._more)  # a part of a record is no news to the kernel
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError as error:
             self._end(f"the connection is gone ({error.strerror or error})")
-        else:
-            self._loop.call_soon(self._more)  # a part of a record is no news to the kernel
-        self._flush()
+        if self._call.says:
+            self._flush()
         self._hold_up(self._call.frames - before)
-        _wake(self._moved)
+        if self._call.news:
+            _wake(self._moved)
 
     def _more(self) -> None:
         if not self._closed and self._resume is None and not self._call.ended:
