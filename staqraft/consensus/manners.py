@@ -1,8 +1,9 @@
 """How members meet over the network: what is kept alive how, and how much of its work may wait.
 
-A dead host and a frozen or stuck process are found by heartbeats of ours, and on the side that was
-dialled a dead host by HTTP/2 pings as well. How soon is a matter of the cluster's own timing: where
-elections take a second, so may that, and hundreds of sessions stay quiet.
+A dead host and a frozen or stuck process are found by heartbeats of ours. HTTP/2 pings of the side
+that was dialled are answered by the other's loop, not by a thread of a library; so they are no more
+impatient than the heartbeats. How soon is a matter of the cluster's own timing: where elections
+take a second, so may that, and hundreds of sessions stay quiet.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ REDIAL_S: Final = 0.1
 # two of its messages (0.33 at most) this stays below.
 LONGEST_PATIENCE: Final = 0.4  # of the shortest election timeout
 MAX_MESSAGE_BYTES: Final = 4 << 20  # parsed before we see it; empty messages grow sixtyfold
+SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end a session
 _HEARTBEAT_S: Final = 0.25
 _LONGEST_HEARTBEAT_S: Final = 0.7  # a peer of an older version gives up after a second
 
 # The server that the service is added to needs `SERVER_OPTIONS`.
 KEEPALIVE: Final = (
-    ("grpc.keepalive_time_ms", 400),
-    ("grpc.keepalive_timeout_ms", 400),
-    ("grpc.http2.ping_timeout_ms", 400),
+    ("grpc.keepalive_time_ms", 500),
+    ("grpc.keepalive_timeout_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
@@ -73,7 +75,9 @@ _SHARED: Final = (
 )
 SHARED_SERVER_OPTIONS: Final = (*SERVER_OPTIONS, *_SHARED)
 SHARED: Final = Manners(
-    attempt_s=2.0,
+    # Hundreds are dialled at once after a restart: on a busy machine a shorter time would end most
+    # attempts just before they succeed, for ever.
+    attempt_s=8.0,
     longest_retry_s=2.0,
     longest_redial_s=2.0,
     messages_per_s=200.0,
@@ -92,9 +96,9 @@ def keepalive(election_min_ms: int) -> tuple[tuple[str, int], ...]:
     period_s = heartbeat_s(election_min_ms)
     if period_s <= _HEARTBEAT_S:
         return ()
-    ping_ms = round(1500 * period_s)
+    patience_ms = round(1000 * SILENT_HEARTBEATS * period_s)
     return (
-        ("grpc.keepalive_time_ms", ping_ms),
-        ("grpc.keepalive_timeout_ms", ping_ms),
-        ("grpc.http2.ping_timeout_ms", ping_ms),
+        ("grpc.keepalive_time_ms", round(1500 * period_s)),
+        ("grpc.keepalive_timeout_ms", patience_ms),
+        ("grpc.http2.ping_timeout_ms", patience_ms),
     )

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from staqraft.consensus.bundles import merged, only_appends
+from staqraft.consensus.manners import SILENT_HEARTBEATS
 from staqraft.model import Generation, NodeId
 from staqraft.wire.stream import Lost
 from staqraft.wire.v1 import raft_pb2 as pb
 
-_SILENT_HEARTBEATS: Final = 4  # so many heartbeat periods without a message end a session
 _BURST_S: Final = 2.0  # of so much time a peer may send the messages at once
 _QUEUE_ENVELOPES: Final = 4096
 _QUEUE_BYTES: Final = 96 << 20
@@ -168,7 +168,7 @@ class Session:
     async def _watch(self) -> None:
         """Counts its own periods, not the time: after a stall of ours the peer gets its chance."""
         silent = 0
-        while silent < _SILENT_HEARTBEATS:
+        while silent < SILENT_HEARTBEATS:
             await asyncio.sleep(self._heartbeat_s)
             silent = 0 if self._heard else silent + 1
             self._heard = False

@@ -9,8 +9,7 @@ channel of the library; the other side is a service of the node's gRPC server (`
 A session is a promise to the Raft library: in order, nothing twice, nothing of an older session.
 When it cannot be kept (the queue is full, a peer falls silent) the session is dropped, which Raft
 takes as a cut network, instead of growing or reordering anything. A heartbeat of ours finds a dead
-host and a frozen or stuck process within about a second; the side that was dialled has HTTP/2
-pings as well, which find a dead host within 0.8 s.
+host and a frozen or stuck process within about a second.
 
 Everything here runs in the asyncio loop, except `post`, which any thread may call.
 """

@@ -20,9 +20,10 @@ IDLE = {
 
 
 def test_targets_are_missed_in_words() -> None:
-    assert witness.misses(IDLE, {"flood": IDLE}) == []
+    assert witness.misses(IDLE, {"flood": IDLE}, IDLE) == []
     worse = {**IDLE, "rss_mib": 64.0, "processor_percent": 15.0, "elections": 1}
-    assert len(witness.misses(worse, {"flood": worse})) == 3
+    assert len(witness.misses({**worse, "elections": 0}, {"flood": worse}, IDLE)) == 3
+    assert witness.misses(IDLE, {"flood": {**IDLE, "elections": 1}}, {**IDLE, "elections": 1}) == []
 
 
 def test_a_bad_pair_is_compared_with_before() -> None:
@@ -42,6 +43,6 @@ def test_two_pairs_are_measured_while_one_of_them_talks_nonsense(
     )
     witness.run(arguments)
     phases = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [phase["phase"] for phase in phases] == ["idle", "nonsense"]
+    assert [phase["phase"] for phase in phases] == ["idle", "nonsense", "idle again"]
     assert all(phase["commits_s"] > 0 and phase["rss_mib"] > 10 for phase in phases)
     assert phases[0]["processor_percent"] > 0
