@@ -13,6 +13,9 @@ from pathlib import Path
 
 from fakes.records import MAIL
 from fakes.stream_pair import lab_config
+from staqraft.capture.fanotify_source import FanotifySource
+from staqraft.capture.inotify_source import InotifySource
+from staqraft.capture.watcher import Watcher
 from staqraft.config.schema import Journal, Scrub, Tls
 from staqraft.daemon import stream_worker, trees_worker
 from staqraft.logs import setup
@@ -25,6 +28,8 @@ def run(process: str, base: str, node: str, port: str, *keys: str) -> int:
     setup("info")
     ca, certificate, key = (Path(path) for path in keys)
     files = Tls(ca=ca, certificate=certificate, key=key)
+    if (Path(base) / node / "backend").exists():
+        _watch_by((Path(base) / node / "backend").read_text())
     bounds = Path(base) / "journal.json"
     limits = Journal(**json.loads(bounds.read_text())) if bounds.exists() else None
     config = lab_config(Path(base), NodeId(node), int(port), files=files, limits=limits)
@@ -36,6 +41,13 @@ def run(process: str, base: str, node: str, port: str, *keys: str) -> int:
     if process == "trees":
         return trees_worker.main(config, MAIL)
     return stream_worker.main(config, MAIL)
+
+
+def _watch_by(backend: str) -> None:
+    """Leaves no choice, which the product has no setting for."""
+    only = {"fanotify": FanotifySource, "inotify": InotifySource}[backend]
+    assert Watcher.__init__.__kwdefaults__ is not None
+    Watcher.__init__.__kwdefaults__["backends"] = (only,)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,11 @@ def leave_out(directory: Path, **patterns: str | list[str]) -> None:
     (directory / "patterns.json").write_text(json.dumps(patterns))
 
 
+def use_backend(directory: Path, backend: str) -> None:
+    """How a node watches its tree, from its next start on."""
+    (directory / "backend").write_text(backend)
+
+
 def _left_out(directory: Path) -> dict[str, Any]:
     path = directory / "patterns.json"
     said = json.loads(path.read_text()) if path.exists() else {}
