@@ -9,11 +9,13 @@ is asyncio in the daemon (`daemon`, `data_hands`, `barriers`, `worker` mirror `s
     faults    what each kind of fault does to the world, and undoes
     hardware  fence devices, watchdogs, paused machines, wall clocks: for a third of the seeds
     aimed     faults that strike whoever leads, or at a moment (`moments`), not at an instant
+    rests     a daemon that stops in order: it rests in maintenance, or says farewell
+    phased    faults that strike in a phase of milliseconds
     drills    sequences that a known hazard needs, and chance brings together too seldom
     upgrades  nodes of two releases, and one that is put back to the older
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
-    pair_checks  and of a pair
+    pair_checks  and of a pair; `peace_checks`: what must be equal in the end
     workload  applications that write, and ask for barriers; knows nothing of the checks
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller

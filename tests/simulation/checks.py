@@ -9,7 +9,7 @@ equal logs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from staqraft.model import (
     GroupRecord,
     NodeId,
     Position,
+    Rest,
     SetInSync,
 )
 from staqraft.replication.plan import Offer
@@ -45,7 +46,6 @@ from staqraft.wire.v1 import raft_pb2 as pb
 if TYPE_CHECKING:
     from simulation.daemon import Daemon
     from simulation.host import Host
-    from simulation.worker import Journal
 
 _GROUP = GroupId("default")
 _NONE = GroupRecord()
@@ -261,6 +261,7 @@ class Checks:
     def _entered(self, daemon: Daemon, before: GroupState) -> None:
         after = daemon.core
         self.transitions[before.phase, after.phase] += 1
+        self.moments.entered(after.phase, daemon.me)
         if self.tracing:
             why = f" ({after.reason})" if after.reason != before.reason else ""
             epoch = after.record.epoch
@@ -304,6 +305,8 @@ class Checks:
     def proposed(self, me: NodeId, command: Command) -> None:
         if isinstance(command, Acquire):
             self.moments.reached(Moment.ASKS, me)
+        elif isinstance(command, Rest):
+            self.moments.reached(Moment.RESTS, me)
         elif isinstance(command, SetInSync) and len(command.members) > len(command.expected):
             self.moments.reached(Moment.ADMITS, me)
         if self.tracing and type(command).__name__ not in {"Renew", "NoteEvent"}:
@@ -468,30 +471,6 @@ class Checks:
             self.note("quarantined")
         if only_here & self._acknowledged and not self._forced:
             raise Violation("7 nothing overwritten", f"{me} gives up what was acknowledged")
-
-    @staticmethod
-    def equal_journals(one: Journal, other: Journal) -> None:
-        """What both replicas have in peace, on disk, and in their trees."""
-        if one.records != other.records:
-            raise Violation("8 peace", "the replicas' journals differ")
-        for journal in (one, other):
-            if journal.synced < len(journal.records) or journal.unsettled:
-                raise Violation("8 peace", f"not all of a journal is durable: {journal.synced}")
-            if journal.needs_reconcile:
-                raise Violation("8 peace", f"a replica has to compare: {journal.needs_reconcile}")
-
-    @staticmethod
-    def equal_members(members: Sequence[RaftMember]) -> None:
-        """Those who have applied the same entries: the whole record, and every entry they keep."""
-        first = members[0]
-        for member in members[1:]:
-            if member.record != first.record:
-                raise Violation("R equal states", f"{first.me} and {member.me} differ in the end")
-            kept = {entry[1]: entry for entry in first._log[:] if entry[1] <= first.applied_index}
-            for entry in member._log[:]:
-                if kept.get(entry[1], entry) != entry:
-                    text = f"{first.me} and {member.me} differ at {entry[1]}"
-                    raise Violation("R equal logs", text)
 
     def lost_now(self, me: NodeId) -> set[int]:
         """Acknowledged records that this host lacks."""

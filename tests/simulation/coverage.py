@@ -48,6 +48,11 @@ _FORWARD: Final = (
     (Phase.FLUSHING, Phase.STARTING),
     (Phase.UNADDRESSING, Phase.RELEASING),
     (Phase.RELEASING, Phase.STANDBY),
+    (Phase.ACTIVE, Phase.RESTING),
+    (Phase.RESTING, Phase.ACTIVE),
+    (Phase.RESTING, Phase.LEAVING),
+    (Phase.LEAVING, Phase.RESTED),
+    (Phase.STARTUP, Phase.CAPTURING),  # of a pair: it kept its lease alone
     (Phase.DROPPING, Phase.HALTING),
     (Phase.HALTING, Phase.STANDBY),
     (Phase.HALTING, Phase.RELEASING),
@@ -61,12 +66,13 @@ _AT_ONCE: Final = {
     # granted with less of its lease left than letting go takes; or the active's own, not granted
     (Phase.ACQUIRING, Phase.DROPPING),
     (Phase.STANDBY, Phase.DROPPING),  # the same, learned late
+    (Phase.HALTING, Phase.FINISHING),  # granted late, and the loser was fenced before
     (Phase.ADDRESSING, Phase.STOPPING),  # a switchover is asked for as it becomes active
     (Phase.ADDRESSING, Phase.PREPARING),
     (Phase.ADMITTING, Phase.PREPARING),
 }
-# Seldom: it takes a switchover whose very step fails, or a lease that ends in a phase of
-# milliseconds. Impossible in these plans: ARMING, since no simulated machine has a watchdog.
+# Seldom: a journal that breaks, or a lease that ends, in a phase of milliseconds; the drill
+# `in_a_phase` has them last for longer. Only with a watchdog: ARMING.
 TABLE: Final = (
     frozenset(_FORWARD) | {(phase, Phase.DROPPING) for phase in HOLDING} | _BROKEN | _AT_ONCE
 )

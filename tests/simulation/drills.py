@@ -234,6 +234,72 @@ def _old_proof(rng: random.Random) -> list[Fault]:
     )
 
 
+def _rested(rng: random.Random) -> list[Fault]:
+    """The active's daemon stops in maintenance, and somebody ends that before it is back, or not.
+
+    Sometimes its machine goes with it, or it is cut off as it comes back.
+    """
+    at = rng.uniform(3, 5)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        lasting = rng.choice((rng.uniform(0.2, 2), rng.uniform(3, 12), 12.0))
+        who, other = rng.sample(REPLICAS, 2)
+        faults += _faults(rng, ("rest", at, who, other, lasting, rng.random()))
+        kind = rng.choice(("power-off", "isolate", "kill", "switchover", "none", "none"))
+        if kind != "none":
+            when = at + rng.uniform(0.5, lasting + 2)
+            faults += _faults(rng, (kind, when, who, other, rng.uniform(1, 5), rng.random()))
+        at += lasting + rng.uniform(5, 10)
+    return faults
+
+
+def _in_a_phase(rng: random.Random) -> list[Fault]:
+    """Switchovers, restarts and losses of the active, each struck in a phase of milliseconds."""
+    at = rng.uniform(3, 5)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        one, other = rng.sample(REPLICAS, 2)
+        half = rng.choice((0.0, 0.9))
+        faults += _faults(rng, ("in-phase", at, one, other, 1.0, rng.random()))
+        if rng.random() < 0.7:
+            for target, later in ((half, 0.1), (0.9 - half, 0.4)):
+                faults += _faults(rng, ("switchover", at + later, one, other, 1.0, target))
+        else:
+            kind = rng.choice(("kill", "power-off"))
+            faults += _faults(rng, (kind, at + 0.1, one, other, rng.uniform(0.3, 3), 0.0))
+        at += rng.uniform(8, 12)
+    return faults
+
+
+def _farewell(rng: random.Random) -> list[Fault]:
+    """One of two stops in order and stays away; then the other has to go on without it."""
+    one, other = REPLICAS
+    faults = _faults(rng, ("device-mood", 1.0, one, other, 0.0, rng.choice((0.0, 0.4))))
+    faults += _faults(rng, ("device-mood", 1.0, other, one, 0.0, rng.choice((0.0, 0.4))))
+    at = rng.uniform(3, 5)
+    if rng.random() < 0.5:  # the one that went on alone is not reached when the other is back
+        faults = []
+        for who in REPLICAS:
+            faults += _faults(rng, ("device-mood", 1.0, who, who, 0.0, 0.0))
+        who, stays = other, one
+        faults += _faults(
+            rng, ("leave", at, who, stays, 10.0, 0.0), ("isolate", at + 9, stays, who, 16.0, 0.0)
+        )
+        return faults
+    while at < _LAST_S:
+        who, stays = rng.sample(REPLICAS, 2)
+        lasting = rng.uniform(1, 12)
+        faults += _faults(rng, ("leave", at, who, stays, lasting, 0.0))
+        kind = rng.choice(("power-off", "isolate", "kill", "none"))
+        if kind != "none":
+            when = at + rng.uniform(0.3, lasting + 4)
+            faults += _faults(
+                rng, (kind, when, rng.choice(REPLICAS), stays, rng.uniform(1, 8), 0.0)
+            )
+        at += lasting + rng.uniform(8, 14)
+    return faults
+
+
 def _given_up(rng: random.Random) -> list[Fault]:
     """The active goes on alone and dies; an operator forces the other; then the first is back."""
     one, other = REPLICAS
@@ -348,8 +414,13 @@ _LATEST: Final = (
     ),
     _named(_upgraded_and_put_back),
     replace(_named(_given_up), pair=True),
+    _named(_in_a_phase),
+    replace(_named(_in_a_phase), fast=True),
+    _named(_rested),
+    replace(_named(_rested), pair=True),
+    replace(_named(_farewell), pair=True),
 )
-_LATEST_SHARE: Final = 0.2
+_LATEST_SHARE: Final = 0.4
 # And in the end.
 _RESTS: Final = _named(_rests_too_long)
 _RESTS_SHARE: Final = 0.06

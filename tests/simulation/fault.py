@@ -24,6 +24,7 @@ _REPLICAS_ONLY: Final = frozenset(
         "vip-refuses",
         "vip-held-up",
         "shutdown",
+        "leave",
         "trim-journal",
         "volume-reset",
         "switchover",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from simulation import aimed, given_up, hardware, upgrades
+from simulation import aimed, given_up, hardware, phased, rests, upgrades
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
@@ -338,6 +338,7 @@ _DRAWN: Final[dict[str, Apply]] = {
     "force-active": _force,
     **aimed.APPLY,
     **upgrades.APPLY,
+    **rests.APPLY,
 }
 KINDS: Final = tuple(_DRAWN)
 APPLY: Final[dict[str, Apply]] = {
@@ -345,6 +346,7 @@ APPLY: Final[dict[str, Apply]] = {
     **hardware.APPLY,
     **aimed.DRILLED,
     "given-up": given_up.given_up,
+    **phased.APPLY,
 }
 
 # No member, no disk of its log and no link notices these.

@@ -18,7 +18,13 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
     "network: a peer that says what no member says": ("hostile-peer",),
     # Every plan draws the drift of each clock, up to what is allowed for.
     "clocks: steps of the wall clock": ("wall-step",),
-    "processes: killed, restarted, stopped in order": ("kill", "shutdown", "restart-late"),
+    "processes: killed, restarted, stopped in order": (
+        "kill",
+        "restart-late",
+        "shutdown",
+        "rest",
+        "leave",
+    ),
     "processes: paused and continued": ("stop", "stop-active", "worker-stop"),
     "machines: paused and resumed": ("sleep", "freeze", "freeze-and-lie", "begin-anew"),
     "machines: without power": (
@@ -41,6 +47,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "vip-held-up",
         "vip-stuck",
         "actions-slow",
+        "in-phase",
         "action-fails",
     ),
     "devices: fencing that refuses, hangs, lies, is late; the watchdog": (

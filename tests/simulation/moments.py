@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from simulation.schedule import Schedule
+from staqraft.decision.phases import Phase
 from staqraft.model import NodeId
 
 Strike = Callable[[NodeId], None]
@@ -24,6 +25,7 @@ class Moment(Enum):
     GRANTED = "it learns that the next epoch is its own"
     RESUMES = "its daemon was restarted within its lease, and would go on"
     ADMITS = "as the active it proposes that a standby be in sync"
+    RESTS = "as the active it asks to leave its addresses to the kernel"
     COMPARES = "as a standby it begins to compare its trees"
 
 
@@ -33,7 +35,17 @@ class Moments:
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._waiting: dict[Moment, list[tuple[NodeId | None, int, Strike]]] = {}
+        self._entered: dict[Phase, Strike] = {}
         self._over = False
+
+    def when_entered(self, phase: Phase, strike: Strike) -> None:
+        """`strike` at the very instant at which a node next enters the phase, before it acts."""
+        self._entered[phase] = strike
+
+    def entered(self, phase: Phase, node: NodeId) -> None:
+        """It happens now."""
+        if self._entered and (strike := self._entered.pop(phase, None)) is not None:
+            strike(node)
 
     def when(self, moment: Moment, node: NodeId | None, delay_us: int, strike: Strike) -> None:
         """`strike` so long after the next such moment of `node`, or of any."""
@@ -62,4 +74,5 @@ class Moments:
     def forget(self) -> None:
         """Nobody waits any more."""
         self._waiting.clear()
+        self._entered.clear()
         self._over = True

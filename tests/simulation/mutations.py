@@ -19,6 +19,7 @@ from simulation import (
     guards,
     lease_mutations,
     pair_mutations,
+    rest_mutations,
     upgrade_mutations,
     worker,
 )
@@ -387,7 +388,11 @@ MUTATIONS: Final = (
     Mutation(name="address without a lifetime", patch=_address_without_end),
     *(
         Mutation(name=name, patch=patch, kinds=kinds)
-        for name, patch, kinds in (*gate_mutations.PATCHES, *upgrade_mutations.PATCHES)
+        for name, patch, kinds in (
+            *gate_mutations.PATCHES,
+            *upgrade_mutations.PATCHES,
+            *rest_mutations.PATCHES,
+        )
     ),
     *(
         Mutation(name=name, patch=patch, why=why, kinds=kinds)

@@ -161,7 +161,16 @@ def _long_losses(seed: int) -> list[Fault]:
     at = rng.uniform(2, 6)
     while at < _PAIR_STORM_S:
         kind = rng.choice(
-            ("isolate", "isolate", "power-off", "power-off", "power-off-both", "stop", "kill")
+            (
+                "isolate",
+                "isolate",
+                "power-off",
+                "power-off",
+                "power-off-both",
+                "stop",
+                "kill",
+                "leave",
+            )
         )
         lasting_us = int(rng.uniform(2, 20) * S)
         one, other = rng.sample(REPLICAS, 2)

@@ -28,6 +28,7 @@ from simulation.network import Network
 from simulation.operators import asked
 from simulation.options import Plan
 from simulation.pair import Devices
+from simulation.peace_checks import equal_journals, equal_members
 from simulation.raft import RaftLink
 from simulation.result import RAISED, Result
 from simulation.schedule import MS, Action, S, Schedule
@@ -104,6 +105,7 @@ class World:
             in_sync_timeout_ms=3000,
             retry_ms=200,
             cooldown_ms=10_000,
+            rest_ms=5_900,  # hardly longer than the kernel takes for the lifetime in it
             favoured_waits_ms=1_500,
             other_waits_ms=7_000,  # a device takes up to 4 s
             rest_ms=REST_US // MS,
@@ -397,15 +399,16 @@ class World:
             return "the active has no address"
         if (raft := self.hosts[active].raft) is None or not raft.member.leads:
             return "the active does not lead Raft"
-        if records[0].switchover is not None or records[0].maintenance:
-            return "an operator's wish is pending"
+        wished = records[0].switchover is not None or records[0].maintenance
+        if wished or records[0].resting_ms:
+            return "an operator's wish, or a rest, is pending"
         return ""
 
     def _equal_in_the_end(self) -> None:
         """Nobody writes any more, and there is one history: of data, of Raft, of the record."""
         self.workload.running = False
         self.schedule.run_until(self.schedule.now + 2 * S)
-        self.checks.equal_journals(*(self.hosts[node].journal for node in self.replicas))
+        equal_journals(*(self.hosts[node].journal for node in self.replicas))
         if lost := self.checks.lost_now(self.replicas[0]):
             raise Violation("4 nothing lost", f"{len(lost)} acknowledged are nowhere")
         members = [host.raft.member for host in self.hosts.values() if host.raft is not None]
@@ -414,7 +417,7 @@ class World:
             if self.schedule.now >= end_us:
                 raise Violation("8 peace", "the members never have applied the same entries")
             self.schedule.run_until(self.schedule.now + 1 * MS)
-        self.checks.equal_members(members)
+        equal_members(members)
 
 
 def run(plan: Plan, *, tracing: bool = False) -> Result:

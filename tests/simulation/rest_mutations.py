@@ -1,0 +1,57 @@
+"""What a stop in good order needs, taken out one at a time: see `mutations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from simulation import pair as mirror
+from simulation.patching import put
+from staqraft.decision import eligibility, rest, takeover
+
+
+def rest_not_waited_for() -> None:
+    """Who wants the next epoch waits for a lease as usual."""
+
+    def lease_over_ms(state: Any) -> int:
+        deadline_ms: int = state.settings.timing.challenger_deadline(state.observed_ms)
+        return deadline_ms
+
+    put(eligibility, "lease_over_ms", lease_over_ms)
+    put(takeover, "lease_over_ms", lease_over_ms)
+
+
+def rest_counts_from_commit() -> None:
+    """The addresses stay for a rest from when it was heard of, not from before it was asked."""
+    real = rest._leave
+    put(rest, "_leave", lambda turn, _since, lasts: real(turn, turn.now_ms, lasts))
+
+
+def rest_without_commit() -> None:
+    """The addresses are left to the kernel before anybody else knows for how long."""
+
+    def begin(turn: Any) -> None:
+        rest._leave(turn, turn.now_ms, turn.state.settings.timing.rest_ms)
+
+    put(rest, "begin", begin)
+
+
+def right_outlives_a_farewell() -> None:
+    """Who said farewell goes on with its right when it is back."""
+    real = mirror.PairDaemon.say_farewell
+
+    def say_farewell(self: mirror.PairDaemon) -> None:
+        right = self._memory.right
+        real(self)
+        self._memory.right, self._leaves = right, False
+
+    put(mirror.PairDaemon, "say_farewell", say_farewell)
+
+
+_RESTED: Final = ("rested",)
+PATCHES: Final[tuple[tuple[str, Callable[[], None], tuple[str, ...]], ...]] = (
+    ("rest not waited for", rest_not_waited_for, _RESTED),
+    ("rest counts from commit", rest_counts_from_commit, _RESTED),
+    ("rest without a commit", rest_without_commit, _RESTED),
+    ("pair: right outlives a farewell", right_outlives_a_farewell, ("farewell",)),
+)
