@@ -391,12 +391,11 @@ MUTATIONS: Final = (
         for name, patch, kinds in (
             *gate_mutations.PATCHES,
             *upgrade_mutations.PATCHES,
-            *rest_mutations.PATCHES,
         )
     ),
     *(
         Mutation(name=name, patch=patch, why=why, kinds=kinds)
-        for name, patch, why, kinds in pair_mutations.PATCHES
+        for name, patch, why, kinds in (*pair_mutations.PATCHES, *rest_mutations.PATCHES)
     ),
     Mutation(
         name="barrier ignores a joining standby",

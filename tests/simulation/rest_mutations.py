@@ -48,10 +48,14 @@ def right_outlives_a_farewell() -> None:
     put(mirror.PairDaemon, "say_farewell", say_farewell)
 
 
+_RENEWED_MEANWHILE: Final = (
+    "renewals go on while it asks, so the other has just seen one when a rest is heard of late, and"
+    " counts from that (tests/unit/test_decision_rest.py takes that away)"
+)
 _RESTED: Final = ("rested",)
-PATCHES: Final[tuple[tuple[str, Callable[[], None], tuple[str, ...]], ...]] = (
-    ("rest not waited for", rest_not_waited_for, _RESTED),
-    ("rest counts from commit", rest_counts_from_commit, _RESTED),
-    ("rest without a commit", rest_without_commit, _RESTED),
-    ("pair: right outlives a farewell", right_outlives_a_farewell, ("farewell",)),
+PATCHES: Final[tuple[tuple[str, Callable[[], None], str, tuple[str, ...]], ...]] = (
+    ("rest not waited for", rest_not_waited_for, "", _RESTED),
+    ("rest counts from commit", rest_counts_from_commit, _RENEWED_MEANWHILE, _RESTED),
+    ("rest without a commit", rest_without_commit, "", _RESTED),
+    ("pair: right outlives a farewell", right_outlives_a_farewell, "", ("farewell",)),
 )
