@@ -82,7 +82,7 @@ def _begin_anew(world: World, gone: Host) -> None:
         return
     world.checks.say(f"{gone.me}: its Raft directory is moved away")
     gone.kill()
-    gone.volume.forget()
+    gone.forget_raft()
     world.checks.begins_anew(gone.me)
     world.schedule.after(300 * MS, gone.start)
 

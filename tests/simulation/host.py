@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -335,6 +336,12 @@ class Host:
         """The power fails in the middle of a write."""
         self.power_off()
         self._schedule.after(int((0.3 + 3 * self._rng.random()) * 1000 * MS), self.power_on)
+
+    def forget_raft(self) -> None:
+        """Somebody moved its Raft directory away."""
+        self.volume.forget()
+        if self._sqlite is not None:
+            shutil.rmtree(self._sqlite / self.me, ignore_errors=True)
 
     def kill(self) -> None:
         """The control process is gone, and with it the worker's; the kernel goes on."""
