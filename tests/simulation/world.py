@@ -105,7 +105,6 @@ class World:
             in_sync_timeout_ms=3000,
             retry_ms=200,
             cooldown_ms=10_000,
-            rest_ms=5_900,  # hardly longer than the kernel takes for the lifetime in it
             favoured_waits_ms=1_500,
             other_waits_ms=7_000,  # a device takes up to 4 s
             rest_ms=REST_US // MS,
