@@ -7,18 +7,7 @@ from typing import Any, Final
 
 from simulation import pair as mirror
 from simulation.patching import put
-from staqraft.decision import eligibility, rest, takeover
-
-
-def rest_not_waited_for() -> None:
-    """Who wants the next epoch waits for a lease as usual."""
-
-    def lease_over_ms(state: Any) -> int:
-        deadline_ms: int = state.settings.timing.challenger_deadline(state.observed_ms)
-        return deadline_ms
-
-    put(eligibility, "lease_over_ms", lease_over_ms)
-    put(takeover, "lease_over_ms", lease_over_ms)
+from staqraft.decision import rest
 
 
 def rest_counts_from_commit() -> None:
@@ -54,7 +43,6 @@ _RENEWED_MEANWHILE: Final = (
 )
 _RESTED: Final = ("rested",)
 PATCHES: Final[tuple[tuple[str, Callable[[], None], str, tuple[str, ...]], ...]] = (
-    ("rest not waited for", rest_not_waited_for, "", _RESTED),
     ("rest counts from commit", rest_counts_from_commit, _RENEWED_MEANWHILE, _RESTED),
     ("rest without a commit", rest_without_commit, "", _RESTED),
     ("pair: right outlives a farewell", right_outlives_a_farewell, "", ("farewell",)),
