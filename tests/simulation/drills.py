@@ -414,6 +414,7 @@ _LATEST: Final = (
     ),
     _named(_upgraded_and_put_back),
     replace(_named(_given_up), pair=True),
+    Drill(name="held_up_gate", faults=_held_up, fast=True),
     _named(_in_a_phase),
     replace(_named(_in_a_phase), fast=True),
     _named(_rested),

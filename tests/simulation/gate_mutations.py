@@ -68,7 +68,7 @@ _GATED: Final = ("late_refresh", "fast", "gate")
 PATCHES: Final[tuple[tuple[str, Callable[[], None], tuple[str, ...]], ...]] = (
     ("gate taken for punctual", taken_for_punctual, _GATED),
     ("gate without an end", without_end, _GATED),
-    ("held up gate call not noticed", held_up_call_not_seen, _GATED),
+    ("held up gate call not noticed", held_up_call_not_seen, ("held_up_gate",)),
     ("gate opened for a lease from now", counts_from_now, _GATED),
     ("gate not closed on letting go", not_closed_when_let_go, _GATED),
     ("gate opened before the services", opened_before_the_services, _GATED),
