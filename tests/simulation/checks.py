@@ -83,6 +83,7 @@ class Checks:
         self.hardware = NONE
         self._could_not_act: dict[NodeId, int] = {}  # when it was last seen so
         self._exempt: dict[NodeId, int] = {}  # machines that slept, until when
+        self._resting: set[NodeId] = set()  # whose watchdog nobody kicks, so it was disarmed
         self._stood_still: dict[NodeId, int] = {}  # those that are frozen or were, until when
         self._generations = Generations()
         self._switches = Switches()
@@ -329,8 +330,14 @@ class Checks:
         if opens and not host.services.running and not host.services.failed:
             raise Violation("9 refused", f"{host.me} lets clients in, and no service runs")
 
+    def rested(self, me: NodeId) -> None:
+        """Its daemon left the addresses to the kernel, and no watchdog watches over that."""
+        self._resting.add(me)
+
     def address_set(self, daemon: Daemon) -> None:
         """Without another word the kernel takes it away before the lease is over."""
+        if daemon.core.phase is not Phase.LEAVING:
+            self._resting.discard(daemon.me)
         host = self.hosts[daemon.me]
         deadline_ms = daemon.core.lease.deadline_ms
         if deadline_ms is None or not host.kernel.answers:
@@ -350,7 +357,7 @@ class Checks:
         self._exempt[me] = until_us + _AWAKE_US
 
     def _may_linger(self, me: NodeId) -> bool:
-        if self.hardware.strict:
+        if self.hardware.without_lease or (self.hardware.strict and me not in self._resting):
             return False
         if self._may_believe(me):
             self.note(OUTLIVED)
@@ -367,6 +374,7 @@ class Checks:
 
     def woke(self, me: NodeId) -> None:
         """It goes on, with the address that it had; who took it meanwhile was never asked."""
+        self._could_not_act[me] = self.now  # also a process that was to start while it slept
         host = self.hosts.get(me)
         if host is None or not host.kernel.answers:
             return

@@ -76,6 +76,7 @@ def rest(world: World, fault: Fault) -> None:
             return
         if daemon.core.phase is Phase.RESTED:
             world.checks.note("rested")
+            world.checks.rested(daemon.me)
             world.moments.later(_SETTLED_US, lambda: end_in_order(world, host, daemon, down_us))
         elif world.schedule.now - since_us > _STOPS_WITHIN_US:
             end_in_order(world, host, daemon, down_us)
