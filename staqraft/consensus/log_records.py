@@ -150,7 +150,7 @@ def _apply(found: Found | None, number: int, body: bytes, behind: int) -> Found:
         _replace(stored.entries, wire.replace_from, wire)
     if not stored.entries or stored.entries[-1][1] != wire.last_index:
         raise Damaged("its end is missing")
-    if not stored.entries[-1][2] <= wire.term <= MAX_COUNTER or wire.commit_index > MAX_COUNTER:
+    if not stored.entries[-1][2] <= wire.term <= MAX_COUNTER or wire.commit_index > wire.last_index:
         raise Damaged(f"transaction {number} has a term or an index out of range")
     stored.term, stored.commit_index = wire.term, wire.commit_index
     stored.vote = NodeId(wire.vote) if wire.HasField("vote") else None

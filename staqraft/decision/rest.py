@@ -40,7 +40,7 @@ _OVER_AGAIN_MS = 2_000
 def begin(turn: Turn) -> None:
     """The daemon of the active is to stop, and it is in maintenance."""
     turn.enter(Phase.RESTING, "the daemon stops in maintenance")
-    turn.set(rest_asked=(0, turn.now_ms))
+    turn.set(rest_asked=(0, turn.now_ms), rest_before=turn.state.record.resting_index)
     settle_resting(turn)
 
 
@@ -52,8 +52,15 @@ def settle_resting(turn: Turn) -> None:
         turn.enter(Phase.ACTIVE, "maintenance ended before the daemon did")
     elif pair.lost(state):
         _leave(turn, turn.now_ms, state.settings.timing.rest_ms)
-    elif number and state.record.resting_ms and state.record.renewal >= number:
-        # By whichever renewal from this one on: the other has observed it after it was asked.
+    elif (
+        number
+        and state.record.resting_ms
+        and state.record.resting_index != state.rest_before
+        and state.record.renewal >= number
+    ):
+        # By whichever renewal from this one on: the other has observed it after it was asked. But
+        # not by a rest from before: this node may have proposed that it is over, and that may be
+        # tried again until after it has left; who reads it then waits for a short lease only.
         lasts_ms = min(state.settings.timing.rest_ms, state.record.resting_ms)
         _leave(turn, asked_ms, lasts_ms)
     elif state.awaiting == 0 and turn.now_ms >= state.retry_ms:

@@ -163,6 +163,7 @@ class GroupState:
     release_after: bool = False  # having let go, tell Raft, so that nobody waits for the lease
     shutting_down: bool = False
     rest_asked: tuple[int, int] = (0, 0)  # the first attempt to rest: its renewal, just before when
+    rest_before: int = 0  # the rest (its log index) that was in the record already
     rest_over_again_ms: int = 0  # not before this instant is the end of a rest proposed again
     reason: str = ""  # why the group is in this phase, a sentence for people
     service_problem: str = ""

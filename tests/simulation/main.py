@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shrink", action="store_true", help="with --seed: with fewer faults")
     parser.add_argument(
         "--keep",
+        type=_places,
         metavar="I,J",
         help="with --seed: these faults of it only; --shrink says which",
     )
@@ -65,9 +66,31 @@ def _kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
+def _places(text: str) -> tuple[int, ...]:
+    return tuple(int(place) for place in text.split(",") if place)
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """What would be done in vain, or not at all, is an error and no success."""
+    if options.seed is None:
+        for name in ("trace", "shrink", "keep", "plain", "mutation"):
+            if getattr(options, name):
+                parser.error(f"--{name} needs --seed")
+    elif options.keep:
+        has = len(only(plan_of(options.seed), options.faults).faults)
+        if not all(0 <= place < has for place in options.keep):
+            parser.error(f"seed {options.seed} has the faults 0 to {has - 1} (--keep)")
+    if options.seeds is not None and options.seeds < 1:
+        parser.error(f"--seeds {options.seeds}: at least one")
+    if options.only and not any(re.search(options.only, m.name) for m in MUTATIONS):
+        parser.error(f"no mutation has a name like '{options.only}'")
+
+
 def main() -> int:
     """The exit code: 0, or 1 when something is wrong."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    _check(parser, options)
     if options.models:
         for model, kinds in MODELS.items():
             print(f"{model}\n    {', '.join(kinds)}")
@@ -87,7 +110,7 @@ def _one(options: argparse.Namespace) -> int:
         mutation_named(options.mutation).patch()
     plan = only(plan_of(options.seed), options.faults)
     if options.keep is not None:
-        plan = kept(plan, [int(place) for place in options.keep.split(",") if place])
+        plan = kept(plan, options.keep)
     if options.plain:
         plan = plain(plan)
     if options.shrink:

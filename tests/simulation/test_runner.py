@@ -111,3 +111,21 @@ def test_a_violation_is_made_smaller_and_its_replay_breaks_the_same_rule() -> No
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert f"seed {seed}: {rule}" in ended.stdout
     assert _simulate("--seed", str(seed)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--mutations", "--only", "nosuch"), "no mutation has a name like 'nosuch'"),
+        (("--seed", "5", "--keep", "99"), "seed 5 has the faults 0 to "),
+        (("--trace",), "--trace needs --seed"),
+        (("--seeds", "3", "--shrink"), "--shrink needs --seed"),
+        (("--seeds", "0"), "at least one"),
+    ],
+)
+def test_what_would_be_done_in_vain_is_no_success(
+    arguments: tuple[str, ...], sentence: str
+) -> None:
+    ended = _simulate(*arguments)
+    assert ended.returncode == 2, ended.stdout
+    assert sentence in ended.stderr

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from fakes.raft_members import NODES, A, B, W, World
-from staqraft.consensus import snapshot_transfer, syncobj
+from staqraft.consensus import snapshot_transfer, statemachine, syncobj
 from staqraft.consensus.message_codec import message_to_wire
 from staqraft.consensus.ready import Disconnected, Failure, Received
-from staqraft.model import NodeId
+from staqraft.model import ClusterRecord, Command, NodeId, NoteEvent, Outcome
 
 
 @pytest.fixture
@@ -110,6 +110,26 @@ def test_a_piece_of_a_snapshot_commits_nothing(world: World) -> None:
     world.run(0.1)
     assert lost not in world.outcomes
     assert "never committed" not in world.texts(A)
+
+
+def test_a_command_that_cannot_be_applied_blocks_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hazard 7: every member would raise at it in every tick, for ever."""
+    world.lead(A)
+    real = statemachine.apply
+
+    def apply(record: ClusterRecord, index: int, command: Command) -> tuple[ClusterRecord, Outcome]:
+        if isinstance(command, NoteEvent) and command.text == "poison":
+            raise ZeroDivisionError
+        return real(record, index, command)
+
+    monkeypatch.setattr(statemachine, "apply", apply)
+    world.submit(B, "poison")
+    world.run(0.5)
+    world.commit(B, "works")
+    world.until(lambda: all("works" in world.texts(node) for node in NODES))
+    assert "was skipped: report this" in caplog.text
 
 
 def test_a_member_that_lags_learns_from_a_snapshot(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from staqraft.consensus.log_store import LogStore
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import ConsensusError, StoreFull
 from staqraft.model import ClusterRecord, NodeId, NoteEvent
+from staqraft.wire.v1 import raft_pb2 as pb
 
 A, B = NodeId("a"), NodeId("b")
 
@@ -280,6 +284,62 @@ def test_a_full_volume_is_said_and_memory_waits(tmp_path: Path) -> None:
         assert log.last_index == reached
         assert log.getVotedForNodeId() == A
         log.close()
+
+
+def test_after_a_sync_that_failed_the_log_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second sync of the same file would succeed, although nothing is known of the first."""
+    log = filled(tmp_path)
+    before = (tmp_path / "log").stat().st_ino
+
+    def fails(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    log.add(*entry(7))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fails)
+        with pytest.raises(StoreFull, match="neither votes nor acknowledges"):
+            log.persist()
+    log.persist()
+    assert (tmp_path / "log").stat().st_ino != before
+    log = reopened(log, tmp_path)
+    assert indexes(log) == list(range(1, 8))
+    log.close()
+
+
+def test_what_is_read_at_opening_is_on_disk_before_anything_is_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was killed before its sync may have left it to the kernel only."""
+    filled(tmp_path).close()
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    log = open_log(tmp_path)
+    assert (tmp_path / "log").stat().st_ino in synced
+    log.close()
+
+
+def test_a_commit_index_beyond_the_end_is_damage(tmp_path: Path) -> None:
+    """It is never written, and the library would wait for entries that nobody has."""
+    filled(tmp_path).close()
+    path = tmp_path / "log"
+    stored = log_records.read(path.read_bytes()).stored
+    body = log_records.transaction("test", A, stored, number=2, replace_from=None)
+    wire = pb.LogTransaction.FromString(body[log_records._HEAD.size :])
+    wire.commit_index = wire.last_index + 1
+    data = wire.SerializeToString()
+    crc = zlib.crc32(data, zlib.crc32(log_records._SEALED.pack(len(data), 2)))
+    header = log_records._HEAD.pack(log_records._MARK, len(data), 2, crc)
+    path.write_bytes(path.read_bytes() + header + data)
+    with pytest.raises(StoreCorrupt, match="out of range"):
+        open_log(tmp_path)
 
 
 # --- the snapshot -------------------------------------------------------------------------------
