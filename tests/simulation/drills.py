@@ -365,6 +365,17 @@ def _rests_too_long(rng: random.Random) -> list[Fault]:
     return faults
 
 
+def _rests_twice(rng: random.Random) -> list[Fault]:
+    """The active's daemon is back from a rest, and rests again before that is in the record."""
+    at = rng.uniform(3, 5)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        who = REPLICAS[0]
+        faults += _faults(rng, ("rest-twice", at, who, who, 12.0, rng.random()))
+        at += rng.uniform(16, 20)
+    return faults
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
     """A way to draw faults, and the cluster that it needs."""
@@ -425,11 +436,18 @@ _LATEST_SHARE: Final = 0.4
 # And in the end.
 _RESTS: Final = _named(_rests_too_long)
 _RESTS_SHARE: Final = 0.06
-NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS))
+_RESTS_TWICE: Final = _named(_rests_twice)
+_RESTS_TWICE_SHARE: Final = 0.04
+NAMES: Final = frozenset(
+    drill.name for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS, _RESTS_TWICE)
+)
 
 
 def drill_of(seed: int, rng: random.Random) -> tuple[Drill, list[Fault]]:
     """The drill of a seed, and its faults; `rng` is the one that the others are drawn from."""
+    twice = random.Random(f"resting twice drill {seed}")
+    if twice.random() < _RESTS_TWICE_SHARE:
+        return _RESTS_TWICE, _RESTS_TWICE.faults(twice)
     resting = random.Random(f"resting drill {seed}")
     if resting.random() < _RESTS_SHARE:
         return _RESTS, _RESTS.faults(resting)

@@ -346,6 +346,7 @@ APPLY: Final[dict[str, Apply]] = {
     **_DRAWN,
     **hardware.APPLY,
     **aimed.DRILLED,
+    **rests.DRILLED,
     "given-up": given_up.given_up,
     **phased.APPLY,
 }

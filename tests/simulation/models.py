@@ -23,6 +23,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "restart-late",
         "shutdown",
         "rest",
+        "rest-twice",
         "leave",
     ),
     "processes: paused and continued": ("stop", "stop-active", "worker-stop"),

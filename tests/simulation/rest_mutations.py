@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from simulation import pair as mirror
@@ -21,6 +22,19 @@ def rest_without_commit() -> None:
 
     def begin(turn: Any) -> None:
         rest._leave(turn, turn.now_ms, turn.state.settings.timing.rest_ms)
+
+    put(rest, "begin", begin)
+
+
+def earlier_rest_counts() -> None:
+    """A rest that was in the record before it asked is taken for the one it asks for."""
+    real = rest.begin
+
+    def begin(turn: Any) -> None:
+        record = turn.state.record
+        turn.set(record=replace(record, resting_index=0))
+        real(turn)
+        turn.set(record=record)
 
     put(rest, "begin", begin)
 
@@ -45,5 +59,6 @@ _RESTED: Final = ("rested",)
 PATCHES: Final[tuple[tuple[str, Callable[[], None], str, tuple[str, ...]], ...]] = (
     ("rest counts from commit", rest_counts_from_commit, _RENEWED_MEANWHILE, _RESTED),
     ("rest without a commit", rest_without_commit, "", _RESTED),
+    ("an earlier rest counts", earlier_rest_counts, "", ("rests_twice",)),
     ("pair: right outlives a farewell", right_outlives_a_farewell, "", ("farewell",)),
 )

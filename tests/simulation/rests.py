@@ -30,6 +30,9 @@ _RESIGNED_US = 100 * MS
 _STOPS_WITHIN_US = 4 * S
 _DEAF_US = 1500 * MS
 _HEARS_LATE = 0.5
+_SOON_US = 5 * MS
+_LOOKS = 400
+_AWAY_US = 300 * MS
 
 
 def end_in_order(world: World, host: Host, daemon: Daemon, down_us: int) -> None:
@@ -94,6 +97,53 @@ def rest(world: World, fault: Fault) -> None:
     world.schedule.after(over_us, lambda: world.operator(other, "maintenance off", other.me))
 
 
+def rest_twice(world: World, fault: Fault) -> None:
+    """It is back from a rest, serves again, and rests again at once, while nobody leads Raft.
+
+    What it proposes meanwhile (that the first rest is over, the second one, renewals) is tried
+    again and again, each by itself, and commits in whatever order. Then maintenance ends.
+    """
+    active = world.record(world.hosts[fault.who]).active
+    if active is None:
+        return
+    host = world.hosts[active]
+    other = next(world.hosts[node] for node in world.replicas if node != active)
+
+    def stop(down_us: int, then: Callable[[], None]) -> None:
+        daemon = host.daemon
+        if daemon is not None:
+            host.control.do(daemon.shut_down)
+            world.moments.later(_SOON_US, lambda: look(daemon, down_us, then, _LOOKS))
+
+    def look(daemon: Daemon, down_us: int, then: Callable[[], None], looks: int) -> None:
+        if host.daemon is daemon and daemon.core.phase is Phase.RESTED:
+            world.checks.note("rested")
+            world.checks.rested(daemon.me)
+            end_in_order(world, host, daemon, down_us)
+            then()
+        elif host.daemon is daemon and looks:
+            world.moments.later(_SOON_US, lambda: look(daemon, down_us, then, looks - 1))
+
+    def serves(node: NodeId) -> None:
+        if node != active:
+            return
+        leading = [each for each in world.hosts.values() if each.raft and each.raft.member.leads]
+        for leader in leading:
+            without_us = int(300 + 400 * fault.size) * MS
+            cut_ways(world, ways_of(world, leader.me, out=True, into=True), without_us)
+        world.moments.later(
+            int(5 + 95 * fault.size) * MS, lambda: stop(fault.duration_us, maintenance_ends)
+        )
+
+    def maintenance_ends() -> None:
+        over = lambda: world.operator(other, "maintenance off", other.me)  # noqa: E731
+        world.schedule.after(_MAINTENANCE_US, over)
+
+    world.operator(host, "maintenance on", active)
+    back = lambda: world.moments.when_entered(Phase.ACTIVE, serves)  # noqa: E731
+    world.moments.later(_MAINTENANCE_US, lambda: stop(_AWAY_US, back))
+
+
 def leave(world: World, fault: Fault) -> None:
     """A node is stopped in order, and stays away for a while."""
     host = world.hosts[fault.who]
@@ -116,3 +166,4 @@ def leave(world: World, fault: Fault) -> None:
 
 
 APPLY: Final[dict[str, Callable[[World, Fault], None]]] = {"rest": rest, "leave": leave}
+DRILLED: Final[dict[str, Callable[[World, Fault], None]]] = {"rest-twice": rest_twice}
