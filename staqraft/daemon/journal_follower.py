@@ -69,6 +69,7 @@ class JournalFollower:
                 common.notes.set_has_own(own=True)
             self.needs("the trees are not empty and were never compared with the active's")
         if changed := common.note_patterns():
+            common.notes.set_has_own(own=True)  # what was left out until now is nobody else's
             self.needs(f"what is left out of tree {', '.join(changed)} was changed")
         self.check_history(starts)
         if kind != "standby":

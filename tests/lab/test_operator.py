@@ -89,8 +89,8 @@ def test_what_is_in_quarantine_comes_back_on_the_active_only(cluster: Cluster) -
     assert code == 8
     assert "'staqctl switchover --to b'" in said
     first = kept[0]["id"]
-    assert tried(cluster, "b", "quarantine", "restore", first, "--to", "/tmp/rescued")[0] == 0
-    assert sh(cluster, "b", "cat /tmp/rescued") == "other\n"
+    assert tried(cluster, "b", "quarantine", "restore", first, "--to", "/srv/rescued")[0] == 0
+    assert sh(cluster, "b", "cat /srv/rescued") == "other\n"
 
     cluster.ctl("a", "switchover")
     cluster.wait_protected("b", 60)

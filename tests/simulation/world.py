@@ -375,8 +375,9 @@ class World:
             if host.daemon is not None and host.daemon.core.shutting_down:
                 host.kill()
                 host.start()
-        for node in self.replicas:
-            self.operator(self.hosts[node], "maintenance off", node)
+        for host in self.hosts.values():  # whoever can be asked
+            for node in self.replicas:
+                self.operator(host, "maintenance off", node)
 
     def _unrest(self) -> str:
         """What is not as it should be when nothing is wrong any more."""

@@ -68,10 +68,13 @@ def acknowledged(node: DataNode, written: dict[bytes, bytes]) -> None:
             raise Violation(f"{node.node} has {path!r}, but not as it was acknowledged")
 
 
-def accounted(*, old: Manifest, promoted: Manifest, node: DataNode, kept: list[Kept]) -> None:
+def accounted(
+    *, old: Manifest, promoted: Manifest, now: Manifest, node: DataNode, kept: list[Kept]
+) -> None:
     """Each version that only the old active had is in quarantine.
 
-    `old`: its tree when it was lost; `promoted`: the new active's when it began.
+    `old`: its tree when it was lost; `promoted`: the new active's when it began, and `now`. What
+    the new one has under another name was renamed, and what it has by now is not lost either.
     """
     quarantine = group_dir(node) / "quarantine"
     items = manifest(quarantine) if kept else {}
@@ -79,11 +82,12 @@ def accounted(*, old: Manifest, promoted: Manifest, node: DataNode, kept: list[K
         (one.path, _version(items[os.fsencode(one.kept_at.relative_to(quarantine))]))
         for one in kept
     }
+    anywhere = {_version(item) for item in (*promoted.values(), *now.values())}
     lost = [
         f"{path!r}, a {item.kind}"
         for path, item in old.items()
         if item.kind != "directory"
-        and _version(promoted.get(path)) != _version(item)
+        and _version(item) not in anywhere
         and (path, _version(item)) not in have
     ]
     if lost:

@@ -235,7 +235,10 @@ class _Round:
     async def _come_back(self, old: DataNode, before: Manifest, promoted: Manifest) -> None:
         await self._ground.settled()
         kept = self._new_in_quarantine(old)
-        checks.accounted(old=before, promoted=promoted, node=old, kept=kept)
+        now = await asyncio.to_thread(
+            checks.tree_of, old
+        )  # equal to the new active's, as was just settled
+        checks.accounted(old=before, promoted=promoted, now=now, node=old, kept=kept)
         if too_much := checks.excess(before, promoted, kept):
             self._ground.notes.append(
                 f"{old.node}: {len(too_much)} of {len(kept)} in quarantine were shared, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from staqraft.capture.fanotify_source import FanotifySource
 from staqraft.capture.inotify_source import InotifySource
 from staqraft.capture.watcher import MakeSource
 
+# XFS and btrfs take a minute more:
+# STAQRAFT_FILESYSTEMS=ext4,tmpfs,xfs,btrfs scripts/test tests/traps
+FILESYSTEMS = os.environ.get("STAQRAFT_FILESYSTEMS", "ext4,tmpfs").split(",")
 
-@pytest.fixture(scope="session", params=["ext4", "tmpfs", "xfs", "btrfs"])
+
+@pytest.fixture(scope="session", params=FILESYSTEMS)
 def filesystem(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
