@@ -249,6 +249,11 @@ class SendSession:
                 self._sender.unreadable(max(end, found.after))
                 raise Ended(f"{found.reason} {self._sender.status.node} will compare its trees.")
             case Trimmed():
+                offer = await self._sender.offer()
+                if offer.first.seq <= cursor.after.seq + 1:
+                    # Not trimmed: the journals parted where Raft's history does not. Who was made
+                    # active by force may lack an epoch of the other's.
+                    self._sender.unreadable(max(offer.last, cursor.after))
                 raise Ended(f"{self._sender.status.node} fell behind: {found.reason}")
         raise AssertionError(found)
 

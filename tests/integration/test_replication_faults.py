@@ -180,6 +180,27 @@ async def test_histories_that_parted_are_compared_and_then_followed() -> None:
         assert positions(both.b.journal_dir, at(2, 25)) == [at(2, n) for n in range(26, 31)]
 
 
+async def test_who_was_made_active_by_force_may_lack_an_epoch_that_the_other_has() -> None:
+    """By Raft's history the standby is on it; the journals say otherwise."""
+    async with pair() as both:
+        shared = deliveries(1, 10)
+        both.a.open_journal().append(shared, ONE)
+        both.b.open_journal().append(shared, ONE)
+        both.a.open_journal().append(deliveries(11, 20), ONE)  # which b never got
+        both.b.open_journal().append(deliveries(500, 5), TWO)  # b by force, then a by force
+        both.b.trees.position = both.a.write(deliveries(31, 5), epoch=3)
+        starts = (
+            *FIRST_EPOCH,
+            EpochStart(epoch=TWO, seq=11),
+            EpochStart(epoch=Epoch(3), seq=31),
+        )
+        await both.b.be_standby(epoch=3, starts=starts)
+        await both.a.be_active(epoch=3, starts=starts)
+        last = both.a.write(deliveries(36, 5), epoch=3)
+        assert await both.a.acknowledged(B, last) == last
+        assert len(both.b.trees.reconciled) == 1
+
+
 async def test_a_comparison_that_was_cut_off_is_begun_again_even_after_a_restart() -> None:
     async with pair() as both:
         await both.a.be_active()

@@ -234,6 +234,12 @@ class Worker:
             return Position(self.epoch, kept)
         return Position(Epoch(self.journal.records[kept - 1][0]), kept)
 
+    def _has(self, position: Position) -> bool:
+        """Whether that record is in the journal, or was: what was trimmed cannot be compared."""
+        if position.seq < self.journal.kept_from:
+            return True
+        return self.journal.records[position.seq - 1][0] == position.epoch
+
     def _send(self) -> None:
         """What the standby has not been sent, while a session runs."""
         records = self.journal.records
@@ -248,6 +254,9 @@ class Worker:
         if self.session is None or self.role is not DataRole.ACTIVE:
             return
         match answer:
+            case Resume(after=after) if not self._has(after):
+                self.journal.kept_from = len(self.journal.records) + 1  # as SendSession does
+                self.session.end(self.me)
             case Resume(after=after):
                 self._sent = after.seq
                 self.peer.durable = after

@@ -365,7 +365,7 @@ class World:
             if host.daemon is not None and host.daemon.core.shutting_down:
                 host.kill()
             host.start()
-        for delay_s in (0, 1, 3):  # whatever an operator or a reboot left under way
+        for delay_s in (0, 1, 3, 10):  # whatever an operator or a reboot left under way
             self.schedule.after(delay_s * S, self._calm_down)
 
     def _calm_down(self) -> None:
