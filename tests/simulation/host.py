@@ -29,7 +29,7 @@ from staqraft.consensus.ready import Ready, Timing
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.decision.state import Settings
 from staqraft.errors import ActionError, Outdated, StoreFull
-from staqraft.model import Epoch, NodeId
+from staqraft.model import Admission, Epoch, NodeId
 
 if TYPE_CHECKING:
     from simulation.checks import Checks
@@ -266,8 +266,10 @@ class Host:
         self.outdated = True
         self.judge_outdated()
         self.raft = None
-        for address in self.kernel.addresses():
-            with suppress(ActionError):  # it ends by itself
+        with suppress(ActionError):  # it ends by itself
+            if self.kernel.gated:
+                self.kernel.admit(Admission.CLOSED, 0)
+            for address in self.kernel.addresses():
                 self.kernel.remove(address)
         self.services.stop()
         self.kill()

@@ -57,6 +57,7 @@ _LAG_ALLOWED: Final = 15  # entries
 _CALM_US: Final = 6 * S  # so long after the last fault of a network, a disk or a process
 _SAME_ENTRY_WITHIN_US: Final = 5 * S
 _LOOK_EVERY_US: Final = 250 * MS
+_HANDS_OVER_US: Final = 1 * S  # from one leader to the next, on a word
 _RINGS: Final = {"sync": (A, B), "lan": NODES}
 
 
@@ -90,6 +91,7 @@ class World:
             barrier_ms=plan.barrier_ms,
         )
         self._calm_since = 0
+        self._led_at = 0
         self._lives: list[tuple[Process, int]] = []  # and how often they were stopped
         self._undo: dict[int, Action] = {}
         self._undone = 0
@@ -247,7 +249,11 @@ class World:
             self._lives, self._calm_since = lives, self.schedule.now
         elif self.schedule.now - self._calm_since > _CALM_US and len(well) > 1:
             names = ", ".join(host.me for host in well)
-            if not any(host.leads for host in self.hosts.values()):  # one with a slow disk may
+            if any(host.leads for host in self.hosts.values()):  # one with a slow disk may
+                self._led_at = self.schedule.now
+            elif (
+                self.schedule.now - self._led_at > _HANDS_OVER_US
+            ):  # it may be handed over
                 raise Violation("R progress", f"of {names} nobody leads, and nothing is wrong")
             if behind := self._left_behind(well):
                 raise Violation("R progress", f"{behind}, and nothing is wrong with {names}")
