@@ -344,6 +344,8 @@ class Checks:
             return  # without a lease it is letting go; the call was under way
         if max(self._exempt.get(host.me, -1), self._stood_still.get(host.me, -1)) >= self.now:
             return  # its timers stood still
+        if daemon.core.record.resting_ms:
+            return  # the others wait for as long as it may rest, until it says that it is over
         left_ms = deadline_ms - host.clock.boot_ms()
         if host.kernel.answers_until_us > self.now + host.clock.true_us(left_ms) + MS:
             raise Violation("2 one address", f"the kernel of {host.me} keeps it beyond the lease")
