@@ -14,7 +14,10 @@ from fakes.records import MAIL
 from fakes.source_tree import SourceTree
 from fakes.stream_pair import until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(os.geteuid() != 0, reason="owners need root"),
+]
 
 
 async def test_drift_and_silent_damage_are_found_and_healed() -> None:

@@ -15,7 +15,10 @@ from fakes.source_tree import SourceTree
 from fakes.stream_pair import until
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(os.geteuid() != 0, reason="owners need root"),
+]
 
 
 async def verify(node: DataNode, **wish: Any) -> tuple[dict[bytes, pb.VerifyFinding], int]:

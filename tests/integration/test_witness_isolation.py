@@ -89,6 +89,7 @@ def settled(witness: SharedWitness, number: int) -> bool:
     return list(found.reachable) == ["a", "b"] and found.raft.leader == "a"
 
 
+@pytest.mark.long
 async def test_a_pair_that_floods_and_knocks_disturbs_nobody_else(town: Town) -> None:
     async with served(town) as (witness, figures):
         await until(lambda: all(settled(witness, n) for n in GOOD), "the active ones lead")

@@ -10,7 +10,7 @@ from lab.cluster import CONFIGURATION, STAQCTL, Cluster
 from lab.lab import Lab
 from lab.processes import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,7 @@ def test_of_two_that_lose_each_other_one_survives(pair: Pair) -> None:
     pair.returns("a")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", REPLICAS)
 def test_after_both_rebooted_nobody_serves_before_they_met(pair: Pair, first: str) -> None:
     for node in REPLICAS:
@@ -147,6 +148,7 @@ def test_after_both_rebooted_nobody_serves_before_they_met(pair: Pair, first: st
     pair.barrier()
 
 
+@pytest.mark.long
 def test_without_a_device_the_active_goes_on_serving_and_barriers_wait(pair: Pair) -> None:
     for node in REPLICAS:
         pair.cluster.configure(node, devices=False)
@@ -159,6 +161,7 @@ def test_without_a_device_the_active_goes_on_serving_and_barriers_wait(pair: Pai
     pair.returns(other(pair.active))
 
 
+@pytest.mark.long
 def test_without_a_device_the_standby_waits_for_somebodys_word(pair: Pair) -> None:
     lost, left = pair.active, other(pair.active)
     pair.lab.power_off(lost)
@@ -170,6 +173,7 @@ def test_without_a_device_the_standby_waits_for_somebodys_word(pair: Pair) -> No
     assert pair.cluster.barrier(left).replicas == (left,)
 
 
+@pytest.mark.long
 def test_who_was_given_up_comes_back_and_does_not_serve(pair: Pair) -> None:
     given_up, left = pair.active, other(pair.active)
     pair.lab.power_off(given_up)  # it was alone: what it acknowledged the other does not have
@@ -183,6 +187,7 @@ def test_who_was_given_up_comes_back_and_does_not_serve(pair: Pair) -> None:
     assert pair.wait(left, lambda v: v.serves, "serves").serves
 
 
+@pytest.mark.long
 def test_and_is_taken_in_again_without_its_raft_directory(pair: Pair) -> None:
     left = other(given_up := other(pair.active))
     pair.stop_daemon(given_up)

@@ -85,6 +85,7 @@ def test_a_frozen_daemon_loses_the_vip_by_its_kernel_and_stands_down(story: Stor
     story.compare()
 
 
+@pytest.mark.long
 def test_in_maintenance_the_active_is_upgraded_and_its_clients_are_served(story: Story) -> None:
     active, standby = story.active, other(story.active)
     missed = story.upgrade_in_maintenance(away_s=LEASE_S + 2)

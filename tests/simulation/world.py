@@ -251,9 +251,7 @@ class World:
             names = ", ".join(host.me for host in well)
             if any(host.leads for host in self.hosts.values()):  # one with a slow disk may
                 self._led_at = self.schedule.now
-            elif (
-                self.schedule.now - self._led_at > _HANDS_OVER_US
-            ):  # it may be handed over
+            elif self.schedule.now - self._led_at > _HANDS_OVER_US:  # it may be handed over
                 raise Violation("R progress", f"of {names} nobody leads, and nothing is wrong")
             if behind := self._left_behind(well):
                 raise Violation("R progress", f"{behind}, and nothing is wrong with {names}")

@@ -29,6 +29,7 @@ def test_shrinking_asks_for_less_each_time_until_nothing_is_left() -> None:
     assert set(TROUBLES) | set(ENDINGS) > {"kill", "failover"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="it mounts file systems, which needs root")
 async def test_a_pair_is_equal_after_writers_crashes_and_a_failover() -> None:
     wishes = Wishes(phases=2, writers=2, deeds=80)
