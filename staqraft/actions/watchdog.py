@@ -200,6 +200,7 @@ class Watchdog:
         self._until[group] = deadline_ms
         try:
             self._device.open()
+            self._known = False  # it ticks from now on, also if it is told nothing more
             ticks = self._feed()
         except ActionError:
             self.disarm(group)  # what cannot be relied upon is not to reset anything

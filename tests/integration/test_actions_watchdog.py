@@ -183,6 +183,15 @@ def test_too_little_lease_arms_nothing() -> None:
     assert not dog.device.is_open
 
 
+def test_too_little_lease_arms_nothing_either_where_it_was_disarmed_before() -> None:
+    dog = Dog()
+    for group in (WEB, MAIL):
+        dog.it.disarm(group)  # at the start of the daemon
+    with pytest.raises(ActionError, match="too little of the lease"):
+        dog.it.arm(WEB, 1999)
+    assert not dog.device.is_open, "it ticks, and would reset a machine that is well"
+
+
 def test_services_have_their_time_to_stop_once() -> None:
     dog = Dog()
     dog.it.arm(WEB, 4000)
