@@ -159,7 +159,9 @@ class LogFile:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         if found.good_bytes < len(content):
             os.ftruncate(self._descriptor, found.good_bytes)
-        # A process that was killed may have left what is whole, and not on disk yet.
+        # A process that was killed may have left what is whole, and not on disk yet. Written again:
+        # if its sync had failed, the kernel takes its pages for clean, and a sync does nothing.
+        _write(self._descriptor, content[: found.good_bytes], 0)
         os.fdatasync(self._descriptor)
         sync_directory(self._path.parent)
         self._end = found.good_bytes

@@ -308,21 +308,54 @@ def test_after_a_sync_that_failed_the_log_begins_anew(
     log.close()
 
 
-def test_what_is_read_at_opening_is_on_disk_before_anything_is_made_of_it(
+class Disk:
+    """What a power cut would leave of a file, with a kernel that forgets what it failed to sync."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self.durable = bytearray(path.read_bytes())
+        self.failing = False
+        self._dirty: list[tuple[int, bytes]] = []
+        self._pwrite = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._write)
+        monkeypatch.setattr(os, "fdatasync", self._sync)
+
+    def _write(self, descriptor: int, data: bytes, at: int) -> int:
+        if os.fstat(descriptor).st_ino == self.path.stat().st_ino:
+            self._dirty.append((at, data))
+        return self._pwrite(descriptor, data, at)
+
+    def _sync(self, descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino != self.path.stat().st_ino:
+            return
+        dirty, self._dirty = self._dirty, []  # clean from now on, whether they came to the disk
+        if self.failing:
+            raise OSError(errno.EIO, "Input/output error")
+        for at, data in dirty:
+            self.durable[at : at + len(data)] = data
+
+    def lose_power(self) -> None:
+        """The file is what was on disk."""
+        self.path.write_bytes(self.durable)
+
+
+def test_what_is_read_at_opening_survives_a_power_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that was killed before its sync may have left it to the kernel only."""
-    filled(tmp_path).close()
-    synced: list[int] = []
-    real = os.fdatasync
-
-    def sync(descriptor: int) -> None:
-        synced.append(os.fstat(descriptor).st_ino)
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fdatasync", sync)
+    """Also if the process before this one was killed after its sync had failed."""
+    log = filled(tmp_path)
+    disk = Disk(tmp_path / "log", monkeypatch)
+    disk.failing = True
+    log.add(*entry(7))
+    with pytest.raises(StoreFull):
+        log.persist()
+    disk.failing = False
+    log = reopened(log, tmp_path)
+    told = indexes(log)
+    log.close()
+    disk.lose_power()
     log = open_log(tmp_path)
-    assert (tmp_path / "log").stat().st_ino in synced
+    assert indexes(log) == told == list(range(1, 8))
     log.close()
 
 
