@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from simulation.hardware import NONE
 from simulation.moments import Moment, Moments
 from simulation.pair_checks import Generations, Switches
+from simulation.rest_checks import Rested
 from simulation.schedule import MS, Action, Schedule
 from simulation.upgrades import NEW
 from simulation.violation import Violation
@@ -83,7 +84,7 @@ class Checks:
         self.hardware = NONE
         self._could_not_act: dict[NodeId, int] = {}  # when it was last seen so
         self._exempt: dict[NodeId, int] = {}  # machines that slept, until when
-        self._resting: set[NodeId] = set()  # whose watchdog nobody kicks, so it was disarmed
+        self._rests = Rested()
         self._stood_still: dict[NodeId, int] = {}  # those that are frozen or were, until when
         self._generations = Generations()
         self._switches = Switches()
@@ -330,24 +331,23 @@ class Checks:
         if opens and not host.services.running and not host.services.failed:
             raise Violation("9 refused", f"{host.me} lets clients in, and no service runs")
 
-    def rested(self, me: NodeId) -> None:
-        """Its daemon left the addresses to the kernel, and no watchdog watches over that."""
-        self._resting.add(me)
+    def rested(self, daemon: Daemon) -> None:
+        """It left the addresses to the kernel, and no watchdog watches over that."""
+        self._rests.left(daemon)
 
     def address_set(self, daemon: Daemon) -> None:
         """Without another word the kernel takes it away before the lease is over."""
         if daemon.core.phase is not Phase.LEAVING:
-            self._resting.discard(daemon.me)
+            self._rests.back(daemon.me)
         host = self.hosts[daemon.me]
         deadline_ms = daemon.core.lease.deadline_ms
         if deadline_ms is None or not host.kernel.answers:
             return  # without a lease it is letting go; the call was under way
         if max(self._exempt.get(host.me, -1), self._stood_still.get(host.me, -1)) >= self.now:
             return  # its timers stood still
-        if daemon.core.record.resting_ms:
-            return  # the others wait for as long as it may rest, until it says that it is over
         left_ms = deadline_ms - host.clock.boot_ms()
-        if host.kernel.answers_until_us > self.now + host.clock.true_us(left_ms) + MS:
+        too_long = host.kernel.answers_until_us > self.now + host.clock.true_us(left_ms) + MS
+        if not self._rests.is_kept(daemon, too_long=too_long) and too_long:
             raise Violation("2 one address", f"the kernel of {host.me} keeps it beyond the lease")
 
     def slept(self, me: NodeId, until_us: int) -> None:
@@ -359,7 +359,7 @@ class Checks:
         self._exempt[me] = until_us + _AWAKE_US
 
     def _may_linger(self, me: NodeId) -> bool:
-        if self.hardware.without_lease or (self.hardware.strict and me not in self._resting):
+        if self.hardware.without_lease or (self.hardware.strict and not self._rests.is_unwatched(me)):
             return False
         if self._may_believe(me):
             self.note(OUTLIVED)

@@ -263,7 +263,7 @@ def _shutdown(world: World, fault: Fault) -> None:
             rests = daemon.core.phase is Phase.RESTED
             if rests:
                 world.checks.note("rested in maintenance")
-                world.checks.rested(daemon.me)
+                world.checks.rested(daemon)
             host.kill()
             away_us = fault.size * (2 * REST_US if rests else 6 * S)
             world.schedule.after(300 * MS + int(away_us), host.start)

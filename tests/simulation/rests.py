@@ -79,7 +79,7 @@ def rest(world: World, fault: Fault) -> None:
             return
         if daemon.core.phase is Phase.RESTED:
             world.checks.note("rested")
-            world.checks.rested(daemon.me)
+            world.checks.rested(daemon)
             world.moments.later(_SETTLED_US, lambda: end_in_order(world, host, daemon, down_us))
         elif world.schedule.now - since_us > _STOPS_WITHIN_US:
             end_in_order(world, host, daemon, down_us)
@@ -118,7 +118,7 @@ def rest_twice(world: World, fault: Fault) -> None:
     def look(daemon: Daemon, down_us: int, then: Callable[[], None], looks: int) -> None:
         if host.daemon is daemon and daemon.core.phase is Phase.RESTED:
             world.checks.note("rested")
-            world.checks.rested(daemon.me)
+            world.checks.rested(daemon)
             end_in_order(world, host, daemon, down_us)
             then()
         elif host.daemon is daemon and looks:
