@@ -22,6 +22,7 @@ from typing import Any
 
 from bench import record
 from bench.timeline import PARTS, split
+from command_line import positive
 from lab import requirements
 from lab.arpwatch import Findings
 from lab.cluster import DAEMON, Cluster
@@ -197,7 +198,7 @@ def _print_summary(figures: dict[str, Any]) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `bench failover`."""
-    parser.add_argument("--count", type=int, default=50, help="rounds of each kind (50)")
+    parser.add_argument("--count", type=positive, default=50, help="rounds of each kind (50)")
     parser.add_argument("--kind", choices=[*KINDS], action="append", help="default: power")
     parser.add_argument("--profile", choices=[*UNPLANNED_S, "both"], default="default")
 

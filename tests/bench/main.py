@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 
+from command_line import run_command
 from lab.errors import LabError, MissingError
 
 COMMANDS = {
@@ -51,4 +52,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -28,6 +28,7 @@ import grpc
 import grpc.aio
 
 from bench import record
+from command_line import positive
 from fakes.data_pair import DataNode, DataPair
 from fakes.records import MAIL
 from fakes.scratch import memory_directory
@@ -47,7 +48,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `bench scale`."""
-    parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--files", type=positive, default=1_000_000)
     parser.add_argument("--idle-s", type=float, default=20.0, help="how long to look at idleness")
 
 

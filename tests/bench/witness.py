@@ -22,6 +22,7 @@ from typing import Any
 
 from bench import record
 from bench.town import Helpers, Witness
+from command_line import positive
 from fakes.many import CALM, QUICK, SLOW, Town
 from fakes.trio import free_port
 from lab.errors import LabError
@@ -38,7 +39,7 @@ MISCHIEF = ("flood", "huge", "nonsense", "reconnect", "knock", "kill")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `bench witness`."""
-    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--pairs", type=positive, default=200)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--timing", choices=TIMINGS, default="calm")
     parser.add_argument("--per-process", type=int, default=50, help="pairs in a helper process")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 
+from command_line import positive, run_command
 from simulation.coverage import never_taken
 from simulation.faults import APPLY
 from simulation.models import MODELS
@@ -30,10 +31,10 @@ _TRACE_LINES = 60
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
-    parser.add_argument("--seeds", type=int, metavar="N", help="run so many seeds")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="run so many seeds")
     parser.add_argument("--minutes", type=float, metavar="M", help="run seeds for so long")
     parser.add_argument("--first", type=int, metavar="N", help="the first seed (default: random)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="processes")
     parser.add_argument(
         "--say-every", type=float, default=20.0, metavar="S", help="how it goes, on stderr"
     )
@@ -80,8 +81,6 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         has = len(only(plan_of(options.seed), options.faults).faults)
         if not all(0 <= place < has for place in options.keep):
             parser.error(f"seed {options.seed} has the faults 0 to {has - 1} (--keep)")
-    if options.seeds is not None and options.seeds < 1:
-        parser.error(f"--seeds {options.seeds}: at least one")
     if options.only and not any(re.search(options.only, m.name) for m in MUTATIONS):
         parser.error(f"no mutation has a name like '{options.only}'")
 
@@ -232,4 +231,4 @@ def _mutations(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -120,7 +120,8 @@ def test_a_violation_is_made_smaller_and_its_replay_breaks_the_same_rule() -> No
         (("--seed", "5", "--keep", "99"), "seed 5 has the faults 0 to "),
         (("--trace",), "--trace needs --seed"),
         (("--seeds", "3", "--shrink"), "--shrink needs --seed"),
-        (("--seeds", "0"), "at least one"),
+        (("--seeds", "0"), "at least 1"),
+        (("--seeds", "many"), "no whole number"),
     ],
 )
 def test_what_would_be_done_in_vain_is_no_success(
@@ -129,3 +130,15 @@ def test_what_would_be_done_in_vain_is_no_success(
     ended = _simulate(*arguments)
     assert ended.returncode == 2, ended.stdout
     assert sentence in ended.stderr
+
+
+def test_a_reader_that_has_enough_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [SIMULATE, "--models"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from command_line import positive
 from torture.plan import Wishes, draw, smaller
 from torture.run import Outcome, run
 
@@ -23,12 +24,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--seed", type=int, help="of the first round (default: from the clock)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--rounds", type=int, help="how many (1)")
+    length.add_argument("--rounds", type=positive, help="how many (1)")
     length.add_argument("--minutes", type=float, help="begins no new round after that")
     defaults = Wishes()
-    parser.add_argument("--phases", type=int, default=defaults.phases, help="in a round")
-    parser.add_argument("--writers", type=int, default=defaults.writers, help="at the same time")
-    parser.add_argument("--deeds", type=int, default=defaults.deeds, help="of a writer in a phase")
+    parser.add_argument("--phases", type=positive, default=defaults.phases, help="in a round")
+    parser.add_argument("--writers", type=positive, default=defaults.writers, help="at the same time")
+    parser.add_argument("--deeds", type=positive, default=defaults.deeds, help="of a writer in a phase")
     parser.add_argument(
         "--without", action="append", default=[], metavar="KIND", help="a deed, trouble or ending"
     )

@@ -23,6 +23,7 @@ from bench.data.peers import Csync2, Syncthing, Unison
 from bench.data.results import Run
 from bench.data.systems import Lsyncd, LsyncdFsync, Rsync, RsyncFsync, RsyncSync, System, Tar
 from bench.data.workloads import WORKLOADS
+from command_line import positive
 
 HELP = "live replication beside rsync, lsyncd and others: times, bytes, processor time"
 PEERS: Final[dict[str, type[System]]] = {
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIRECTORY",
         help="draw a PNG of each workload there (bench-plots); needs matplotlib",
     )
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each, in turn (3)")
+    parser.add_argument("--repeat", type=positive, default=3, help="runs of each, in turn (3)")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of the workloads; but 1 is not recorded"
     )
