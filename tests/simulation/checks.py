@@ -359,7 +359,9 @@ class Checks:
         self._exempt[me] = until_us + _AWAKE_US
 
     def _may_linger(self, me: NodeId) -> bool:
-        if self.hardware.without_lease or (self.hardware.strict and not self._rests.is_unwatched(me)):
+        if self.hardware.without_lease or (
+            self.hardware.strict and not self._rests.is_unwatched(me)
+        ):
             return False
         if self._may_believe(me):
             self.note(OUTLIVED)

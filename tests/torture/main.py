@@ -28,8 +28,12 @@ def main() -> int:
     length.add_argument("--minutes", type=float, help="begins no new round after that")
     defaults = Wishes()
     parser.add_argument("--phases", type=positive, default=defaults.phases, help="in a round")
-    parser.add_argument("--writers", type=positive, default=defaults.writers, help="at the same time")
-    parser.add_argument("--deeds", type=positive, default=defaults.deeds, help="of a writer in a phase")
+    parser.add_argument(
+        "--writers", type=positive, default=defaults.writers, help="at the same time"
+    )
+    parser.add_argument(
+        "--deeds", type=positive, default=defaults.deeds, help="of a writer in a phase"
+    )
     parser.add_argument(
         "--without", action="append", default=[], metavar="KIND", help="a deed, trouble or ending"
     )
