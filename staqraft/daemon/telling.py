@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from staqraft.api.concerns import concerns
 from staqraft.config.notify import SEVERITIES, Receiver
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
 from staqraft.errors import ActionError
-from staqraft.model import GroupId, NodeId
 from staqraft.notify.message import Message, Severity
 from staqraft.notify.outbox import Outbox
 from staqraft.notify.send import Sender
-from staqraft.notify.watch import Complaint, Watch, standing
+from staqraft.notify.watch import Watch
 from staqraft.wire.v1 import admin_pb2
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Telling:
         while True:
             now_ms = self._now_ms()
             messages = watch.events(self._raft.state.events)
-            found = complaints(await self._status())
+            found = concerns(await self._status())
             messages += watch.complaints(found, now_ms=now_ms, wall_ms=wall_ms())
             for message in messages:
                 for line in self._lines:
@@ -157,30 +157,6 @@ class Telling:
             return str(error)
         self._count(line.receiver.name, "sent")
         return ""
-
-
-def complaints(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
-    """What the node's own status says is wrong."""
-    found = [Complaint(None, p.code, p.text) for p in status.problems]
-    if not status.raft.has_quorum:
-        text = (
-            f"{status.node} has no majority of the cluster: nothing is decided, and nobody takes"
-            " over, until it reaches another member"
-        )
-        found.append(Complaint(None, "no-majority", text, Severity.CRITICAL))
-    for group in status.groups:
-        name = GroupId(group.group)
-        found.extend(Complaint(name, p.code, p.text) for p in group.problems)
-        replicas = [NodeId(n.node) for n in status.nodes if n.role == "replica"]
-        found.extend(
-            standing(
-                name,
-                active=group.active,
-                serves_here=group.active == status.node,
-                in_sync={node: node in group.in_sync for node in replicas},
-            )
-        )
-    return found
 
 
 class _ToldNote:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from staqraft.model import ClusterEvent, GroupId, NodeId
@@ -27,12 +27,18 @@ _OVER_MS = 15_000  # and it is over when it has not been heard for so long
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """Something that is wrong now, as `staqctl status` says it."""
+    """Something that is wrong now, as `staqctl status` says it.
+
+    `about` tells two with the same code apart: a member, an address, a service. What is not `ours`
+    is another node's to tell, and this one only shows it.
+    """
 
     group: GroupId | None
     code: str
     text: str
     severity: Severity = Severity.WARNING
+    about: str = ""
+    ours: bool = True
 
 
 @dataclass(slots=True)
@@ -51,7 +57,7 @@ class Watch:
         self._cluster = cluster
         self._node = node
         self.told_index = told_index
-        self._known: dict[tuple[GroupId | None, str], _Known] = {}
+        self._known: dict[tuple[GroupId | None, str, str], _Known] = {}
 
     def events(self, events: tuple[ClusterEvent, ...]) -> list[Message]:
         """What of the history is new, and this node's to tell."""
@@ -66,7 +72,10 @@ class Watch:
     def complaints(self, found: Iterable[Complaint], *, now_ms: int, wall_ms: int) -> list[Message]:
         """What has been wrong for a while, and what is over."""
         for one in found:
-            known = self._known.setdefault((one.group, one.code), _Known(one, now_ms, now_ms))
+            if not one.ours:
+                continue
+            key = (one.group, one.code, one.about)
+            known = self._known.setdefault(key, _Known(one, now_ms, now_ms))
             known.complaint, known.heard_ms = one, now_ms
         messages = []
         for key, known in list(self._known.items()):
@@ -105,20 +114,3 @@ class Watch:
         message = self._of_complaint(known.complaint, wall_ms)
         minutes = max(1, round((known.heard_ms - known.since_ms) / 60_000))
         return replace(message, text=f"over, after about {minutes} min: {message.text}")
-
-
-def standing(
-    group: GroupId, *, active: str, serves_here: bool, in_sync: Mapping[NodeId, bool]
-) -> list[Complaint]:
-    """What a group's place in the record says, apart from what its parts complain about."""
-    if not active:
-        text = f"nobody is active in group {group}: no client is served"
-        return [Complaint(group, "nobody-active", text, Severity.CRITICAL)]
-    missing = ", ".join(sorted(node for node, well in in_sync.items() if not well))
-    if serves_here and missing:
-        text = (
-            f"{active} is active alone in group {group}: {missing} is not in sync, so the loss of"
-            f" {active} would stop the service"
-        )
-        return [Complaint(group, "alone", text)]
-    return []

@@ -16,10 +16,9 @@ from fakes.statuses import healthy_status
 from fakes.stream_pair import until
 from staqraft.config.loader import load
 from staqraft.config.notify import Receiver, Webhook
-from staqraft.daemon.telling import Telling, complaints
+from staqraft.daemon.telling import Telling
 from staqraft.model import ClusterEvent, ClusterRecord, Epoch, GroupId, NodeId
 from staqraft.wire.v1 import admin_pb2
-from staqraft.wire.v1 import data_worker_pb2 as pb
 
 A = NodeId("a")
 
@@ -131,13 +130,3 @@ async def test_a_test_message_says_where_it_did_not_arrive(tmp_path: Path) -> No
     async with Scene(tmp_path, hook).telling() as told:  # and nobody listens any more
         ((name, problem),) = await told.test("lea")
         assert (name, "refused" in problem) == ("chat", True)
-
-
-def test_what_the_status_complains_about() -> None:
-    status = healthy_status()
-    assert complaints(status) == []
-    status.raft.has_quorum = False
-    status.problems.append(pb.WorkerProblem(code="listen", text="port 7400 is taken"))
-    status.groups[0].problems.append(pb.WorkerProblem(code="full", text="no space"))
-    status.groups[0].in_sync[:] = ["a"]
-    assert [one.code for one in complaints(status)] == ["listen", "no-majority", "full", "alone"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from staqraft.model import ClusterEvent, Epoch, GroupId, NodeId
-from staqraft.notify.message import Message, Severity
-from staqraft.notify.watch import LASTS_MS, Complaint, Watch, standing
+from staqraft.notify.message import Message
+from staqraft.notify.watch import LASTS_MS, Complaint, Watch
 
 A, B = NodeId("a"), NodeId("b")
 MAIL = GroupId("mail")
@@ -58,6 +60,21 @@ class TestComplaints:
         ]
         assert complained(watch, 200_000) == []
 
+    def test_two_of_a_kind_are_two(self) -> None:
+        watch = Watch("lab", A, None)
+        both = [Complaint(None, "unreachable", f"{who} is away", about=who) for who in "bw"]
+        assert complained(watch, 0, *both) == []
+        assert complained(watch, LASTS_MS, *both) == [
+            ("warning", "b is away"),
+            ("warning", "w is away"),
+        ]
+
+    def test_what_another_node_tells_is_not_told_twice(self) -> None:
+        watch = Watch("lab", A, None)
+        theirs = replace(self.FULL, ours=False)
+        assert complained(watch, 0, theirs) == []
+        assert complained(watch, LASTS_MS, theirs) == []
+
     def test_what_is_over_at_once_is_not_told(self) -> None:
         watch = Watch("lab", A, None)
         assert complained(watch, 0, self.FULL) == []
@@ -69,19 +86,3 @@ class TestComplaints:
         for second in range(0, 120, 4):
             said += complained(watch, second * 1000, *([self.FULL] if second % 8 else []))
         assert said == [("warning", "the volume is full")]
-
-
-class TestStanding:
-    def test_nobody_active(self) -> None:
-        (one,) = standing(MAIL, active="", serves_here=False, in_sync={A: True, B: True})
-        assert one.severity is Severity.CRITICAL
-        assert "no client is served" in one.text
-
-    def test_the_active_says_that_it_is_alone(self) -> None:
-        state = {A: True, B: False}
-        (one,) = standing(MAIL, active="a", serves_here=True, in_sync=state)
-        assert "a is active alone in group mail: b is not in sync" in one.text
-        assert standing(MAIL, active="a", serves_here=False, in_sync=state) == []
-
-    def test_all_is_well(self) -> None:
-        assert standing(MAIL, active="a", serves_here=True, in_sync={A: True, B: True}) == []

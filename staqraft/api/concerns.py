@@ -1,0 +1,181 @@
+"""What is wrong in a status, each with a code, how bad it is, and what to do about it. Pure.
+
+`staqctl status` prints them, messages tell them, the metric `staqraft_problem` shows their codes,
+and deploy/RUNBOOK.md has a page for each code: one list, so that none of these knows less than the
+others. What a worker or a watcher of this node finds comes in as a `WorkerProblem` with a code of
+its own; the others are listed in `CODES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from staqraft.model import GroupId
+from staqraft.notify.message import Severity
+from staqraft.notify.watch import Complaint
+from staqraft.wire.v1 import admin_pb2, data_worker_pb2
+
+CODES: Final = {
+    "unreachable": Severity.WARNING,  # a member is not heard
+    "config-differs": Severity.WARNING,
+    "versions-differ": Severity.INFO,  # an upgrade is going on
+    "no-majority": Severity.CRITICAL,
+    "not-voting": Severity.CRITICAL,
+    "nobody-active": Severity.CRITICAL,
+    "not-eligible": Severity.WARNING,  # this standby would not take over
+    "maintenance": Severity.INFO,
+    "maintenance-long": Severity.WARNING,
+    "alone": Severity.WARNING,  # the other replica is not in sync
+    "vip-not-held": Severity.CRITICAL,
+    "gate-closed": Severity.CRITICAL,
+    "service-failed": Severity.CRITICAL,
+    "needs-reconcile": Severity.INFO,  # which is done by itself
+    "disk-corrupt": Severity.CRITICAL,
+    "peer": Severity.WARNING,  # the stream to or from the other replica
+}
+
+
+def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
+    """Everything that is wrong; none: all is as it should be."""
+    return [
+        *_nodes(status),
+        *_raft(status),
+        *(Complaint(None, problem.code, problem.text) for problem in status.problems),
+        *(one for group in status.groups for one in _group(group, status)),
+    ]
+
+
+def _of(code: str, text: str, group: str = "", *, about: str = "", ours: bool = True) -> Complaint:
+    name = GroupId(group) if group else None
+    return Complaint(name, code, text, CODES[code], about=about, ours=ours)
+
+
+def _nodes(status: admin_pb2.GetStatusResponse) -> Iterator[Complaint]:
+    versions = {node.version for node in status.nodes if node.version}
+    for node in status.nodes:
+        if not node.reachable:
+            text = (
+                f"{node.node} is not heard by {status.node}: is the host up ('ping'), does its"
+                " daemon run ('systemctl status staqraftd' there), and are the links between them?"
+            )
+            yield _of("unreachable", text, about=node.node)
+        if node.config_differs:
+            text = (
+                f"the configuration of {node.node} differs from that of {status.node}: compare the"
+                " files; 'staqraftd --check' prints a fingerprint that is to be the same everywhere"
+            )
+            yield _of("config-differs", text, about=node.node)
+    if len(versions) > 1:
+        text = (
+            f"the nodes run different versions ({', '.join(sorted(versions))}): finish the upgrade"
+        )
+        yield _of("versions-differ", text)
+
+
+def _raft(status: admin_pb2.GetStatusResponse) -> Iterator[Complaint]:
+    if not status.raft.has_quorum:
+        text = (
+            f"{status.node} is not in touch with a majority of the nodes: it can neither become nor"
+            " stay active. Bring another node or its link back"
+        )
+        yield _of("no-majority", text)
+    if status.raft.problem:
+        yield _of("not-voting", f"{status.node} does not vote: {status.raft.problem}")
+
+
+def _group(
+    group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse
+) -> Iterator[Complaint]:
+    name = group.group
+    yield from _takeover(group, status)
+    for entry in group.maintained:
+        if entry.long:
+            text = (
+                f"{maintained_text(entry)}: is it still needed? If not: 'staqctl maintenance off'"
+            )
+            yield _of("maintenance-long", text, name, about=entry.node)
+    if group.active == status.node:
+        for vip in group.vips:
+            if not vip.held:
+                text = f"{vip.address} is not on {vip.interface} though this is the active"
+                yield _of("vip-not-held", text, name, about=vip.address)
+        if group.phase == "active" and group.gate == "closed":
+            text = "the gate before its addresses is closed though this is the active"
+            yield _of("gate-closed", text, name)
+    for service in group.services:
+        if service.state == "failed":
+            text = service.detail or f"service {service.name} is not well"
+            yield _of("service-failed", text, name, about=service.name)
+    yield from _problems(group)
+
+
+def _takeover(
+    group: admin_pb2.GroupStatus, status: admin_pb2.GetStatusResponse
+) -> Iterator[Complaint]:
+    """Whether somebody serves, and whether another would if that one failed."""
+    me, reasons, name = status.node, "; ".join(group.not_eligible), group.group
+    replicas = sorted(n.node for n in status.nodes if n.role == "replica")
+    missing = [r for r in replicas if r not in group.in_sync]
+    if not group.active:
+        yield _of("nobody-active", "nobody is active, so its addresses and services are down", name)
+        if reasons:
+            text = f"{me} does not take over by itself: {reasons}"
+            yield _of("not-eligible", text, name)
+        return
+    if reasons and group.active != me:
+        text = f"{me} would not take over if {group.active} failed now: {reasons}"
+        # The active says that it is alone; one message is enough.
+        yield _of("not-eligible", text, name, ours=me in group.in_sync and not group.maintenance)
+        missing = [r for r in missing if r != me]
+    elif group.maintenance:
+        text = "maintenance is on, nothing is taken over automatically"
+        yield _of("maintenance", text, name)
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        text = (
+            f"{', '.join(missing)} {are} not in sync: if {group.active} fails now, nobody takes"
+            " over by itself"
+        )
+        yield _of("alone", text, name, ours=group.active == me)
+
+
+def maintained_text(entry: admin_pb2.MaintenanceStatus) -> str:
+    """Who is in maintenance, since when and why."""
+    hours, minutes = divmod(entry.lasts_ms // 60_000, 60)
+    lasts = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    why = f": {entry.reason}" if entry.reason else ""
+    whom = entry.node or "the cluster"
+    return f"{whom} has been in maintenance for {lasts} ({entry.requested_by}{why})"
+
+
+def _problems(group: admin_pb2.GroupStatus) -> Iterator[Complaint]:
+    """Of the group and its data worker, each text once: the daemon may repeat its worker's."""
+    name = group.group
+    told: list[data_worker_pb2.WorkerProblem] = [*group.problems]
+    if group.HasField("trees"):
+        told += group.trees.problems
+        if group.trees.needs_reconcile:
+            text = f"the trees are to be compared with the active's: {group.trees.needs_reconcile}"
+            yield _of("needs-reconcile", text, name)
+        if damaged := group.trees.scrub.corrupt_lately:
+            files = "a file" if damaged == 1 else f"{damaged} files"
+            text = (
+                f"the disk of this replica damaged {files} that nobody wrote; they were fetched"
+                " anew, but the disk is not to be trusted: look at 'dmesg' and 'smartctl -a', and"
+                " replace it"
+            )
+            yield _of("disk-corrupt", text, name)
+    if group.HasField("stream"):
+        told += group.stream.problems
+        for peer in group.stream.peers:
+            if peer.problem:
+                yield _of("peer", f"{peer.node}: {peer.problem}", name, about=peer.node)
+    by_text = {problem.text: problem.code for problem in reversed(told)}
+    for text in dict.fromkeys(problem.text for problem in told):
+        yield Complaint(GroupId(name), plain_code(by_text[text]), text, about=by_text[text])
+
+
+def plain_code(code: str) -> str:
+    """The code without the name of a peer, which the sender puts behind it."""
+    return "peer" if code.startswith("peer-") else code

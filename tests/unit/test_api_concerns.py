@@ -1,0 +1,68 @@
+"""What is wrong in a status: one list for people, messages and metrics."""
+
+from __future__ import annotations
+
+from fakes.statuses import healthy_status
+from staqraft.api.concerns import concerns
+from staqraft.notify.message import Severity
+from staqraft.wire.v1 import admin_pb2
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+
+def codes(status: admin_pb2.GetStatusResponse) -> list[str]:
+    return [one.code for one in concerns(status)]
+
+
+def test_nothing_is_wrong_with_a_healthy_pair() -> None:
+    assert concerns(healthy_status()) == []
+
+
+def test_findings_of_node_and_group_keep_their_codes() -> None:
+    status = healthy_status()
+    status.raft.has_quorum = False
+    status.problems.append(pb.WorkerProblem(code="listen", text="port 7400 is taken"))
+    status.groups[0].problems.append(pb.WorkerProblem(code="journal-full", text="no space"))
+    status.groups[0].in_sync[:] = ["a"]
+    assert codes(status) == ["no-majority", "listen", "alone", "journal-full"]
+
+
+def test_a_finding_that_daemon_and_worker_both_tell_is_one() -> None:
+    status = healthy_status()
+    problem = pb.WorkerProblem(code="peer-b", text="b refuses")
+    status.groups[0].problems.append(problem)
+    status.groups[0].stream.problems.append(problem)
+    assert codes(status) == ["peer"]
+
+
+def test_nobody_active_is_critical() -> None:
+    status = healthy_status()
+    status.groups[0].active = ""
+    (one,) = concerns(status)
+    assert (one.code, one.severity) == ("nobody-active", Severity.CRITICAL)
+
+
+def test_that_it_is_alone_is_the_actives_to_tell() -> None:
+    status = healthy_status()
+    status.groups[0].in_sync[:] = ["a"]
+    assert [one.ours for one in concerns(status)] == [True]
+    status.node = "w"
+    assert [(one.code, one.ours) for one in concerns(status)] == [("alone", False)]
+
+
+def test_each_member_that_is_away_is_told_apart() -> None:
+    status = healthy_status()
+    status.nodes[1].reachable = status.nodes[2].reachable = False
+    assert [(one.code, one.about) for one in concerns(status)] == [
+        ("unreachable", "b"),
+        ("unreachable", "w"),
+    ]
+
+
+def test_a_failed_service_and_an_address_that_is_missing_are_named() -> None:
+    status = healthy_status()
+    status.groups[0].services[0].state = "failed"
+    status.groups[0].vips[0].held = False
+    assert [(one.code, one.about) for one in concerns(status)] == [
+        ("vip-not-held", "192.0.2.10/24"),
+        ("service-failed", "nginx"),
+    ]
