@@ -52,6 +52,24 @@ def check(config: Config, now: datetime) -> Iterator[Finding]:
         yield from _contents(config, now)
 
 
+def expiries(files: Tls) -> dict[str, datetime]:
+    """When the node's "certificate" and its "authority" end; of files that cannot be used: none."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        for context in (server, client):
+            context.load_verify_locations(files.ca)
+            context.load_cert_chain(files.certificate, files.key, password="")
+        certificate = _handshake(server, client)
+    except (OSError, ValueError):  # SSLError is one
+        return {}
+    authorities = [_validity(found) for found in server.get_ca_certs()]
+    return {
+        "certificate": certificate.validity.end,
+        "authority": max(validity.end for validity in authorities),
+    }
+
+
 def _files(files: Tls) -> Generator[Finding, None, bool]:
     """Whether all can be read."""
     readable = True

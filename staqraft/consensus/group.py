@@ -96,6 +96,8 @@ class RaftView:
     generation: Generation | None = None
     contacts: int = 0
     newer: Generation | None = None
+    log_entries: int = 0
+    log_bytes: int = 0
 
 
 class Group(Sink):
@@ -277,6 +279,8 @@ class Group(Sink):
             generation=member.generation,
             contacts=member.membership.contacts,
             newer=member.membership.newer,
+            log_entries=member.log_length,
+            log_bytes=member.log_bytes,
         )
 
     async def outdated(self) -> Outdated:

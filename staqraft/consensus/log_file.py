@@ -67,6 +67,11 @@ class LogFile:
             raise
         return file, stored
 
+    @property
+    def size_bytes(self) -> int:
+        """How much of it is written."""
+        return self._end
+
     def write(self, stored: Stored, *, replace_from: int | None, forget_before: int | None) -> None:
         """Makes the file hold what is in `stored`, in one transaction, synced.
 

@@ -136,6 +136,11 @@ class LogStore:
         return self._entries[-1][1] if self._entries else 0
 
     @property
+    def bytes_on_disk(self) -> int:
+        """Size of the file, as far as it is written."""
+        return self._file.size_bytes
+
+    @property
     def generation(self) -> Generation | None:
         """The group's generation, on disk with the next `persist`; None: still the first."""
         return self._generation

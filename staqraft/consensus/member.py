@@ -153,6 +153,11 @@ class RaftMember:
         return len(self._log)
 
     @property
+    def log_bytes(self) -> int:
+        """What the log takes on its disk."""
+        return self._log.bytes_on_disk
+
+    @property
     def follows_in_company(self) -> bool:
         """Whether a leader and all other members are there: nobody waits for this one."""
         return not self.leads and self.leader is not None and self.reachable == self.peers

@@ -26,7 +26,7 @@ from staqraft.daemon.forcing import force
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.maintaining import maintain
 from staqraft.decision.phases import SENTENCES
-from staqraft.errors import ActionError, NotActive, OutcomeUnknown
+from staqraft.errors import ActionError, NotActive, OutcomeUnknown, StaqraftError
 from staqraft.model import (
     CancelSwitchover,
     ClusterEvent,
@@ -56,6 +56,7 @@ class NodeAdmin:
         fingerprint: str,
         problems: Callable[[], Sequence[WorkerProblem]],
         test_notifications: Callable[[str], Awaitable[list[tuple[str, str]]]],
+        count_barrier: Callable[[GroupId, float | None], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._config = config
@@ -65,6 +66,7 @@ class NodeAdmin:
         self._fingerprint = fingerprint
         self._problems = problems
         self._test_notifications = test_notifications
+        self._count_barrier = count_barrier
         self._now_ms = now_ms
         self._changes = RaftChanges(raft)
 
@@ -105,7 +107,14 @@ class NodeAdmin:
         self, group: GroupId, *, timeout_ms: int, min_replicas: int
     ) -> BarrierReached:
         """See `barriers.barrier`."""
-        return await barrier(self._loop(group), timeout_ms, min_replicas)
+        loop, begun_ms = self._loop(group), self._now_ms()
+        try:
+            reached = await barrier(loop, timeout_ms, min_replicas)
+        except StaqraftError:
+            self._count_barrier(group, None)
+            raise
+        self._count_barrier(group, (self._now_ms() - begun_ms) / 1000)
+        return reached
 
     def _loop(self, group: GroupId) -> GroupLoop:
         loop = self._loops.get(group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import grpc.aio
@@ -33,8 +33,17 @@ _NAMED = 20  # objects in a line of the history
 class NodeData(DataNode):
     """Asks the data worker, and writes into the history what was done."""
 
-    def __init__(self, config: Config, raft: RaftGroup, loops: Mapping[GroupId, GroupLoop]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        raft: RaftGroup,
+        loops: Mapping[GroupId, GroupLoop],
+        *,
+        verified: Callable[[GroupId, int, int], None],
+    ) -> None:
+        """`verified` is told how many objects a comparison found different, and left so."""
         self._config = config
+        self._verified = verified
         self._raft = raft
         self._loops = loops
         self._notes: set[asyncio.Task[None]] = set()
@@ -91,6 +100,8 @@ class NodeData(DataNode):
                 if step.HasField("finding"):
                     findings.append(step.finding)
                 if step.done:
+                    left = sum(not finding.repaired for finding in findings)
+                    self._verified(group, len(findings), left)
                     self._note(loop, _verdict(findings, wish, who), kind="verify")
                 yield step
         except grpc.aio.AioRpcError as error:

@@ -22,11 +22,21 @@ from staqraft.actions.vip import VipHolder
 from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.tally import Tally
 from staqraft.daemon.workers import DataWorker
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.errors import ActionError, ConsensusError, OutcomeUnknown, StaqraftError
-from staqraft.model import ORIGIN, Accepted, Admission, GroupId, NodeId, Position, Refused
+from staqraft.model import (
+    ORIGIN,
+    Accepted,
+    Admission,
+    FenceRung,
+    GroupId,
+    NodeId,
+    Position,
+    Refused,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +94,7 @@ class Executor:
         now_ms: Callable[[], int],
         post: Callable[[on.Event], None],
         service_changed: Callable[[ServiceHealth], None],
+        tally: Tally,
     ) -> None:
         self._group = group
         self._node = node
@@ -91,6 +102,7 @@ class Executor:
         self._now_ms = now_ms
         self._post = post
         self._service_changed = service_changed
+        self._tally = tally
         self._lanes: dict[str, asyncio.Queue[Coroutine[Any, Any, None]]] = {
             lane: asyncio.Queue() for lane in _LANES
         }
@@ -226,6 +238,7 @@ class Executor:
     async def _fence(self, command: do.FenceLoser) -> None:
         answer = await self._hands.fence.fence(self._group, command.epoch, command.loser, _FENCE_MS)
         now_ms = self._now_ms()
+        self._tally.fenced(FenceRung.CONFIRMED, proved=answer.let_go)
         if answer.let_go:
             self._post(on.ActionDone(now_ms=now_ms, token=command.token, detail=answer.detail))
         else:
@@ -243,9 +256,11 @@ class Executor:
         try:
             detail = await self._hands.devices.turn_off(loser)
         except StaqraftError as error:
+            self._tally.fenced(FenceRung.DEVICE, proved=False)
             logger.error("group %s: %s: %s", self._group, loser, error)  # noqa: TRY400 - a sentence
             self._post(on.ActionFailed(now_ms=self._now_ms(), token=token, detail=str(error)))
         else:
+            self._tally.fenced(FenceRung.DEVICE, proved=True)
             self._post(on.ActionDone(now_ms=self._now_ms(), token=token, detail=detail))
 
     async def _go_alone(self, command: do.GoAlone) -> None:

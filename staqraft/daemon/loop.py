@@ -12,6 +12,7 @@ from staqraft.config.schema import Config
 from staqraft.daemon.executor import Executor, Hands
 from staqraft.daemon.pair_watch import PairWatch
 from staqraft.daemon.right import Right
+from staqraft.daemon.tally import Tally
 from staqraft.daemon.watch import DataWatch
 from staqraft.decision import events as on
 from staqraft.decision import pair
@@ -95,6 +96,7 @@ class GroupLoop:
         self._alarm: asyncio.TimerHandle | None = None
         self._fence_token = 0
         self._last_record: GroupRecord | None = None
+        self.tally = Tally()
         self.executor = Executor(
             group,
             config.node,
@@ -102,6 +104,7 @@ class GroupLoop:
             now_ms=now_ms,
             post=self._queue.put_nowait,
             service_changed=self._service_changed,
+            tally=self.tally,
         )
         self._pair = self._pair_watch(config) if self.state.settings.pair else None
         self.watch = DataWatch(hands.data, post=self._queue.put_nowait, now_ms=now_ms)
@@ -185,6 +188,7 @@ class GroupLoop:
         self._set_alarm(now_ms)
         if self.state.phase is not before.phase:
             self._log_phase(before.phase)
+            self.tally.moved(before, self.state, now_ms)
         if self._pair is not None:
             self._pair.keep(before, self.state)
         for command in commands:
@@ -208,6 +212,8 @@ class GroupLoop:
 
     def _service_changed(self, health: ServiceHealth) -> None:
         level = logging.ERROR if health.state is State.FAILED else logging.INFO
+        if health.state is State.FAILED:
+            self.tally.service_failures[health.name] += 1
         logger.log(
             level,
             "group %s: service %s is %s%s",

@@ -29,10 +29,11 @@ from staqraft.consensus.manners import SERVER_OPTIONS, keepalive
 from staqraft.consensus.ticker import RaftTicker
 from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.announcing import announce
-from staqraft.daemon.clock import boottime_ms
+from staqraft.daemon.certificates import watch_certificates
+from staqraft.daemon.clock import boottime_ms, wall_ms
 from staqraft.daemon.data_admin import NodeData
 from staqraft.daemon.executor import Hands
-from staqraft.daemon.feed import Feed
+from staqraft.daemon.feed import Feed, open_counters
 from staqraft.daemon.fence_watch import FenceWatch
 from staqraft.daemon.gates import open_gates, remove_stale_gates
 from staqraft.daemon.history import note, report_quarantine, report_scrub
@@ -67,11 +68,12 @@ class ControlNode:
         self._gates = open_gates(config) if is_replica else {}
         self.loops = {g: self._loop(g) for g in sorted(config.groups)} if is_replica else {}
         self._metrics = Metrics(config.cluster, config.node, __version__)
+        open_counters(self._metrics, config)
         self._fence_watch = FenceWatch(
             config.node,
             config.fencing if is_replica else {},
             self._devices,
-            show=self._metrics.fence_device,
+            show=self._metrics.node.fence_device,
             note=partial(note, self.raft, config.node, "fence-device"),
         )
         self._admin = NodeAdmin(
@@ -82,13 +84,14 @@ class ControlNode:
             fingerprint=self._fingerprint,
             problems=self._problems,
             test_notifications=self._test_notifications,
+            count_barrier=self._metrics.groups.barrier,
             now_ms=boottime_ms,
         )
         self._telling = Telling(
             config,
             self.raft,
             self._admin.status,
-            count=self._metrics.notified,
+            count=self._metrics.node.notified,
             now_ms=boottime_ms,
         )
         self._servers = ApiServers(
@@ -97,11 +100,16 @@ class ControlNode:
             FenceServicer(config, self._let_go, self._fence),
             peers=[self._endpoint.add_to_server],
             data=DataAdminServicer(
-                config, NodeData(config, self.raft, self.loops), over_any_ring(config)
+                config,
+                NodeData(config, self.raft, self.loops, verified=self._verified),
+                over_any_ring(config),
             ),
             options=(*SERVER_OPTIONS, *keepalive(config.consensus.election_min_ms)),
         )
         self._notifier = Notifier()
+
+    def _verified(self, group: GroupId, found: int, left: int) -> None:
+        self._metrics.data.verified(group, found=found, unrepaired=left, ended_s=wall_ms() / 1000)
 
     async def _test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
         return await self._telling.test(requested_by)
@@ -157,9 +165,18 @@ class ControlNode:
         tls.plain_ports.add(config.ports.metrics)  # a scraper is no stranger
         tls.expect_members(config.addresses)
         addresses = ["127.0.0.1", *(ring.address for ring in config.me.rings)]
-        feed = Feed(self._metrics, self._notifier, self.raft, self.loops, now_ms=boottime_ms)
+        feed = Feed(
+            self._metrics,
+            self._notifier,
+            self.raft,
+            self.loops,
+            status=self._admin.status,
+            outboxes=self._telling.outboxes,
+            config=config,
+        )
         work: list[Callable[[], Coroutine[Any, Any, None]]] = [
             feed.run,
+            partial(watch_certificates, config.tls, self._metrics.node),
             MetricsServer(self._metrics, addresses, config.ports.metrics).run,
             self._fence_watch.run,
             partial(remind, self.raft, config),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from staqraft.daemon.clock import boottime_ms, wall_ms
@@ -28,6 +31,42 @@ def segment_bytes(directory: Path) -> int:
         except FileNotFoundError:
             continue  # trimmed in between
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """How the journal lies on its disk."""
+
+    segments: int = 0
+    free_bytes: int | None = None  # None: not known
+
+
+class VolumeLook:
+    """Looks at the journal's volume beside everything else: a disk that hangs delays no answer."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._look: asyncio.Future[Volume] | None = None
+        self._latest = Volume()
+
+    def latest(self) -> Volume:
+        """What was seen last; looks again, for the next time, unless a look is under way."""
+        if self._look is not None and self._look.done():
+            self._latest = self._look.result()
+            self._look = None
+        if self._look is None:
+            self._look = asyncio.get_running_loop().run_in_executor(None, volume, self._directory)
+        return self._latest
+
+
+def volume(directory: Path) -> Volume:
+    """What is in the journal's directory, and what is free there."""
+    try:
+        segments = sum(1 for _ in directory.glob("*.seg"))
+        figures = os.statvfs(directory)
+    except OSError:  # it is not there yet, or its disk is broken, which the journal itself reports
+        return Volume()
+    return Volume(segments, figures.f_bavail * figures.f_frsize)
 
 
 def session(status: PeerStatus, last: Position) -> pb.PeerSession:

@@ -105,6 +105,7 @@ class StreamWorker:
         self.receiver: Receiver | None = None
         self.senders: dict[NodeId, PeerSender] = {}
         self._directory = config.group_dir(group.id) / "journal"
+        self._volume = stream_status.VolumeLook(self._directory)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._changing = asyncio.Lock()
         self._sending: dict[NodeId, asyncio.Task[None]] = {}
@@ -350,6 +351,7 @@ class StreamWorker:
             sessions = [self.receiver.status] if self.receiver.status.node else []
         else:
             sessions = [sender.status for sender in self.senders.values()]
+        volume = self._volume.latest()
         return pb.GetStreamStatusResponse(
             role=self.assignment.role,
             epoch=self.assignment.epoch,
@@ -358,6 +360,8 @@ class StreamWorker:
             peers=[await self._session(status, last) for status in sessions],
             problems=[pb.WorkerProblem(code=c, text=t) for c, t in self.problems.now()],
             journal_bytes=size,
+            journal_segments=volume.segments,
+            journal_free_bytes=volume.free_bytes,
         )
 
     async def _session(self, status: PeerStatus, last: Position) -> pb.PeerSession:

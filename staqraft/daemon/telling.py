@@ -98,6 +98,10 @@ class Telling:
         names = (line.receiver.name for line in self._lines)
         return list(zip(names, answers, strict=True))
 
+    def outboxes(self) -> dict[str, tuple[int, int]]:
+        """For each receiver: how many messages wait, and how many were given up."""
+        return {line.receiver.name: (len(line.outbox), line.outbox.dropped) for line in self._lines}
+
     # --- looking --------------------------------------------------------------------------------
 
     async def _look(self) -> None:

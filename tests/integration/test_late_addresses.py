@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from staqraft.actions.vip import Held
 from staqraft.daemon.executor import Executor
+from staqraft.daemon.tally import Tally
 from staqraft.decision import commands as do
 from staqraft.model import GroupId, NodeId
 
@@ -52,6 +53,7 @@ async def carried_out(*commands: do.Command) -> list[int]:
         now_ms=lambda: 0,
         post=lambda _: None,
         service_changed=lambda _: None,
+        tally=Tally(),
     )
     running = asyncio.create_task(executor.run())
     for command in commands:

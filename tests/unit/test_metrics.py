@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +18,8 @@ from staqraft.metrics import (
     GroupSample,
     Metrics,
     MetricsServer,
-    RaftSample,
+    PeerSample,
+    ScrubSample,
 )
 from staqraft.model import Epoch, GroupId, NodeId
 
@@ -30,32 +33,59 @@ def metrics() -> Metrics:
 
 
 def figures(text: bytes) -> dict[str, float]:
-    """`name{label=value}` -> figure, of StaqRaft's own series."""
-    return {
-        sample.name.removeprefix("staqraft_")
-        + "".join(f" {name}={value}" for name, value in sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text.decode())
-        for sample in family.samples
-        if sample.name.startswith("staqraft_")
-    }
+    """`name label=value` -> figure, of StaqRaft's own series, each of which is node a's of lab."""
+    found = {}
+    for family in text_string_to_metric_families(text.decode()):
+        for sample in family.samples:
+            if sample.name.startswith("staqraft_"):
+                labels = dict(sample.labels)
+                assert (labels.pop("cluster"), labels.pop("node")) == ("lab", "a")
+                words = [f"{name}={value}" for name, value in sorted(labels.items())]
+                found[" ".join([sample.name.removeprefix("staqraft_"), *words])] = sample.value
+    return found
 
 
-def sample(*, active: bool, lease_left_ms: int, in_sync: set[NodeId]) -> GroupSample:
-    return GroupSample(
-        group=GROUP,
-        active=active,
-        epoch=Epoch(7),
-        lease_left_ms=lease_left_ms,
-        in_sync=in_sync,
-        replicas=[A, B],
-        vips_held={"192.0.2.10/24": active},
-        gate_open=active,
-        maintenance_s=90.0 if active else 0.0,
-    )
+ACTIVE = GroupSample(
+    group=GROUP,
+    phase="active",
+    eligible=None,
+    epoch=Epoch(7),
+    lease_left_ms=2500,
+    in_sync={A},
+    replicas=[A, B],
+    vips_held={"192.0.2.10/24": True},
+    gate_open=True,
+    maintenance_ms=90_000,
+    services={"nginx": "running"},
+)
+STANDBY = replace(ACTIVE, phase="standby", eligible=False, lease_left_ms=-40)
+STREAM = PeerSample(
+    connected=True,
+    lag_records=5,
+    lag_bytes=5000,
+    lag_ms=1500,
+    unapplied_records=3,
+    wire_bytes=100,
+    raw_bytes=300,
+)
+DATA = DataSample(
+    group=GROUP,
+    peers={B: STREAM},
+    journal_bytes=1 << 20,
+    journal_limit_bytes=1 << 30,
+    journal_free_bytes=None,
+    journal_segments=2,
+    objects={"web": 12},
+    dirty_objects=1,
+    unsettled_objects=0,
+    quarantined_objects=2,
+    quarantined_bytes=4096,
+    changes={"upsert": 9},
+)
 
 
 def test_a_group_shows_who_it_is_and_how_long(metrics: Metrics) -> None:
-    metrics.group(sample(active=True, lease_left_ms=2500, in_sync={A}))
+    metrics.groups.show(ACTIVE)
     shown = figures(metrics.text())
     assert shown["active group=default"] == 1
     assert shown["epoch group=default"] == 7
@@ -65,49 +95,101 @@ def test_a_group_shows_who_it_is_and_how_long(metrics: Metrics) -> None:
     assert shown["in_sync group=default replica=b"] == 0
     assert shown["vip_held group=default vip=192.0.2.10/24"] == 1
     assert shown["maintenance_seconds group=default"] == 90
+    assert shown["service_state group=default service=nginx state=running"] == 1
+    assert shown["service_state group=default service=nginx state=failed"] == 0
 
 
 def test_a_lease_that_is_over_is_not_negative(metrics: Metrics) -> None:
-    metrics.group(sample(active=False, lease_left_ms=-40, in_sync={A, B}))
+    metrics.groups.show(STANDBY)
     shown = figures(metrics.text())
     assert shown["lease_left_seconds group=default"] == 0
     assert shown["active group=default"] == 0
 
 
-def test_counters_count(metrics: Metrics) -> None:
-    metrics.renewed(GROUP)
-    metrics.renewed(GROUP)
-    metrics.took_over(GROUP, "confirmed")
-    metrics.worker_restarted(GROUP, "stream")
-    metrics.late_tick()
+def test_only_the_present_phase_is_shown_and_only_a_standby_is_eligible(metrics: Metrics) -> None:
+    metrics.groups.show(STANDBY)
+    assert figures(metrics.text())["eligible group=default"] == 0
+    metrics.groups.show(ACTIVE)
     shown = figures(metrics.text())
-    assert shown["lease_renewals_total group=default"] == 2
-    assert shown["takeovers_total fence=confirmed group=default"] == 1
-    assert shown["worker_restarts_total group=default process=stream"] == 1
-    assert shown["raft_late_ticks_total"] == 1
+    assert [name for name in shown if name.startswith("phase")] == [
+        "phase group=default phase=active"
+    ]
+    assert "eligible group=default" not in shown
 
 
-def test_raft_and_data_are_shown(metrics: Metrics) -> None:
-    metrics.raft(RaftSample(term=3, commit_index=99, leader=False, quorum=True))
-    metrics.data(
-        DataSample(
-            group=GROUP,
-            lag_records=5,
-            lag_bytes=5000,
-            lag_ms=1500,
-            journal_bytes=1 << 20,
-            quarantined_objects=2,
-            quarantined_bytes=4096,
-            dirty_objects=1,
-        )
+def test_takeovers_are_counted_and_timed(metrics: Metrics) -> None:
+    metrics.groups.took_over(GROUP, "none", None)
+    metrics.groups.took_over(GROUP, "lease", 3400)
+    shown = figures(metrics.text())
+    assert shown["takeovers_total fence=none group=default"] == 1
+    assert shown["takeovers_total fence=lease group=default"] == 1
+    assert shown["takeover_duration_seconds_sum fence=lease group=default"] == 3.4
+    assert shown["takeover_duration_seconds_bucket fence=lease group=default le=3.0"] == 0
+    assert shown["takeover_duration_seconds_bucket fence=lease group=default le=4.0"] == 1
+    assert not [name for name in shown if name.startswith("takeover_duration") and "none" in name]
+
+
+def test_what_may_be_counted_is_there_before_the_first_time(metrics: Metrics) -> None:
+    metrics.groups.open(
+        GROUP, services=("nginx",), proofs=("confirmed", "lease"), asked=("confirmed",)
     )
+    metrics.data.open(GROUP, ("trees", "stream"))
+    metrics.node.open(["admins"])
     shown = figures(metrics.text())
-    assert (shown["raft_term"], shown["raft_commit_index"], shown["raft_quorum"]) == (3, 99, 1)
-    assert shown["lag_bytes group=default"] == 5000
-    assert shown["lag_seconds group=default"] == 1.5
+    for name in (
+        "takeovers_total fence=lease group=default",
+        "fencings_total group=default result=failed rung=confirmed",
+        "service_failures_total group=default service=nginx",
+        "scrub_corrupt_total group=default",
+        "worker_restarts_total group=default process=trees",
+        "events_total kind=force-active",
+        "notifications_total receiver=admins result=failed",
+    ):
+        assert shown[name] == 0
+
+
+def test_the_stream_and_the_journal_are_shown(metrics: Metrics) -> None:
+    metrics.data.show(DATA)
+    shown = figures(metrics.text())
+    assert shown["lag_bytes group=default peer=b"] == 5000
+    assert shown["lag_seconds group=default peer=b"] == 1.5
+    assert shown["unapplied_records group=default peer=b"] == 3
     assert shown["journal_bytes group=default"] == 1 << 20
     assert shown["quarantine_objects group=default"] == 2
     assert shown["quarantine_bytes group=default"] == 4096
+    assert "journal_free_bytes group=default" not in shown  # not known is not 0
+
+
+def test_a_worker_that_began_to_count_anew_takes_nothing_back(metrics: Metrics) -> None:
+    for count in (100, 150, 30):
+        metrics.data.show(replace(DATA, peers={B: replace(STREAM, wire_bytes=count)}))
+        metrics.data.scrubbed(GROUP, ScrubSample(found=count, healed=0, corrupt=0, ended_s=0))
+    shown = figures(metrics.text())
+    assert shown["stream_wire_bytes_total group=default peer=b"] == 180
+    assert shown["scrub_findings_total group=default"] == 180
+
+
+def test_what_is_wrong_no_more_is_shown_no_more(metrics: Metrics) -> None:
+    metrics.node.problems({("", "listen", "warning"), ("default", "alone", "warning")})
+    metrics.node.problems({("default", "alone", "warning")})
+    shown = [name for name in figures(metrics.text()) if name.startswith("problem")]
+    assert shown == ["problem code=alone group=default severity=warning"]
+
+
+def test_a_member_shows_one_version(metrics: Metrics) -> None:
+    metrics.node.members({A: "1.0", B: "1.0"}, set())
+    metrics.node.members({A: "1.0", B: "1.1"}, {B})
+    shown = figures(metrics.text())
+    assert [name for name in shown if "member_info member=b" in name] == [
+        "member_info member=b version=1.1"
+    ]
+    assert shown["member_config_differs member=b"] == 1
+
+
+def test_the_end_of_a_certificate_is_a_time(metrics: Metrics) -> None:
+    metrics.node.certificates({"certificate": datetime(2030, 1, 1, tzinfo=UTC)})
+    shown = figures(metrics.text())
+    assert shown["certificate_expiry_timestamp_seconds certificate=certificate"] == 1893456000
 
 
 class TestServer:

@@ -424,7 +424,7 @@ class PeerSession(_message.Message):
     def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_bytes: _Optional[int] = ..., lag_ms: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_per_s: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
 
 class GetStreamStatusResponse(_message.Message):
-    __slots__ = ("role", "epoch", "first", "last", "peers", "problems", "journal_bytes")
+    __slots__ = ("role", "epoch", "first", "last", "peers", "problems", "journal_bytes", "journal_segments", "journal_free_bytes")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
@@ -432,6 +432,8 @@ class GetStreamStatusResponse(_message.Message):
     PEERS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     role: WorkerRole
     epoch: int
     first: _types_pb2.Position
@@ -439,4 +441,6 @@ class GetStreamStatusResponse(_message.Message):
     peers: _containers.RepeatedCompositeFieldContainer[PeerSession]
     problems: _containers.RepeatedCompositeFieldContainer[WorkerProblem]
     journal_bytes: int
-    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., first: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerSession, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., journal_bytes: _Optional[int] = ...) -> None: ...
+    journal_segments: int
+    journal_free_bytes: int
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., first: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., peers: _Optional[_Iterable[_Union[PeerSession, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., journal_bytes: _Optional[int] = ..., journal_segments: _Optional[int] = ..., journal_free_bytes: _Optional[int] = ...) -> None: ...
