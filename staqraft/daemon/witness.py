@@ -246,16 +246,25 @@ class SharedWitness:
 
     def _samples(self) -> Iterator[ClusterSample]:
         for status in self.list().clusters:
+            seat = self._seats.get(status.cluster)
+            if seat is None:
+                yield ClusterSample(
+                    cluster=status.cluster, node="", source=status.source, served=False
+                )
+                continue
+            config, heard = seat.membership.config, set(status.reachable)
             yield ClusterSample(
                 cluster=status.cluster,
+                node=config.node,
                 source=status.source,
                 served=status.served and not status.raft.problem,
                 quorum=status.raft.has_quorum,
                 term=status.raft.term,
                 commit_index=status.raft.commit_index,
-                leads=bool(status.raft.leader) and status.raft.leader not in status.reachable,
+                leads=status.raft.leader == config.node,
                 late_ticks=status.raft.late_ticks,
-                sessions=len(status.reachable),
+                reachable={member: member in heard for member in config.replicas},
+                groups=sorted(config.groups),
             )
 
     async def _report_alive(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, generate_latest
@@ -17,24 +17,31 @@ from prometheus_client.registry import Collector
 
 from staqraft.consensus.ticker import LATENESS_S
 
+OWN = ("cluster", "node")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSample:
     """A cluster as the witness sees it now; `cluster` is empty where its file does not say."""
 
     cluster: str
+    node: str
     source: str
     served: bool
-    quorum: bool
-    term: int
-    commit_index: int
-    leads: bool
-    late_ticks: int
-    sessions: int
+    quorum: bool = False
+    term: int = 0
+    commit_index: int = 0
+    leads: bool = False
+    late_ticks: int = 0
+    reachable: Mapping[str, bool] = field(default_factory=dict)  # the other members
+    groups: Sequence[str] = ()
 
 
 class WitnessMetrics(Collector):
-    """The figures of all clusters of this process, from `samples` at the moment of a scrape."""
+    """The figures of all clusters of this process, from `samples` at the moment of a scrape.
+
+    What a node shows, too, has the same name and labels here, so that one set of rules is enough.
+    """
 
     def __init__(
         self,
@@ -48,7 +55,7 @@ class WitnessMetrics(Collector):
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         Info("staqraft_build", "What runs here.", registry=self._registry).info(
-            {"version": version, "node": "witness of many clusters"}
+            {"cluster": "", "node": "witness of many clusters", "version": version}
         )
         self._registry.register(self)
 
@@ -59,37 +66,38 @@ class WitnessMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """For the library."""
 
-        def gauge(name: str, text: str) -> GaugeMetricFamily:
-            return GaugeMetricFamily(f"staqraft_{name}", text, labels=("cluster",))
+        def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"staqraft_{name}", text, labels=(*OWN, *labels))
 
-        served = GaugeMetricFamily(
-            "staqraft_cluster_served",
-            "1 if this witness takes part in the cluster, 0 if it is left out.",
-            labels=("cluster", "source"),
-        )
+        text = "1 if this witness takes part in the cluster, 0 if it is left out."
+        served = gauge("cluster_served", text, "source")
+        active = gauge("active", "1 where this node is active.", "group")
         quorum = gauge("raft_quorum", "1 if this node is in touch with a majority.")
         term = gauge("raft_term", "Raft term.")
         commit = gauge("raft_commit_index", "Newest committed Raft entry.")
         leader = gauge("raft_leader", "1 if this node leads Raft (which decides nothing).")
         sessions = gauge("raft_sessions", "Members with which this node has a Raft session.")
+        reachable = gauge("raft_member_reachable", "1 if the member was heard lately.", "member")
         late = CounterMetricFamily(
-            "staqraft_raft_late_ticks",
-            "Ticks later than a third of an election.",
-            labels=("cluster",),
+            "staqraft_raft_late_ticks", "Ticks later than a third of an election.", labels=OWN
         )
         for sample in self._samples():
-            served.add_metric((sample.cluster, sample.source), sample.served)
+            labels = (sample.cluster, sample.node)
+            served.add_metric((*labels, sample.source), sample.served)
             if not sample.cluster:
                 continue
-            labels = (sample.cluster,)
             quorum.add_metric(labels, sample.quorum)
             term.add_metric(labels, sample.term)
             commit.add_metric(labels, sample.commit_index)
             leader.add_metric(labels, sample.leads)
             late.add_metric(labels, sample.late_ticks)
-            sessions.add_metric(labels, sample.sessions)
+            sessions.add_metric(labels, sum(sample.reachable.values()))
+            for member, heard in sample.reachable.items():
+                reachable.add_metric((*labels, member), heard)
+            for group in sample.groups:
+                active.add_metric((*labels, group), 0)
         yield self._tick_lateness()
-        yield from (served, quorum, term, commit, leader, late, sessions)
+        yield from (served, active, quorum, term, commit, leader, late, sessions, reachable)
 
     def _tick_lateness(self) -> HistogramMetricFamily:
         below = list(accumulate(self._lateness()))

@@ -320,8 +320,8 @@ async def test_the_figures_name_who_is_served_and_who_is_not(town: Town) -> None
     async with witness(town) as running, pair(town, 0):
         await until(whole(running, 0), "c0 is whole")
         text = running.metrics.text().decode()
-        assert 'staqraft_raft_quorum{cluster="c0"} 1.0' in text
-        assert f'staqraft_cluster_served{{cluster="",source="{town.clusters}/c1' in text
+        assert 'staqraft_raft_quorum{cluster="c0",node="w"} 1.0' in text
+        assert f'staqraft_cluster_served{{cluster="",node="",source="{town.clusters}/c1' in text
 
 
 def damage(town: Town, number: int) -> None:
