@@ -57,6 +57,10 @@ class DataNode(Protocol):
         """On the standby: it stops following, and compares its trees a moment later."""
         ...
 
+    async def allow_removals(self, group: GroupId, tree: str) -> int:
+        """On the active: what vanished was meant to; for how many ms nobody is asked."""
+        ...
+
     def note(self, group: GroupId, kind: str, text: str) -> None:
         """Writes into the history."""
         ...
@@ -178,6 +182,42 @@ class DataAdminServicer(pb_grpc.DataAdminServiceServicer):
             await self._node.leave_in_sync(group, standby, wish.reason)
             return pb.ResyncResponse(text=self._resyncs(group, standby, who, wish))
         raise AssertionError("abort() returned")
+
+    async def AllowRemovals(  # noqa: N802 - the protocol's name
+        self, request: pb.AllowRemovalsRequest, context: tls.Context
+    ) -> pb.AllowRemovalsResponse:
+        """Done here on the active, else passed on to it."""
+        async with told(context):
+            group = self._group_of_tree(request.tree)
+            who = who_asked(self._config, request.requested_by, context)
+            standby = self._standby(group)
+            if standby != self._config.node and self._config.node in self._config.replicas:
+                for_ms = await self._node.allow_removals(group, request.tree)
+                text = (
+                    f"what vanished from tree {request.tree} is removed from {standby}, and nobody"
+                    f" is asked for the next {for_ms // 1000} s"
+                )
+                self._node.note(group, "removals", f"{who} allowed it: {text}")
+                return pb.AllowRemovalsResponse(text=text)
+            active = next(replica for replica in self._config.replicas if replica != standby)
+            self._not_in_circles(active, context)
+            async with self._forward(active, REACH_MS) as channel:
+                stub = pb_grpc.DataAdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+                passed: pb.AllowRemovalsResponse = await stub.AllowRemovals(
+                    pb.AllowRemovalsRequest(tree=request.tree, requested_by=who),
+                    timeout=_RESYNC_S,
+                    metadata=((FORWARDED_KEY, self._config.node),),
+                )
+                return passed
+        raise AssertionError("abort() returned")
+
+    def _group_of_tree(self, tree: str) -> GroupId:
+        known: list[str] = []
+        for group in self._config.groups.values():
+            if any(tree == one.name for one in group.trees):
+                return group.id
+            known += [one.name for one in group.trees]
+        raise BadRequest(f"there is no tree {tree!r}: it is one of {', '.join(sorted(known))}")
 
     def _resyncs(
         self, group: GroupId, standby: NodeId, who: str, wish: worker.PrepareResyncRequest

@@ -32,8 +32,9 @@ The way of a change::
   time, and what is journalled is what was read.
 - `links`: several names of one file. `mailbox`: what a change means to mail users (PURE). `locks`:
   mbox files are read while nobody holds them; a lock that stays is said, and waited for no longer.
-- `roots`: a root that is gone or suddenly empty is not believed. `mounts`: what is mounted inside
-  of a tree, bind mounts of the same filesystem too, is not of it; what it hides is not gone.
+- `roots`: a root that is gone or suddenly empty is not believed. `removals` (PURE): more gone than
+  a tree's `removals` allow stays on the standby until somebody says so. `mounts`: what is mounted
+  inside of a tree, bind mounts of the same filesystem too, is not of it; what it hides is not gone.
 - `capture`: the thread that does all this, and barriers.
 
 **The barrier.** A uniquely named cookie file is made in a watched directory of ours. One queue
@@ -61,7 +62,7 @@ is found by the next scan. Times of a file are believed unless they are younger 
 commit (see `scanner`). What is mounted inside of a tree is left out, and reported.
 
 Threads: one drain thread a group, one capture thread (owner of journal and index while active).
-`Capture.ask_barrier`, `end` and `status` are for any thread.
+`Capture.ask_barrier`, `allow_removals`, `end` and `status` are for any thread.
 """
 
 from staqraft.capture.capture import Capture

@@ -22,6 +22,7 @@ from staqraft.capture.locks import MailboxLocks
 from staqraft.capture.mapped import mapped_files
 from staqraft.capture.ports import CaptureStatus, IndexPort, JournalPort
 from staqraft.capture.problems import Problems
+from staqraft.capture.removals import Removals
 from staqraft.capture.roots import Roots
 from staqraft.capture.scanner import Scanner
 from staqraft.capture.signatures import Memories
@@ -50,8 +51,9 @@ _LOCKED_MS: Final = 5
 class Capture:
     """Used by one thread: `start`, then `run` (or `step`, `flush`) and `stop`.
 
-    Any thread may call `ask_barrier`, `status` and `end`. The journal and the index are the
-    owner's to open and close. `wall_ns` is the system's clock, which file times are made of.
+    Any thread may call `ask_barrier`, `allow_removals`, `status` and `end`. The journal and the
+    index are the owner's to open and close. `wall_ns` is the system's clock, which file times are
+    made of.
     """
 
     def __init__(
@@ -84,7 +86,8 @@ class Capture:
         self._large = LargeFiles(self._watcher, self._ledger, folders, links, memories, now_ms)
         self._locks = locks = MailboxLocks(self._problems.report, now_ms)
         files = Files(self._watcher, self._ledger, links, self._large, memories, locks, now_ms)
-        self._roots = Roots(self._watcher, index, self._problems, self.scan)
+        removals = Removals({tree.name: tree.removals for tree in trees}, now_ms)
+        self._roots = Roots(self._watcher, index, self._problems, self.scan, removals)
         self._differences = Differences(
             self._watcher,
             self._ledger,
@@ -92,14 +95,14 @@ class Capture:
             files,
             links,
             folders,
-            self._roots.may_remove,
+            self._roots,
             self._problems.report,
             now_ms,
         )
         self._requests: queue.SimpleQueue[tuple[int, Future[Position]]] = queue.SimpleQueue()
+        self._allowed: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._full_until_ms = 0
-        self._rolled_back = False  # the index does not know what the journal does
         self._committed_ms = now_ms()
         self._roots_checked_ms = 0
         self._rescanned_ms = now_ms()
@@ -149,6 +152,8 @@ class Capture:
             self._ended.wait(min(full_ms, timeout_ms) / 1000)
         elif not self._busy():
             self._watcher.wait(timeout_ms)
+        while not self._allowed.empty():
+            self._roots.allow_removals(self._allowed.get())
         self._serve_barriers()
         self._look_around()
         if self._now_ms() >= self._full_until_ms:
@@ -229,6 +234,11 @@ class Capture:
         self._watcher.wake()
         return future
 
+    def allow_removals(self, tree: str) -> None:
+        """What vanished from a tree was meant to. Any thread may call it."""
+        self._allowed.put(tree)
+        self._watcher.wake()
+
     def status(self) -> CaptureStatus:
         """What capture is doing."""
         return CaptureStatus(
@@ -261,9 +271,7 @@ class Capture:
     def _turn(self, *, everything: bool) -> None:
         """A slice of each kind of work. Raises JournalFull or IndexFull when `everything`."""
         try:
-            if self._rolled_back:
-                self._ledger.relearn()
-                self._rolled_back = False
+            self._relearn()
             until = self._now_ms() + _SLICE_MS
             while (
                 self._scanner.ready
@@ -321,8 +329,13 @@ class Capture:
         self._problems.report("full", f"changes are not captured: {error}")
         self._full_until_ms = self._now_ms() + _RETRY_FULL_MS
         if isinstance(error, IndexFull):
-            self._rolled_back = True
-            self._events_lost("the index was rolled back since its volume is full")
+            self._index.rollback()
+
+    def _relearn(self) -> None:
+        """What the journal was told and the index forgot. Raises IndexFull."""
+        if self._ledger.is_forgotten:
+            self._ledger.relearn()
+            self._events_lost("the index was rolled back since its volume was full")
 
     def _events_lost(self, why: str = "the kernel's event queue overflowed") -> None:
         logger.warning("All trees are compared anew: %s.", why)
@@ -330,6 +343,8 @@ class Capture:
             self.scan(name)
 
     def _commit(self) -> Position:
+        """Raises IndexFull, and then the index has forgotten what it was not to keep."""
+        self._relearn()
         self._index.set_meta(_CAPTURED_AT, str(self._wall_ns()))
         position = self._ledger.commit()
         self._committed_ms = self._now_ms()

@@ -21,6 +21,7 @@ from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
 from staqraft.capture.moves import order_moves
 from staqraft.capture.objects import GONE, identity_of, look, type_of
+from staqraft.capture.roots import Roots
 from staqraft.capture.scanner import Scanner
 from staqraft.capture.structure import PARKING, Dirty, Moved
 from staqraft.capture.watcher import Batch, Watcher
@@ -42,7 +43,7 @@ class _Found:
 
 
 class Differences:
-    """Used by the capture thread. `may_remove(tree)` says whether removals are to be believed."""
+    """Used by the capture thread. `roots` say whether removals are to be believed."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Differences:
         files: Files,
         links: Links,
         folders: Folders,
-        may_remove: Callable[[str], bool],
+        roots: Roots,
         report: Callable[[str, str], None],
         now_ms: Callable[[], int],
     ) -> None:
@@ -63,7 +64,7 @@ class Differences:
         self._files = files
         self._links = links
         self._folders = folders
-        self._may_remove = may_remove
+        self._roots = roots
         self._report = report
         self._now_ms = now_ms
         self._foreign: set[str] = set()  # reported as not ours
@@ -395,8 +396,11 @@ class Differences:
         entry = self._index.get(place.tree, item.path) if item.entry is not None else None
         if entry is None:
             return
-        if not self._may_remove(place.tree):
+        if not self._roots.may_remove(place.tree):
             self._watcher.postpone(place, self._now_ms() + 250 * _RETRY_MS)
+            return
+        if not self._roots.may_go(place.tree, item.path):
+            removed.add((place.tree, item.path))  # what was below it is not to be asked about
             return
         profile = self._watcher.trees[place.tree].profile
         mail = mailbox.disappeared(profile, item.path, entry.metadata.type)

@@ -57,6 +57,7 @@ class Ledger:
         self._updates: list[tuple[int, Update]] = []  # behind how many records it follows
         self._bytes = 0
         self._told: list[Record] = []  # since the index's last commit, without content
+        self._forgotten = index.forgotten
 
     @property
     def next_seq(self) -> int:
@@ -146,9 +147,17 @@ class Ledger:
         self.uncommitted = False
         return position
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the index was rolled back, and the journal was not: by whomever."""
+        return self.index.forgotten != self._forgotten
+
     def relearn(self) -> None:
-        """The index was rolled back, the journal was not. Raises IndexFull: once more, later."""
+        """The index learns again what it forgot. Raises IndexFull: once more, later."""
+        self.index.rollback()  # what was put since is told, too
+        forgotten = self.index.forgotten
         relearn(self.index, self._told)
+        self._forgotten = forgotten
 
     def _add(
         self,

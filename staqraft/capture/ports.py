@@ -31,6 +31,15 @@ class JournalPort(Protocol):
 class IndexPort(Protocol):
     """What capture uses of the index; see staqraft.index."""
 
+    @property
+    def forgotten(self) -> int:
+        """How often what was put was forgotten before it was kept."""
+        ...
+
+    def rollback(self) -> None:
+        """Forgets what was put since the last commit."""
+        ...
+
     def get(self, tree: str, path: bytes) -> Entry | None:
         """The entry at a path."""
         ...
@@ -41,6 +50,10 @@ class IndexPort(Protocol):
 
     def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
         """The paths of an inode."""
+        ...
+
+    def extent(self, tree: str, path: bytes) -> int:
+        """How many objects are at a path and below it."""
         ...
 
     def totals(self, tree: str) -> Totals:

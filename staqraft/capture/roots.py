@@ -15,6 +15,7 @@ from typing import Final
 from staqraft.capture.errors import CaptureError
 from staqraft.capture.ports import IndexPort
 from staqraft.capture.problems import Problems
+from staqraft.capture.removals import Removals
 from staqraft.capture.watcher import Watcher
 from staqraft.index import RESERVED_PREFIX
 
@@ -30,6 +31,7 @@ class Roots:
         index: IndexPort,
         problems: Problems,
         scan: Callable[[str], None],
+        removals: Removals,
     ) -> None:
         self.missing: set[str] = set()
         """Trees of which nothing is captured at present."""
@@ -37,6 +39,7 @@ class Roots:
         self._index = index
         self._problems = problems
         self._scan = scan
+        self._removals = removals
         self._removable: dict[str, bool] = {}
 
     def begin(self) -> None:
@@ -85,6 +88,24 @@ class Roots:
         self._report(name, problem)
         self._removable[name] = not problem
         return not problem
+
+    def may_go(self, name: str, path: bytes) -> bool:
+        """Whether this object is removed, with all below it.
+
+        If not: the tree is compared again when somebody has allowed it.
+        """
+        if not self._removals.guards(name):
+            return True
+        extent, there = self._index.extent(name, path), self._index.totals(name).objects
+        may = self._removals.may_go(name, extent, there)
+        self._problems.report(f"removals {name}", self._removals.problem(name))
+        return may
+
+    def allow_removals(self, name: str) -> None:
+        """What vanished was meant to: see `Removals.allow`."""
+        self._removals.allow(name)
+        self._problems.report(f"removals {name}", "")
+        self._scan(name)
 
     def _emptied(self, name: str) -> str:
         path = self._watcher.trees[name].path

@@ -222,6 +222,19 @@ async def resync(options: Namespace) -> int:
     return OK
 
 
+async def allow_removals(options: Namespace) -> int:
+    """What vanished from a tree was meant to."""
+    async with connected(options) as channel:
+        stub = data_admin_pb2_grpc.DataAdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        response: data_admin_pb2.AllowRemovalsResponse = await stub.AllowRemovals(
+            data_admin_pb2.AllowRemovalsRequest(tree=options.tree, requested_by=me()),
+            timeout=RESYNC_S,
+            metadata=about(options),
+        )
+    show(to_json(response) if options.json else response.text)
+    return OK
+
+
 async def events(options: Namespace) -> int:
     """The history; with --follow until interrupted."""
     async with connected(options) as channel:

@@ -139,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_quarantine(command, common)
     _add_verify(command)
     _add_resync(command)
+    _add_removals(add.add_parser("removals", help="Answer what a tree's 'removals' ask."), common)
     _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
     return parser
 
@@ -238,6 +239,18 @@ def _add_resync(command: Callable[[str, Command, str], argparse.ArgumentParser])
         help="believe nothing that is recorded: read every file; what is not as on the active goes"
         " to quarantine before it is replaced",
     )
+
+
+def _add_removals(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    text = (
+        "What vanished from a tree was meant to: the standby removes it, too. Also said before a"
+        " large clean-up, so that nobody is asked."
+    )
+    allow = parser.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "allow", help=text, description=text, parents=[common]
+    )
+    allow.set_defaults(run=commands.allow_removals)
+    allow.add_argument("tree", metavar="TREE", help="the tree, as 'staqctl status' names it")
 
 
 def _add_journal(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

@@ -35,6 +35,7 @@ from staqraft.config.schema import (
     Pair,
     Ports,
     Quarantine,
+    RemovalLimit,
     Replication,
     Ring,
     Scrub,
@@ -374,6 +375,18 @@ def _tree(name: str, section: Section) -> Tree:
             profile=section.read("profile", values.one_of(tuple(PROFILES)), "plain"),
             exclude=section.values("exclude", patterns.parse),
             include=section.values("include", patterns.parse_included),
+            removals=_removals(section.section("removals")),
+        )
+
+
+def _removals(section: Section) -> RemovalLimit:
+    default = RemovalLimit()
+    with section:
+        if "within" in section and "ask_above" not in section:
+            section.missing("ask_above", "say how many per cent of the objects may vanish in it")
+        return RemovalLimit(
+            percent=section.read("ask_above", values.percent, default.percent),
+            within_ms=section.read("within", values.duration_to("7d"), default.within_ms),
         )
 
 

@@ -103,6 +103,14 @@ class Maintenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalLimit:
+    """How much may vanish from a tree before somebody is asked."""
+
+    percent: int = 0  # of its objects; 0: nobody is ever asked
+    within_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
     """A directory whose content is replicated."""
 
@@ -111,6 +119,7 @@ class Tree:
     profile: str = "plain"  # one of `profiles.PROFILES`
     exclude: tuple[str, ...] = ()  # see `patterns`: these come after the profile's own
     include: tuple[str, ...] = ()  # what comes back of what these leave out
+    removals: RemovalLimit = field(default_factory=RemovalLimit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

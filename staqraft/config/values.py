@@ -89,6 +89,14 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 port = integer(1, MAX_PORT)
 
 
+def percent(text: str) -> int:
+    """`1` to `99`, with or without the sign."""
+    try:
+        return integer(1, 99)(text.removesuffix("%").rstrip())
+    except ValueError:
+        raise ValueError("is not a share from 1% to 99%: write for instance 30%") from None
+
+
 def boolean(text: str) -> bool:
     """`true` or `false`."""
     match text:

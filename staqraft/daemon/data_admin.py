@@ -166,6 +166,17 @@ class NodeData(DataNode):
             raise self._told(group, error) from error
         await loop.hands.data.stop_following_for(_PAUSE_S)
 
+    async def allow_removals(self, group: GroupId, tree: str) -> int:
+        """What vanished from a tree was meant to; for how many ms nobody is asked."""
+        loop = self._loop(group)
+        try:
+            answer: pb.BelieveRemovalsResponse = await loop.hands.data.trees.BelieveRemovals(
+                pb.BelieveRemovalsRequest(tree=tree), timeout=_PREPARE_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise self._told(group, error) from error
+        return answer.for_ms
+
     def note(self, group: GroupId, kind: str, text: str) -> None:
         """Writes into the history."""
         self._note(self._loop(group), text, kind=kind)

@@ -44,6 +44,7 @@ class JournalFollower:
         self._cursor: Cursor | None = None
         self._todo: deque[Record] = deque()
         self._reached = common.index.position
+        self._forgotten = common.index.forgotten
         self._lost_power = False
         self._only_durable = True  # of the journal, so that no effect is without its record
         self._committed_ms = common.clock_ms()
@@ -178,8 +179,7 @@ class JournalFollower:
         except BaseException:
             close_roots(self._roots)
             self._roots = {}
-            self._common.index.rollback()
-            self._reached = self._common.index.position
+            self._roll_back_index()
             raise
         self.applier = applier
         return applier
@@ -302,13 +302,21 @@ class JournalFollower:
 
     def commit(self, applier: Applier) -> None:
         """What was applied becomes durable. Raises CannotWrite, IndexFull."""
+        if self._common.index.forgotten != self._forgotten:  # by whoever else used it
+            self._begin_again()
+            raise IndexFull("the index forgot what was applied, since its volume was full")
         applier.commit(self._reached)
         self._committed_ms = self._common.clock_ms()
 
     def _begin_again(self) -> None:
         """The index forgot what was not committed; the trees did not: as after a kill."""
         self._close_files()
+        self._roll_back_index()
+
+    def _roll_back_index(self) -> None:
+        self._common.index.rollback()
         self._reached = self._common.index.position
+        self._forgotten = self._common.index.forgotten
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -392,6 +400,7 @@ class JournalFollower:
         self._close_files()
         self._common.notes.set_journal_is_own(own=False)
         self._roots = self._common.open_roots()
+        self._forgotten = self._common.index.forgotten
         self.applier = self._applier()
         return self.applier
 

@@ -233,6 +233,21 @@ class ActiveRole:
         assert self._capture is not None
         return self._capture.status()
 
+    def believe_removals(self, tree: str) -> int:
+        """What vanished from a tree was meant to; for how many ms nobody is asked from now on.
+
+        Raises ActionError when this tree's removals are never held.
+        """
+        assert self._capture is not None
+        limits = {known.name: known.removals for known in self._common.group.trees}
+        if tree not in limits or not limits[tree].percent:
+            raise ActionError(
+                f"removals of tree {tree} are never held: 'removals' of that tree in the"
+                " configuration does not ask for it"
+            )
+        self._capture.allow_removals(tree)
+        return limits[tree].within_ms
+
     async def barrier(self) -> Position:
         """Everything written to the trees before the call is journalled and durable here."""
         assert self._capture is not None

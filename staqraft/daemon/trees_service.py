@@ -191,6 +191,16 @@ class ControlServicer(pb_grpc.TreesWorkerServiceServicer):
             await refuse(context, error)
         return pb.PrepareResyncResponse()
 
+    async def BelieveRemovals(  # noqa: N802
+        self, request: pb.BelieveRemovalsRequest, context: Context
+    ) -> pb.BelieveRemovalsResponse:
+        """Removals that are held are carried out."""
+        try:
+            for_ms = self._worker.active.believe_removals(request.tree)
+        except StaqraftError as error:
+            await refuse(context, error)
+        return pb.BelieveRemovalsResponse(for_ms=for_ms)
+
     async def GetTreesStatus(  # noqa: N802
         self,
         request: pb.GetTreesStatusRequest,  # noqa: ARG002 - it has nothing in it

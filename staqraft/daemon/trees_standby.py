@@ -47,6 +47,7 @@ class StandbyRole:
         self._comparing = asyncio.Lock()
         self._heal_at_ms = 0
         self._heal_tries = 0
+        self._heal_behind: Position | None = None
         self.scrubber = Scrubber(common, self, failed)
 
     # --- life --------------------------------------------------------------------------------
@@ -163,41 +164,54 @@ class StandbyRole:
     # --- healing -------------------------------------------------------------------------------
 
     async def _heal_now_and_then(self) -> None:
+        """Fetches what is not as it should be, once all that was told before has been applied.
+
+        What a comparison met while it was renamed or removed on the active looks wrong until then.
+        """
         applier, active = self._trees.applier, self.assignment.active
         if applier is None or not applier.unsettled:
             self._heal_tries = 0
+            self._heal_behind = None
             self._common.problems.clear("unhealed")
             return
         now = self._common.clock_ms()
         if now < self._heal_at_ms or active is None or active == self._common.config.node:
             return
+        if self._heal_behind is not None and self._common.index.position < self._heal_behind:
+            return
         self._heal_at_ms = now + _HEAL_MS
+        remote = RemoteTrees(self._common.config, self._common.group, active, self.assignment.epoch)
         try:
-            await self._heal(applier, active)
+            if self._heal_behind is None:
+                self._heal_behind, _ = await remote.barrier()
+                self._heal_at_ms = now
+                return
+            self._heal_behind = None
+            await self._heal(applier, remote)
         except ReplicationError as error:
             count = len(applier.unsettled)
             self._common.problems.set(
                 "unhealed", f"{count} objects wait to be fetched anew from {active}: {error}"
             )
+        finally:
+            await remote.close()
 
-    async def _heal(self, applier: Applier, active: NodeId) -> None:
+    async def _heal(self, applier: Applier, remote: RemoteTrees) -> None:
+        if not await self._common.on_disk(applier.settle):
+            return
         if await self._common.on_disk(applier.doubtful.lost_directories):
             await self._common.on_disk(
                 partial(self._trees.needs, "a directory with its content is not where it should be")
             )
             return
-        remote = RemoteTrees(self._common.config, self._common.group, active, self.assignment.epoch)
-        try:
-            opening = await remote.begin()
-            for tree in applier.roots:
-                paths = await self._common.on_disk(partial(applier.doubtful.paths, tree))
-                if paths:
-                    async for records in remote.fetch(tree, paths):
-                        await self._common.on_disk(
-                            partial(self._trees.take_over, applier, records, opening.position)
-                        )
-        finally:
-            await remote.close()
+        position, _ = await remote.barrier()
+        for tree in applier.roots:
+            paths = await self._common.on_disk(partial(applier.doubtful.paths, tree))
+            if paths:
+                async for records in remote.fetch(tree, paths):
+                    await self._common.on_disk(
+                        partial(self._trees.take_over, applier, records, position)
+                    )
         wrong = await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
         self._heal_tries = self._heal_tries + 1 if wrong else 0
@@ -247,11 +261,9 @@ class StandbyRole:
         applier = self._trees.applier
         if applier is None or self._trees.reason:
             raise ReplicationError(f"{self._common.config.node} does not follow: it is tried again")
-        opening = await remote.begin()
+        position, _ = await remote.barrier()
         async for records in remote.fetch(tree, paths):
-            await self._common.on_disk(
-                partial(self._trees.take_over, applier, records, opening.position)
-            )
+            await self._common.on_disk(partial(self._trees.take_over, applier, records, position))
         await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
 

@@ -47,6 +47,8 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.failures = 0  # of statements: whoever remembers rows has to look again
+        self.given_up = False  # SQLite ended a transaction by itself, and with it what was written
+        self._writing = False
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -80,9 +82,11 @@ class Database:
     def run(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Executes one statement."""
         try:
-            return self._connection.execute(sql, values)
+            done = self._connection.execute(sql, values)
         except sqlite3.DatabaseError as error:
             raise self._named(error) from error
+        self._writing = self._connection.in_transaction
+        return done
 
     def change(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Executes a statement that writes, in the transaction that the next commit ends."""
@@ -131,6 +135,8 @@ class Database:
 
     def _named(self, error: sqlite3.DatabaseError) -> IndexProblem:
         self.failures += 1
+        if self._writing and not self._connection.in_transaction:  # as it does when a disk is full
+            self._writing, self.given_up = False, True
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             damage_marker(self.path).touch()

@@ -47,6 +47,10 @@ _ALL_BELOW = (
     "SELECT e.id FROM entries e JOIN below b ON e.parent=b.id) "
     "SELECT e.id, e.type, e.size, e.ino, e.dev FROM below b JOIN entries e ON e.id=b.id"
 )
+_COUNT_BELOW = (
+    "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL "
+    "SELECT e.id FROM entries e JOIN below b ON e.parent=b.id) SELECT count(*) FROM below"
+)
 
 
 class Index:
@@ -55,6 +59,7 @@ class Index:
     def __init__(self, database: Database, rebuilt: str) -> None:
         self.lock = threading.RLock()
         self.rebuilt = rebuilt
+        self._rollbacks = 0
         self._db = database
         self._comparison = Comparison(database)
         self._trees: dict[str, int] = {}
@@ -82,6 +87,11 @@ class Index:
     def position(self) -> Position:
         """The position of the last commit."""
         return self._position
+
+    @property
+    def forgotten(self) -> int:
+        """How often what was put was forgotten before it was kept, by whoever's failure."""
+        return self._rollbacks + self._db.given_up
 
     def get(self, tree: str, path: bytes) -> Entry | None:
         """The entry at a path."""
@@ -119,6 +129,13 @@ class Index:
                 yield entry
                 if entry.metadata.type is ObjectType.DIRECTORY:
                     pending.append((child, entry.path))
+
+    def extent(self, tree: str, path: bytes) -> int:
+        """How many objects are at a path and below it."""
+        with self.lock:
+            place = self._place(tree, path)
+            found = self._find(place) if place else None
+            return 0 if found is None else int(self._db.all(_COUNT_BELOW, (found[0],))[0][0])
 
     def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
         """All paths in the tree that are names of this inode, sorted."""
@@ -254,6 +271,11 @@ class Index:
         """
         with self.lock:
             try:
+                if self._db.given_up:
+                    raise IndexFull(
+                        f"index {self._db.path} could not be written, and what was put is"
+                        " forgotten; free space on its volume"
+                    )
                 if position != self._position:
                     self._set_meta("position", f"{position.epoch}:{position.seq}")
                 for number in self._changed_totals:
@@ -279,6 +301,8 @@ class Index:
     def rollback(self) -> None:
         """Forgets everything since the last commit."""
         with self.lock:
+            self._rollbacks += 1
+            self._db.given_up = False
             if self._db.in_transaction:
                 self._db.run("ROLLBACK")
             self._load()

@@ -13,7 +13,7 @@ from staqraft.capture import Capture
 from staqraft.capture.ports import JournalPort
 from staqraft.capture.watcher import MakeSource
 from staqraft.config.schema import Journal as Limits
-from staqraft.config.schema import Tree
+from staqraft.config.schema import RemovalLimit, Tree
 from staqraft.index import Entry, Index
 from staqraft.journal.cursor import Cursor, Frames
 from staqraft.journal.journal import Journal
@@ -39,6 +39,7 @@ class Captured:
         profile: str = "plain",
         exclude: tuple[str, ...] = (),
         limits: Limits | None = None,
+        removals: RemovalLimit | None = None,
         never: tuple[Path, ...] = (),
         wrap: Callable[[Journal], JournalPort] = lambda journal: journal,
         earlier: Captured | None = None,
@@ -57,7 +58,15 @@ class Captured:
         self.index = Index.open(state / "index.sqlite")
         self.replica: Replica = earlier.replica if earlier else Replica("t")
         self.capture = Capture(
-            trees=[Tree(name="t", path=root, profile=profile, exclude=exclude)],
+            trees=[
+                Tree(
+                    name="t",
+                    path=root,
+                    profile=profile,
+                    exclude=exclude,
+                    removals=removals or RemovalLimit(),
+                )
+            ],
             group="default",
             run_dir=run_dir,
             journal=wrap(self.journal),

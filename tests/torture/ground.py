@@ -34,6 +34,7 @@ PATIENCE_S: Final = 120.0
 _DISK_MB: Final = 128
 _STATE_MB: Final = 192
 _RINGS: Final = ("service", "sync")
+_IN_SYNC_S: Final = 5.0
 _TRANSIENT: Final = (grpc.aio.AioRpcError,)
 
 
@@ -130,11 +131,21 @@ class Ground:
     # --- roles ---------------------------------------------------------------------------------
 
     async def in_sync(self) -> bool:
-        """Whether the standby may be promoted, as far as its own process says."""
+        """Whether the standby may be promoted: it follows, and has what was written before now.
+
+        As control lets a standby in: behind a barrier that began when it followed already.
+        """
         try:
-            status = await self.standby.status()
+            if not await self._follows():
+                return False
+            position = await self.active.barrier()
+            await self.active.acknowledged(self.standby.node, position, _IN_SYNC_S)
+            return await self._follows()
         except _TRANSIENT:
             return False
+
+    async def _follows(self) -> bool:
+        status = await self.standby.status()
         return (
             status.role == pb.WORKER_ROLE_STANDBY
             and not status.needs_reconcile

@@ -127,7 +127,7 @@ class _Round:
             if phase.ending == "failover" and await self._may_fail_over():
                 over.set()
                 await postman
-                await self._failover(phase, writers)
+                await self._failover(phase, writers, may_refuse=bool(damaged))
                 return
         finally:
             over.set()
@@ -186,7 +186,9 @@ class _Round:
         await self._ground.mend()
         return self._postman.in_sync and await self._ground.in_sync()
 
-    async def _failover(self, phase: Phase, writers: list[asyncio.Task[None]]) -> None:
+    async def _failover(
+        self, phase: Phase, writers: list[asyncio.Task[None]], *, may_refuse: bool
+    ) -> None:
         place, dice = self._ground, random.Random(phase.number)
         old, new = place.active, place.standby
         place.kill(old, "trees", "stream")
@@ -199,7 +201,7 @@ class _Round:
                 new.start(name)
         place.swap()
         self._postman.in_sync = False
-        if not await self._promoted(new):
+        if not await self._promoted(new, may_refuse=may_refuse):
             place.swap()
             await place.well()
             await self._settle(may_keep=False)
@@ -219,14 +221,22 @@ class _Round:
             await place.well()
         await self._come_back(old, before, promoted)
 
-    async def _promoted(self, new: DataNode) -> bool:
-        """False: it refused, as it must when it is not sure of its trees; control gives way."""
+    async def _promoted(self, new: DataNode, *, may_refuse: bool) -> bool:
+        """False: it refused, as it must when it is not sure of its trees; control gives way.
+
+        It was in sync, and nothing that it had on disk was lost: unless something was damaged
+        (`may_refuse`) it can be sure of them.
+        """
         epoch = self._ground.pair.epoch
         try:
             await self._ground.pair.promote(new)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.INTERNAL:
                 raise
+            if not may_refuse:
+                raise Violation(
+                    f"{new.node} was in sync and is not promoted: {error.details()}"
+                ) from error
             self._ground.pair.epoch = epoch
             self._ground.notes.append(f"{new.node} was not promoted: {error.details()}")
             return False

@@ -12,7 +12,9 @@ import pytest
 
 from fakes.capturing import Captured, capturing
 from fakes.grounds import mounted
+from fakes.small_disk import fill
 from staqraft.errors import JournalFull
+from staqraft.index import IndexFull
 from staqraft.journal.journal import Journal
 from staqraft.journal.record import Delta, MailKind, Record, Remove, Upsert
 from staqraft.model import Epoch, Position
@@ -102,6 +104,51 @@ def test_a_full_volume_under_journal_and_index_stops_nothing(root: Path, tmp_pat
                 assert captured.capture.status().problems == ()
     except RuntimeError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def on_a_small_volume(root: Path, tmp_path: Path) -> Iterator[tuple[Captured, Path]]:
+    """Only the index is on it. Yields its directory, too."""
+    (tmp_path / "journal").mkdir()
+    try:
+        with mounted("tmpfs", tmp_path / "small", megabytes=2) as small:
+            (small / "journal").symlink_to(tmp_path / "journal")
+            with capturing(root, small, tmp_path / "run") as captured:
+                yield captured, small
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+def test_what_a_barrier_could_not_keep_in_a_full_index_is_known_again(
+    on_a_small_volume: tuple[Captured, Path], root: Path
+) -> None:
+    captured, small = on_a_small_volume
+    (root / "brief").write_bytes(b"journalled, and not kept in the index")
+    fill(small)
+    with pytest.raises(IndexFull):
+        captured.capture.barrier(5_000)
+    captured.replica.apply(captured.new_records())
+    assert b"brief" in captured.replica.objects
+    (small / "ballast").unlink()
+    (root / "brief").unlink()
+    captured.check()
+    assert captured.capture.status().problems == ()
+
+
+def test_what_another_thread_made_the_index_forget_is_known_again(
+    captured: Captured, root: Path
+) -> None:
+    (root / "brief").write_bytes(b"journalled, and not yet kept in the index")
+    captured.capture.watcher.barrier(5_000)
+    captured.capture.flush(everything=True)
+    pages = captured.index._db.one("PRAGMA page_count")
+    assert pages is not None
+    captured.index._db.run(f"PRAGMA max_page_count={pages[0]}")
+    with pytest.raises(IndexFull, match="database or disk is full"):  # as a comparison's digests do
+        captured.index.set_meta("from another thread", "x" * 100_000)
+    captured.index._db.run("PRAGMA max_page_count=1073741823")
+    (root / "brief").unlink()
+    captured.check()
 
 
 def test_a_restart_finds_what_changed_meanwhile_and_nothing_else(

@@ -9,6 +9,7 @@ import pytest
 from fakes.configs import write_config
 from fakes.pki import cluster_pki
 from staqraft.config.loader import check, fingerprint, load, read
+from staqraft.config.schema import RemovalLimit
 from staqraft.errors import ConfigError
 from staqraft.model import GroupId, NodeId, NodeRole
 
@@ -200,6 +201,28 @@ def test_what_follows_from_a_mistake_is_not_said(
 def test_a_value_has_bounds(tmp_path: Path, old: str, new: str, problem: str) -> None:
     (found,) = problems_of(write_config(tmp_path, {old: new}))
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("removals", "problem"),
+    [
+        ("{ask_above: 0%}", "ask_above: '0%' is not a share from 1% to 99%"),
+        ("{ask_above: 100}", "ask_above: '100' is not a share from 1% to 99%"),
+        ("{ask_above: 30%, within: 8d}", "within: '8d' is more than 7d"),
+        ("{within: 5m}", "ask_above: is missing"),
+    ],
+)
+def test_how_much_may_vanish_has_bounds(tmp_path: Path, removals: str, problem: str) -> None:
+    changes = {"profile: web}": f"profile: web, removals: {removals}}}"}
+    (found,) = problems_of(write_config(tmp_path, changes))
+    assert problem in found
+
+
+def test_how_much_may_vanish_is_read(tmp_path: Path) -> None:
+    changes = {"profile: web}": "profile: web, removals: {ask_above: 30%, within: 5m}}"}
+    web, mail = load(write_config(tmp_path, changes)).groups[DEFAULT].trees
+    assert web.removals == RemovalLimit(percent=30, within_ms=300_000)
+    assert mail.removals.percent == 0
 
 
 def test_a_unit_may_have_a_check_of_its_own(tmp_path: Path) -> None:

@@ -78,3 +78,17 @@ class ResyncResponse(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class AllowRemovalsRequest(_message.Message):
+    __slots__ = ("tree", "requested_by")
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    tree: str
+    requested_by: str
+    def __init__(self, tree: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class AllowRemovalsResponse(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...

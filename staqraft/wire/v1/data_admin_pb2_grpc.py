@@ -55,6 +55,11 @@ class DataAdminServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncResponse.FromString,
                 _registered_method=True)
+        self.AllowRemovals = channel.unary_unary(
+                '/staqraft.wire.v1.DataAdminService/AllowRemovals',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.AllowRemovalsRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.AllowRemovalsResponse.FromString,
+                _registered_method=True)
 
 
 class DataAdminServiceServicer:
@@ -90,6 +95,13 @@ class DataAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AllowRemovals(self, request, context):
+        """What vanished from a tree was meant to: removals that are held go to the standby. Done by the active.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DataAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +124,11 @@ def add_DataAdminServiceServicer_to_server(servicer, server):
                     servicer.Resync,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncResponse.SerializeToString,
+            ),
+            'AllowRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllowRemovals,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.AllowRemovalsRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__admin__pb2.AllowRemovalsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +240,33 @@ class DataAdminService:
             '/staqraft.wire.v1.DataAdminService/Resync',
             staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_data__admin__pb2.ResyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllowRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.DataAdminService/AllowRemovals',
+            staqraft_dot_wire_dot_v1_dot_data__admin__pb2.AllowRemovalsRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__admin__pb2.AllowRemovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -184,6 +184,18 @@ class PrepareResyncResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class BelieveRemovalsRequest(_message.Message):
+    __slots__ = ("tree",)
+    TREE_FIELD_NUMBER: _ClassVar[int]
+    tree: str
+    def __init__(self, tree: _Optional[str] = ...) -> None: ...
+
+class BelieveRemovalsResponse(_message.Message):
+    __slots__ = ("for_ms",)
+    FOR_MS_FIELD_NUMBER: _ClassVar[int]
+    for_ms: int
+    def __init__(self, for_ms: _Optional[int] = ...) -> None: ...
+
 class GetTreesStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

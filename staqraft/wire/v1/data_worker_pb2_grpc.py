@@ -65,6 +65,11 @@ class TreesWorkerServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncResponse.FromString,
                 _registered_method=True)
+        self.BelieveRemovals = channel.unary_unary(
+                '/staqraft.wire.v1.TreesWorkerService/BelieveRemovals',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.BelieveRemovalsRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.BelieveRemovalsResponse.FromString,
+                _registered_method=True)
         self.GetTreesStatus = channel.unary_unary(
                 '/staqraft.wire.v1.TreesWorkerService/GetTreesStatus',
                 request_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.GetTreesStatusRequest.SerializeToString,
@@ -133,6 +138,13 @@ class TreesWorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BelieveRemovals(self, request, context):
+        """Active: what vanished from a tree whose removals are held was meant to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTreesStatus(self, request, context):
         """What it is doing and how it is.
         """
@@ -193,6 +205,11 @@ def add_TreesWorkerServiceServicer_to_server(servicer, server):
                     servicer.PrepareResync,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncResponse.SerializeToString,
+            ),
+            'BelieveRemovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.BelieveRemovals,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.BelieveRemovalsRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_data__worker__pb2.BelieveRemovalsResponse.SerializeToString,
             ),
             'GetTreesStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTreesStatus,
@@ -378,6 +395,33 @@ class TreesWorkerService:
             '/staqraft.wire.v1.TreesWorkerService/PrepareResync',
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_data__worker__pb2.PrepareResyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BelieveRemovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.TreesWorkerService/BelieveRemovals',
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.BelieveRemovalsRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_data__worker__pb2.BelieveRemovalsResponse.FromString,
             options,
             channel_credentials,
             insecure,
