@@ -12,6 +12,7 @@ from staqraft.apply.applier import Applier
 from staqraft.apply.rate import Rate, left_s
 from staqraft.apply.reconcile import Progress, Reconciler
 from staqraft.apply.safety import CannotWrite, RootMissing
+from staqraft.config.schema import Config, Group
 from staqraft.daemon.journal_follower import JournalFollower
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Assignment, Common
@@ -23,6 +24,7 @@ from staqraft.model import Epoch, EpochStart, NodeId, Position
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Dial = Callable[[Config, Group, NodeId, Epoch], RemoteTrees]
 
 _RECHECK_S: Final = 0.2  # a doorbell may be lost
 _RETRY_S: Final = 1.0
@@ -35,9 +37,15 @@ class StandbyRole:
     """From `start` to `stop`. `failed` is called when following ends by itself."""
 
     def __init__(
-        self, common: Common, assignment: Assignment, failed: Callable[[BaseException], None]
+        self,
+        common: Common,
+        assignment: Assignment,
+        failed: Callable[[BaseException], None],
+        dial: Dial = RemoteTrees,
     ) -> None:
+        """`dial` makes the connection by which single objects are fetched."""
         self.assignment = assignment
+        self._dial = dial
         self._failed = failed
         self.progress: Progress | None = None
         self._common = common
@@ -180,7 +188,7 @@ class StandbyRole:
         if self._heal_behind is not None and self._common.index.position < self._heal_behind:
             return
         self._heal_at_ms = now + _HEAL_MS
-        remote = RemoteTrees(self._common.config, self._common.group, active, self.assignment.epoch)
+        remote = self._dial(self._common.config, self._common.group, active, self.assignment.epoch)
         try:
             if self._heal_behind is None:
                 self._heal_behind, _ = await remote.barrier()

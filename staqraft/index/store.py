@@ -270,12 +270,13 @@ class Index:
         With `then` it outlives a power cut, and that is called before the position is told.
         """
         with self.lock:
+            if self._db.given_up:
+                self.rollback()
+                raise IndexFull(
+                    f"index {self._db.path} could not be written, and what was put is forgotten;"
+                    " free space on its volume"
+                )
             try:
-                if self._db.given_up:
-                    raise IndexFull(
-                        f"index {self._db.path} could not be written, and what was put is"
-                        " forgotten; free space on its volume"
-                    )
                 if position != self._position:
                     self._set_meta("position", f"{position.epoch}:{position.seq}")
                 for number in self._changed_totals:

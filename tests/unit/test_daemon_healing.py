@@ -1,0 +1,154 @@
+"""A standby that is not sure of an object: it waits for what is told of it before it does more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from fakes.records import BOOT, MAIL, open_journal
+from fakes.stream_pair import A, B, lab_config, until
+from staqraft.apply.quarantine import Quarantine
+from staqraft.config.schema import Config, Group
+from staqraft.daemon.trees_client import RemoteTrees
+from staqraft.daemon.trees_common import Assignment, Common
+from staqraft.daemon.trees_standby import StandbyRole
+from staqraft.index import Index
+from staqraft.journal.journal import Journal
+from staqraft.journal.record import Inline, Metadata, ObjectType, Record, Remove, Upsert
+from staqraft.model import Epoch, EpochStart, NodeId, Position
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+STARTS = (EpochStart(epoch=Epoch(1), seq=1),)
+DIRECTORY = Metadata(type=ObjectType.DIRECTORY, mode=0o755, uid=0, gid=0, mtime_ns=1)
+
+
+class Active:
+    """An active whose barrier is at record `last`, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.asked = asyncio.Event()
+        self.fetched: list[bytes] = []
+
+    def dial(self, _config: Config, _group: Group, _node: NodeId, _epoch: Epoch) -> RemoteTrees:
+        return cast("RemoteTrees", self)
+
+    async def barrier(self) -> tuple[Position, dict[str, object]]:
+        self.asked.set()
+        return Position(Epoch(1), self.last), {}
+
+    async def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
+        self.fetched += paths
+        yield [
+            Record(tree=tree, path=path, change=Remove(), position=Position(Epoch(1), self.last))
+            for path in paths
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+class Following:
+    """A standby that follows a journal which the test writes."""
+
+    def __init__(self, base: Path) -> None:
+        config = lab_config(base, B, 1)
+        self.group = config.groups[MAIL]
+        self.group.trees[0].path.mkdir(parents=True)
+        self.active = Active()
+        directory = config.group_dir(MAIL)
+        directory.mkdir(parents=True)
+        self.common = Common(
+            config=config,
+            group=self.group,
+            index=Index.open(directory / "index.sqlite"),
+            quarantine=Quarantine(directory / "quarantine", lambda: 0),
+            boot_id=BOOT,
+            clock_ms=lambda: time.monotonic_ns() // 1_000_000,
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+            ring_stream=lambda: None,
+        )
+        self.journal: Journal = open_journal(self.common.journal_directory)
+        assignment = Assignment(
+            role=pb.WORKER_ROLE_STANDBY, epoch=Epoch(1), epoch_starts=STARTS, active=A
+        )
+        self.failures: list[BaseException] = []
+        self.role = StandbyRole(self.common, assignment, self.failures.append, self.active.dial)
+
+    async def told(self, *changes: tuple[bytes, Upsert | Remove]) -> None:
+        """The journal says this, and it is applied."""
+        tree = self.group.trees[0].name
+        records = [Record(tree=tree, path=path, change=change) for path, change in changes]
+        last = self.journal.append(records, Epoch(1))
+        self.journal.sync()
+        self.role.ring()
+
+        async def applied() -> bool:
+            return self.common.index.position >= last
+
+        await until(applied, f"{last} is applied")
+
+    async def suspect(self, path: bytes) -> None:
+        """As a comparison does when it met an object that went while it was fetched."""
+        applier = self.role._trees.applier
+        assert applier is not None
+        tree = self.group.trees[0].name
+        await self.common.on_disk(partial(applier.doubtful.suspect, tree, path))
+
+    async def is_sure(self) -> bool:
+        return not self.role.unsettled
+
+    async def stop(self) -> None:
+        await self.role.stop()
+        self.journal.close()
+        self.common.index.close()
+
+
+@pytest.fixture
+async def following(tmp_path: Path) -> AsyncIterator[Following]:
+    made = Following(tmp_path)
+    await made.role.start()
+    await made.told((b"", Upsert(metadata=DIRECTORY)))
+    yield made
+    await made.stop()
+    assert not made.failures
+
+
+async def test_what_went_while_it_was_compared_needs_no_other_comparison(
+    following: Following,
+) -> None:
+    following.active.last = 2
+    await following.suspect(b"moved/away")  # nor does the index have its directory
+    following.role.ring()
+    await asyncio.wait_for(following.active.asked.wait(), 30)
+    await following.told((b"moved/away", Remove()))
+    await until(following.is_sure, "the record that tells of it was believed")
+    assert following.role.reason == ""
+    assert following.active.fetched == []
+
+
+async def test_a_directory_of_which_nothing_is_told_is_compared(following: Following) -> None:
+    following.active.last = 1
+    await following.suspect(b"lost/with what is in it")
+
+    async def needs() -> bool:
+        return following.role.reason != ""
+
+    await until(needs, "the standby asks for a comparison")
+    assert "a directory with its content" in following.role.reason
+
+
+async def test_an_object_that_stays_wrong_is_fetched(following: Following) -> None:
+    following.active.last = 2
+    metadata = Metadata(type=ObjectType.FILE, mode=0o600, uid=0, gid=0, mtime_ns=1, size=1)
+    await following.told((b"file", Upsert(metadata=metadata, digest=b"", content=Inline(b"x"))))
+    await following.suspect(b"file")
+    await until(following.is_sure, "it was fetched")
+    assert following.active.fetched == [b"file"]
+    assert following.role.reason == ""
