@@ -116,6 +116,19 @@ class Switchover:
     reason: str
     log_index: int
     forced: bool = False  # by force-active: the target may lack data, and maintenance is no bar
+    failback: bool = False  # nobody asked: the group's failback policy did
+    schedule: int = 0  # the log index at which it was scheduled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduled:
+    """An operator's wish that `target` becomes active at `at_ms`, by the active's wall clock."""
+
+    target: NodeId
+    at_ms: int
+    requested_by: str
+    reason: str
+    log_index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +158,8 @@ class GroupRecord:
     to the kernel for so long after its last renewal; 0: its lease lasts as long as any. The log
     index at which that began is `resting_index`.
     `away` are the replicas, without a witness, that stopped in order, holding nothing.
+    `chosen` is the active if it became active because an operator asked for it, `failbacks` how
+    often in a row the failback policy moved the group.
     """
 
     epoch: Epoch = NO_EPOCH
@@ -157,6 +172,9 @@ class GroupRecord:
     epoch_starts: tuple[EpochStart, ...] = ()
     fence: FenceRecord | None = None
     switchover: Switchover | None = None
+    scheduled: Scheduled | None = None
+    chosen: NodeId | None = None
+    failbacks: int = 0
     maintenance: tuple[Maintenance, ...] = ()  # the cluster's first, then by node
     resting_ms: int = 0
     resting_index: int = 0
@@ -295,11 +313,46 @@ class Fenced(_GroupCommand):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestSwitchover(_GroupCommand):
-    """An operator asks that `target` becomes active."""
+    """An operator asks that `target` becomes active.
+
+    `schedule`: it is the one that was scheduled at this log index, which is not any more then.
+    `failback`: the group's policy asks, and not an operator.
+    """
 
     target: NodeId
     requested_by: str
     reason: str
+    schedule: int = 0
+    failback: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSwitchover(_GroupCommand):
+    """An operator asks that `target` becomes active at `at_ms` (wall clock, ms since 1970)."""
+
+    target: NodeId
+    at_ms: int
+    requested_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropSchedule(_GroupCommand):
+    """What was scheduled at log index `schedule` is not to be done; 0: whichever it is.
+
+    `missed`: its time came and it could not be done, for `reason`.
+    """
+
+    reason: str
+    schedule: int = 0
+    missed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleFailback(_GroupCommand):
+    """The preferred replica has been active in `epoch` for so long that failing back is calm."""
+
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,6 +446,9 @@ Command = (
     | SetInSync
     | Fenced
     | RequestSwitchover
+    | ScheduleSwitchover
+    | DropSchedule
+    | SettleFailback
     | CancelSwitchover
     | SetMaintenance
     | Rest

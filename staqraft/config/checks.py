@@ -173,6 +173,18 @@ def initial_active(config: Config) -> Iterator[Finding]:
             )
 
 
+def failback(config: Config) -> Iterator[Finding]:
+    """A group goes back to a replica."""
+    for group in config.groups.values():
+        known = group.failback
+        if known is not None and config.replicas and known.prefer not in config.replicas:
+            yield Finding(
+                key=("groups", group.id, "failback", "prefer"),
+                text=f"{known.prefer!r} is not a replica: write one of {_list(config.replicas)}",
+                reads=(_names("nodes"), ("nodes", known.prefer, "role")),
+            )
+
+
 def raft_timing(config: Config) -> Iterator[Finding]:
     """What the Raft library asserts, and that a tick is fine enough to keep its promises."""
     raft = config.consensus
@@ -452,6 +464,7 @@ CHECKS: tuple[Check, ...] = (
     addresses,
     preferred_rings,
     initial_active,
+    failback,
     raft_timing,
     lease_timing,
     gate_usable,

@@ -25,6 +25,7 @@ from staqraft.config.schema import (
     GATE_ON,
     Config,
     Consensus,
+    Failback,
     FenceDevice,
     Group,
     Journal,
@@ -357,11 +358,25 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             fenced_by=tuple(
                 FenceRung(rung) for rung in section.values("fenced_by", values.one_of(RUNGS), RUNGS)
             ),
+            failback=_failback(section.section("failback")) if "failback" in section else None,
             barrier_syncfs=section.read("barrier_syncfs", values.boolean, default=True),
             journal=_journal(section.section("journal")),
             replication=_replication(section.section("replication"), rings),
             quarantine=_quarantine(section.section("quarantine")),
             scrub=_scrub(section.section("scrub")),
+        )
+
+
+def _failback(section: Section) -> Failback:
+    default = Failback(prefer=NodeId(""))
+    with section:
+        return Failback(
+            prefer=NodeId(
+                section.require(
+                    "prefer", values.node_name, "", "name the replica that is to be active again"
+                )
+            ),
+            after_ms=section.read("after", keeping_ms, default.after_ms),
         )
 
 

@@ -213,6 +213,14 @@ class NodeFencing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failback:
+    """Who is to be active again once it has been healthy and in sync for so long."""
+
+    prefer: NodeId
+    after_ms: int = 600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """The unit of failover. `fenced_by`: of these rungs one must succeed before a takeover."""
 
@@ -222,6 +230,7 @@ class Group:
     vips: tuple[Vip, ...] = ()
     services: tuple[Service, ...] = ()
     fenced_by: tuple[FenceRung, ...] = FENCED_BY
+    failback: Failback | None = None  # None: whoever is active stays active
     barrier_syncfs: bool = True
     journal: Journal = field(default_factory=Journal)
     replication: Replication = field(default_factory=Replication)

@@ -25,6 +25,7 @@ from staqraft.model import (
     CancelSwitchover,
     ClusterRecord,
     Command,
+    DropSchedule,
     Epoch,
     Farewell,
     Fenced,
@@ -38,8 +39,10 @@ from staqraft.model import (
     Renew,
     RequestSwitchover,
     Rest,
+    ScheduleSwitchover,
     SetInSync,
     SetMaintenance,
+    SettleFailback,
 )
 from staqraft.wire.v1 import raft_pb2 as pb
 
@@ -158,10 +161,8 @@ def _fill(wire: pb.Proposal, command: Command) -> None:
 
 def _fill_operators(wire: pb.Proposal, command: Command) -> None:
     match command:
-        case RequestSwitchover(group=group, target=target, requested_by=who, reason=reason):
-            wire.request_switchover.CopyFrom(
-                pb.RequestSwitchover(group=group, target=target, requested_by=who, reason=reason)
-            )
+        case RequestSwitchover() | ScheduleSwitchover() | DropSchedule() | SettleFailback():
+            _fill_switchovers(wire, command)
         case CancelSwitchover(group=group, reason=reason):
             wire.cancel_switchover.CopyFrom(pb.CancelSwitchover(group=group, reason=reason))
         case SetMaintenance():
@@ -215,6 +216,45 @@ def _fill_operators(wire: pb.Proposal, command: Command) -> None:
             wire.read_barrier.CopyFrom(pb.ReadBarrier())
         case _:
             raise TypeError(f"{type(command).__name__} is not a command")
+
+
+def _fill_switchovers(
+    wire: pb.Proposal,
+    command: RequestSwitchover | ScheduleSwitchover | DropSchedule | SettleFailback,
+) -> None:
+    match command:
+        case RequestSwitchover():
+            wire.request_switchover.CopyFrom(
+                pb.RequestSwitchover(
+                    group=command.group,
+                    target=command.target,
+                    requested_by=command.requested_by,
+                    reason=command.reason,
+                    schedule=command.schedule,
+                    failback=command.failback,
+                )
+            )
+        case ScheduleSwitchover():
+            wire.schedule_switchover.CopyFrom(
+                pb.ScheduleSwitchover(
+                    group=command.group,
+                    target=command.target,
+                    at_ms=command.at_ms,
+                    requested_by=command.requested_by,
+                    reason=command.reason,
+                )
+            )
+        case DropSchedule():
+            wire.drop_schedule.CopyFrom(
+                pb.DropSchedule(
+                    group=command.group,
+                    schedule=command.schedule,
+                    missed=command.missed,
+                    reason=command.reason,
+                )
+            )
+        case SettleFailback(group=group, epoch=epoch):
+            wire.settle_failback.CopyFrom(pb.SettleFailback(group=group, epoch=epoch))
 
 
 def _read_fenced(m: pb.Fenced, base: dict[str, Any]) -> Fenced:
@@ -272,6 +312,26 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
         target=NodeId(m.target),
         requested_by=m.requested_by,
         reason=m.reason,
+        schedule=m.schedule,
+        failback=m.failback,
+    ),
+    "schedule_switchover": lambda m, base: ScheduleSwitchover(
+        **base,
+        group=GroupId(m.group),
+        target=NodeId(m.target),
+        at_ms=m.at_ms,
+        requested_by=m.requested_by,
+        reason=m.reason,
+    ),
+    "drop_schedule": lambda m, base: DropSchedule(
+        **base,
+        group=GroupId(m.group),
+        schedule=m.schedule,
+        missed=m.missed,
+        reason=m.reason,
+    ),
+    "settle_failback": lambda m, base: SettleFailback(
+        **base, group=GroupId(m.group), epoch=Epoch(m.epoch)
     ),
     "cancel_switchover": lambda m, base: CancelSwitchover(
         **base, group=GroupId(m.group), reason=m.reason

@@ -18,6 +18,7 @@ from staqraft.model import (
     MemberRecord,
     NodeId,
     Position,
+    Scheduled,
     Switchover,
 )
 from staqraft.wire.v1 import raft_pb2 as pb
@@ -110,7 +111,12 @@ def _group_out(name: GroupId, group: GroupRecord) -> pb.GroupState:
             reason=switchover.reason,
             log_index=switchover.log_index,
             forced=switchover.forced,
+            failback=switchover.failback,
+            schedule=switchover.schedule,
         ),
+        scheduled=_scheduled_out(group.scheduled),
+        chosen=group.chosen or "",
+        failbacks=group.failbacks,
         maintenance=[
             pb.MaintenanceState(
                 node=entry.node or "",
@@ -146,13 +152,40 @@ def _group_back(wire: pb.GroupState) -> GroupRecord:
             reason=wire.switchover.reason,
             log_index=wire.switchover.log_index,
             forced=wire.switchover.forced,
+            failback=wire.switchover.failback,
+            schedule=wire.switchover.schedule,
         )
         if wire.HasField("switchover")
         else None,
+        scheduled=_scheduled_back(wire.scheduled) if wire.HasField("scheduled") else None,
+        chosen=NodeId(wire.chosen) if wire.chosen else None,
+        failbacks=wire.failbacks,
         maintenance=tuple(map(_maintenance_back, wire.maintenance)),
         resting_ms=wire.resting_ms,
         resting_index=wire.resting_index,
         away=frozenset(map(NodeId, wire.away)),
+    )
+
+
+def _scheduled_out(entry: Scheduled | None) -> pb.ScheduledState | None:
+    if entry is None:
+        return None
+    return pb.ScheduledState(
+        target=entry.target,
+        at_ms=entry.at_ms,
+        requested_by=entry.requested_by,
+        reason=entry.reason,
+        log_index=entry.log_index,
+    )
+
+
+def _scheduled_back(wire: pb.ScheduledState) -> Scheduled:
+    return Scheduled(
+        target=NodeId(wire.target),
+        at_ms=wire.at_ms,
+        requested_by=wire.requested_by,
+        reason=wire.reason,
+        log_index=wire.log_index,
     )
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from staqraft.consensus import maintenance
+from staqraft.consensus import maintenance, switchovers
 from staqraft.consensus.verdict import MEMBERS_KEPT, Changed, Verdict, clip
 from staqraft.model import (
     EVENTS_KEPT,
@@ -34,6 +34,7 @@ from staqraft.model import (
     ClusterEvent,
     ClusterRecord,
     Command,
+    DropSchedule,
     Epoch,
     EpochStart,
     Farewell,
@@ -52,8 +53,10 @@ from staqraft.model import (
     Renew,
     RequestSwitchover,
     Rest,
+    ScheduleSwitchover,
     SetInSync,
     SetMaintenance,
+    SettleFailback,
     Switchover,
 )
 
@@ -69,6 +72,9 @@ _GroupCommand = (
     | SetInSync
     | Fenced
     | RequestSwitchover
+    | ScheduleSwitchover
+    | DropSchedule
+    | SettleFailback
     | CancelSwitchover
     | SetMaintenance
     | Rest
@@ -143,10 +149,10 @@ def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> Verdict:  
             return _set_in_sync(group, command)
         case Fenced():
             return _fenced(group, index, command)
-        case RequestSwitchover():
-            return _request_switchover(group, index, command)
-        case CancelSwitchover():
-            return _cancel_switchover(group, command)
+        case RequestSwitchover() | CancelSwitchover() | ScheduleSwitchover() | DropSchedule():
+            return switchovers.judge(group, index, command)
+        case SettleFailback():
+            return _not_active(group, command.node, command.epoch) or switchovers.settle(group)
         case SetMaintenance():
             return maintenance.put(group, index, command)
         case Rest():
@@ -204,6 +210,7 @@ def _acquire(group: GroupRecord, command: Acquire) -> Verdict:
         renewal=0,
         released=False,
         switchover=None if wished else group.switchover,
+        chosen=switchovers.chosen(group, node),
         # What its own kernel was left with outlives an epoch; another acquires when that is over.
         resting_ms=group.resting_ms if group.active == node else 0,
         resting_index=group.resting_index if group.active == node else 0,
@@ -314,45 +321,6 @@ def _set_in_sync(group: GroupRecord, command: SetInSync) -> Verdict:
 
 
 # --- operators ----------------------------------------------------------------------------------
-
-
-def _request_switchover(group: GroupRecord, index: int, command: RequestSwitchover) -> Verdict:
-    pending = group.switchover
-    if pending is not None:
-        if pending.target == command.target:
-            return None
-        return f"a switchover to {pending.target} is pending: cancel it first"
-    if group.active is None:
-        return "the group has no active yet: there is nothing to switch over"
-    if group.active == command.target and not group.released:
-        return f"{command.target} is active already"
-    if command.target not in group.in_sync:
-        members = ", ".join(sorted(group.in_sync)) or "nobody"
-        return (
-            f"{command.target} is not in sync (in sync: {members}): wait until it is"
-            " ('staqctl status' says how far it is)"
-        )
-    wish = Switchover(
-        target=command.target,
-        requested_by=clip(command.requested_by),
-        reason=clip(command.reason),
-        log_index=index,
-    )
-    text = f"{command.requested_by} asks that {command.target} becomes active: {command.reason}"
-    return Changed(replace(group, switchover=wish), "switchover-requested", text)
-
-
-def _cancel_switchover(group: GroupRecord, command: CancelSwitchover) -> Verdict:
-    pending = group.switchover
-    if pending is None:
-        return None
-    in_sync = group.in_sync
-    if pending.forced and pending.target != group.active:
-        # It was let in without being in sync; if it is, the active will say so again.
-        in_sync -= {pending.target}
-    text = f"the switchover to {pending.target} is given up: {command.reason}"
-    after = replace(group, switchover=None, in_sync=in_sync)
-    return Changed(after, "switchover-cancelled", text)
 
 
 def _force_active(group: GroupRecord, index: int, command: ForceActive) -> Verdict:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from staqraft.actions.services import ServiceHealth, State
 from staqraft.config.schema import Config
+from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.executor import Executor, Hands
 from staqraft.daemon.pair_watch import PairWatch
 from staqraft.daemon.right import Right
@@ -39,6 +40,7 @@ _LOOK_MS = 50  # whether the handing over before a stop is done
 _RETRY_MS = 200
 _COOLDOWN_MS = 10_000
 _LEFTOVERS_S = 0.1
+_CLOCK_S = 0.5
 _BEGIN_BARRIER_MS = 1_000
 _ANY_EPOCH = Epoch(1 << 62)  # newer than any: no epoch is taken or kept after it
 _LET_GO_TRIES = 6
@@ -49,6 +51,7 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
     """What the configuration, and whether there is a gate, say to the decision core."""
     alone = len(config.nodes) == len(config.replicas)
     rungs = frozenset(config.groups[group].fenced_by)
+    failback = config.groups[group].failback
     return Settings(
         pair=alone,
         # Who cannot ask a majority goes on serving: without a witness no lease proves anything.
@@ -60,6 +63,8 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
         replicas=config.replicas,
         initial_active=config.groups[group].initial_active,
         gate=gate,
+        prefer=failback.prefer if failback else None,
+        failback_ms=failback.after_ms if failback else 0,
         timing=Timing(
             ttl_ms=config.lease.ttl_ms,
             renew_ms=config.lease.renew_ms,
@@ -125,6 +130,7 @@ class GroupLoop:
             tasks.create_task(self.watch.run())
             tasks.create_task(self._begin())
             tasks.create_task(self._end_leftovers())
+            tasks.create_task(self._watch_the_clock())
             if self._pair is not None:
                 tasks.create_task(self._pair.run())
             try:
@@ -140,6 +146,20 @@ class GroupLoop:
         while self.state.phase in {Phase.STARTUP, Phase.RESUMING}:
             self.executor.end_what_is_over()
             await asyncio.sleep(_LEFTOVERS_S)
+
+    async def _watch_the_clock(self) -> None:
+        """Tells the core of the active when the time of a scheduled switchover has come."""
+        while True:
+            entry = self.state.record.scheduled
+            if entry is not None and self.state.phase is Phase.ACTIVE:
+                late_ms = wall_ms() - entry.at_ms
+                if late_ms >= 0:
+                    self._queue.put_nowait(
+                        on.ScheduleDue(
+                            now_ms=self._now_ms(), schedule=entry.log_index, late_ms=late_ms
+                        )
+                    )
+            await asyncio.sleep(_CLOCK_S)
 
     async def _begin(self) -> None:
         """The first record comes after a read barrier: it is not older than our start."""

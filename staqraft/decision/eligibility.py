@@ -13,6 +13,7 @@ from staqraft.model import NO_EPOCH
 
 if TYPE_CHECKING:
     from staqraft.decision.state import GroupState
+    from staqraft.model import GroupRecord, NodeId
 
 
 MAINTENANCE = "maintenance is on: nothing is taken over automatically"
@@ -41,7 +42,7 @@ def reasons_against(state: GroupState, now_ms: int) -> tuple[str, ...]:
             f"{me} is not in sync: it may lack acknowledged changes "
             f"(in sync: {', '.join(sorted(record.in_sync)) or 'nobody'})"
         )
-    if record.maintenance and not state.mine:
+    if record.maintenance and not _asked_for(record, me):
         reasons.append(MAINTENANCE)
     if state.shutting_down:
         reasons.append(f"the daemon on {me} is stopping")
@@ -52,6 +53,14 @@ def reasons_against(state: GroupState, now_ms: int) -> tuple[str, ...]:
         reasons.append(f"another node has acquired epoch {state.fenced_before}")
     reasons.extend(state.blockers)
     return tuple(reasons)
+
+
+def _asked_for(record: GroupRecord, me: NodeId) -> bool:
+    """What maintenance is no bar to: an operator asked for it, or it takes nothing from anybody."""
+    wish = record.switchover
+    if wish is not None and wish.target == me and (record.released or wish.forced):
+        return True
+    return record.active == me
 
 
 def lease_over_ms(state: GroupState) -> int:

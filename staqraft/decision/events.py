@@ -148,6 +148,17 @@ class RaftReported(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleDue(_Event):
+    """By this host's wall clock the time of the switchover scheduled at log index `schedule` came.
+
+    That was `late_ms` ago. It is said again and again while it is scheduled.
+    """
+
+    schedule: int
+    late_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested(_Event):
     """The daemon is to stop: hand over first if a standby is in sync."""
 
@@ -167,5 +178,6 @@ Event = (
     | FenceRequested
     | OffConfirmed
     | RaftReported
+    | ScheduleDue
     | ShutdownRequested
 )

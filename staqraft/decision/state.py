@@ -42,6 +42,8 @@ class Settings:
     watchdog_ms: int = 0  # its time-out; 0: there is none
     gate: bool = False
     pair: bool = False  # there is no witness: see `pair`
+    prefer: NodeId | None = None  # failback: who is to be active when it has been well for long
+    failback_ms: int = 0  # so long
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -164,6 +166,7 @@ class GroupState:
     shutting_down: bool = False
     rest_asked: tuple[int, int] = (0, 0)  # the first attempt to rest: its renewal, just before when
     rest_before: int = 0  # the rest (its log index) that was in the record already
+    preferred_since_ms: int | None = None  # since when the preferred replica has been well
     rest_over_again_ms: int = 0  # not before this instant is the end of a rest proposed again
     reason: str = ""  # why the group is in this phase, a sentence for people
     service_problem: str = ""

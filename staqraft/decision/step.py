@@ -11,6 +11,7 @@ from staqraft.decision import (
     handover,
     insync,
     pair,
+    planned,
     rest,
     standdown,
     takeover,
@@ -32,6 +33,7 @@ from staqraft.decision.events import (
     ProposalUnknown,
     RaftReported,
     RecordObserved,
+    ScheduleDue,
     ShutdownRequested,
     Tick,
 )
@@ -107,6 +109,7 @@ def step(state: GroupState, event: Event) -> tuple[GroupState, tuple[Command, ..
     pair.settle(turn)
     rest.settle_over(turn)
     insync.settle(turn)
+    planned.settle(turn)
     _renew(turn)
     return turn.state, tuple(turn.commands)
 
@@ -145,6 +148,8 @@ def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one cas
             pair.vouched(turn, event)
         case RaftReported():
             pair.on_report(turn, event)
+        case ScheduleDue():
+            planned.due(turn, event)
         case ShutdownRequested():
             turn.set(shutting_down=True)
         case _:

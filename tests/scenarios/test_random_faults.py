@@ -16,6 +16,7 @@ from fakes.decision import A, B
 
 FIXED_SEEDS = range(150)
 GATED = 0.5  # of the seeds
+FAILING_BACK = 0.3
 FAULTS = (
     "power-off {node}",
     "crash {node}",
@@ -29,6 +30,8 @@ FAULTS = (
     "cut-stream {node}",
     "heal-stream {node}",
     "switchover {node}",
+    "schedule {node} {soon}",
+    "unschedule",
     "shutdown {node}",
     "maintenance on",
     "maintenance off",
@@ -45,10 +48,12 @@ def _majority(world: World) -> bool:
 def _storm(world: World, rng: random.Random) -> None:
     for _ in range(rng.randrange(3, 25)):
         line = rng.choice(FAULTS).format(
-            node=rng.choice("ab"), action=rng.choice([a for a in TOOK_MS if a != "FenceLoser"])
+            node=rng.choice("ab"),
+            soon=world.now + rng.choice((100, 4000, 20_000)),
+            action=rng.choice([a for a in TOOK_MS if a != "FenceLoser"]),
         )
-        verb, name = line.split()[:2]
-        if verb == "maintenance" and not _majority(world):
+        verb, name = (*line.split(), "")[:2]
+        if verb in {"maintenance", "schedule", "unschedule"} and not _majority(world):
             continue
         running = world.hosts[A if name == "a" else B].core is not None
         if (verb == "start") == running and verb in {"start", "shutdown", "crash", "power-off"}:
@@ -85,6 +90,8 @@ def test_never_two_and_in_the_end_one(seed: int | str) -> None:
     try:
         if rng.random() < GATED:
             world.obey(rng.choice(("gate on", "fast profile")))
+        if rng.random() < FAILING_BACK:
+            world.obey(f"failback {rng.choice('ab')} {rng.choice((500, 5000))}")
         world.obey("start a b")
         world.run(rng.randrange(10, 4000))
         _storm(world, rng)

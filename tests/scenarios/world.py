@@ -30,12 +30,14 @@ from staqraft.model import (
     Admission,
     ClusterRecord,
     Command,
+    DropSchedule,
     Epoch,
     FenceRung,
     GroupRecord,
     NodeId,
     Position,
     RequestSwitchover,
+    ScheduleSwitchover,
     SetMaintenance,
 )
 
@@ -95,6 +97,8 @@ class World:
         self.fenced_by: frozenset[FenceRung] | None = None
         self.devices: dict[NodeId, tuple[FakeDevice, int]] = {}
         self.watchdog_ms = 0
+        self.prefer: NodeId | None = None
+        self.failback_ms = 0
         self._asked: dict[int, Callable[[], None]] = {}
         self._turning_off: set[tuple[NodeId, int]] = set()
         self._holder: NodeId | None = None
@@ -157,6 +161,8 @@ class World:
             watchdog_ms=self.watchdog_ms,
             timing=self.timing,
             gate=self.gate,
+            prefer=self.prefer,
+            failback_ms=self.failback_ms,
         )
 
     def crash(self, name: NodeId) -> None:
@@ -228,6 +234,7 @@ class World:
             return  # that daemon is gone
         self.tell(host, on.Tick(now_ms=self.now))
         self._report(host)
+        self._timetable(host)
         self.after(50, lambda: self._tick(host, core))
 
     def _report(self, host: Host) -> None:
@@ -248,6 +255,15 @@ class World:
                 silent_ms=0 if linked else 100_000,
             ),
         )
+
+    def _timetable(self, host: Host) -> None:
+        """What the daemon says when its wall clock, here the true time, reaches a schedule."""
+        entry = self.group().scheduled
+        if entry is not None and entry.at_ms <= self.now and host.raft:
+            late_ms = self.now - entry.at_ms
+            self.tell(
+                host, on.ScheduleDue(now_ms=self.now, schedule=entry.log_index, late_ms=late_ms)
+            )
 
     # --- Raft -------------------------------------------------------------------------------------
 
@@ -525,6 +541,24 @@ class World:
                         reason="test",
                     )
                 )
+            case "failback", [name, after]:
+                self.prefer, self.failback_ms = NodeId(name), int(after)
+            case "schedule", [name, at]:
+                outcome = self.propose(
+                    ScheduleSwitchover(
+                        node=A,
+                        group=GROUP,
+                        wall_ms=self.now,
+                        target=NodeId(name),
+                        at_ms=int(at),
+                        requested_by="operator",
+                        reason="test",
+                    )
+                )
+                if (why := getattr(outcome, "reason", "")) != "":
+                    self.say(f"refused: {why}")
+            case "unschedule", []:
+                self.propose(DropSchedule(node=A, group=GROUP, reason="operator"))
             case "maintenance", [setting, *of]:
                 self.propose(
                     SetMaintenance(
@@ -572,6 +606,8 @@ class World:
                 assert record.epoch == int(epoch), record
             case ["in-sync", *names]:
                 assert sorted(record.in_sync) == sorted(names), record.in_sync
+            case ["scheduled", "nothing"]:
+                assert record.scheduled is None, record.scheduled
             case ["fence", rung]:
                 assert record.fence is not None
                 assert record.fence.rung.value == rung

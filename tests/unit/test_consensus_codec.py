@@ -36,6 +36,7 @@ from staqraft.model import (
     ClusterEvent,
     ClusterRecord,
     Command,
+    DropSchedule,
     Epoch,
     EpochStart,
     Farewell,
@@ -56,8 +57,10 @@ from staqraft.model import (
     Renew,
     RequestSwitchover,
     Rest,
+    ScheduleSwitchover,
     SetInSync,
     SetMaintenance,
+    SettleFailback,
     Switchover,
 )
 from staqraft.wire.v1 import raft_pb2 as pb
@@ -92,7 +95,17 @@ commands: st.SearchStrategy[Command] = st.one_of(
         reason=texts,
     ),
     of(Fenced, epoch=epochs, loser=node_ids, rung=st.sampled_from(FenceRung)),
-    of(RequestSwitchover, target=node_ids, requested_by=texts, reason=texts),
+    of(
+        RequestSwitchover,
+        target=node_ids,
+        requested_by=texts,
+        reason=texts,
+        schedule=counters,
+        failback=st.booleans(),
+    ),
+    of(ScheduleSwitchover, target=node_ids, at_ms=walls, requested_by=texts, reason=texts),
+    of(DropSchedule, reason=texts, schedule=counters, missed=st.booleans()),
+    of(SettleFailback, epoch=epochs),
     of(CancelSwitchover, reason=texts),
     of(
         SetMaintenance,

@@ -18,6 +18,7 @@ from staqraft.model import (
     CancelSwitchover,
     ClusterRecord,
     Command,
+    DropSchedule,
     Epoch,
     EpochStart,
     Farewell,
@@ -38,8 +39,10 @@ from staqraft.model import (
     Renew,
     RequestSwitchover,
     Rest,
+    ScheduleSwitchover,
     SetInSync,
     SetMaintenance,
+    SettleFailback,
     Switchover,
 )
 
@@ -354,6 +357,68 @@ def test_a_switchover_is_requested_once() -> None:
     refused(GroupRecord(), request, "no active yet")
 
 
+def later(at_ms: int = 900, wall_ms: int = 500) -> ScheduleSwitchover:
+    return ScheduleSwitchover(
+        node=A,
+        group=GROUP,
+        target=B,
+        at_ms=at_ms,
+        requested_by="admin",
+        reason="test",
+        wall_ms=wall_ms,
+    )
+
+
+def test_a_switchover_is_scheduled_for_later_and_never_for_the_past() -> None:
+    after = accepted(active_pair(), later(), "switchover-scheduled")
+    assert after.scheduled is not None
+    assert accepted(after, later(wall_ms=950)) == after, "proposed again when its time has come"
+    refused(after, later(at_ms=901), "cancel it first")
+    refused(active_pair(), later(at_ms=500), "in the past")
+    refused(active_pair(), later(at_ms=1 << 60), "in the past")
+    refused(active_pair(), replace(later(), target=A), "active already")
+    drop = DropSchedule(node=A, group=GROUP, reason="test")
+    assert accepted(after, drop, "switchover-unscheduled").scheduled is None
+    assert accepted(after, replace(drop, schedule=1)) == after, "another one is meant"
+    missed = replace(drop, schedule=after.scheduled.log_index, missed=True)
+    assert accepted(after, missed, "switchover-missed").scheduled is None
+
+
+def test_what_was_scheduled_is_done_once() -> None:
+    group = accepted(active_pair(), later(), "switchover-scheduled")
+    assert group.scheduled is not None
+    request = RequestSwitchover(
+        node=A,
+        group=GROUP,
+        target=B,
+        requested_by="admin",
+        reason="test",
+        schedule=group.scheduled.log_index,
+    )
+    after = accepted(group, request, "switchover-requested")
+    assert after.scheduled is None
+    assert accepted(after, request) == after
+    refused(replace(after, switchover=None), request, "not scheduled any more")
+    refused(group, replace(request, schedule=7), "not scheduled any more")
+
+
+def test_who_became_active_by_an_operators_wish_is_chosen() -> None:
+    request = RequestSwitchover(node=A, group=GROUP, target=B, requested_by="admin", reason="test")
+    for failback, chosen, times in ((False, B, 0), (True, None, 3)):
+        group = accepted(
+            active_pair(failbacks=2), replace(request, failback=failback), "switchover-requested"
+        )
+        assert group.failbacks == times
+        after = accepted(group, acquire(B, renewal=group.renewal), "switchover-done")
+        assert after.chosen == chosen
+        lost = replace(after, in_sync=frozenset({A, B}))
+        taken = accepted(lost, acquire(A, epoch=4, renewal=0), "takeover")
+        assert taken.chosen is None, "nobody asked for this one"
+    settled = SettleFailback(node=A, group=GROUP, epoch=Epoch(3))
+    assert accepted(active_pair(failbacks=2), settled).failbacks == 0
+    refused(active_pair(failbacks=2), replace(settled, node=B), "not the active")
+
+
 def maintain(*, enabled: bool, target: NodeId | None = None) -> SetMaintenance:
     return SetMaintenance(
         node=A,
@@ -517,7 +582,23 @@ commands: st.SearchStrategy[Command] = st.one_of(
     of(Release, epoch=epochs, position=positions, reason=texts),
     of(SetInSync, epoch=epochs, expected=sets, members=sets, reason=texts),
     of(Fenced, epoch=epochs, loser=nodes, rung=st.sampled_from(FenceRung)),
-    of(RequestSwitchover, target=nodes, requested_by=texts, reason=texts),
+    of(
+        RequestSwitchover,
+        target=nodes,
+        requested_by=texts,
+        reason=texts,
+        schedule=numbers,
+        failback=st.booleans(),
+    ),
+    of(
+        ScheduleSwitchover,
+        target=nodes,
+        at_ms=st.integers(0, 9),
+        requested_by=texts,
+        reason=texts,
+    ),
+    of(DropSchedule, reason=texts, schedule=numbers, missed=st.booleans()),
+    of(SettleFailback, epoch=epochs),
     of(CancelSwitchover, reason=texts),
     of(
         SetMaintenance,
