@@ -16,6 +16,7 @@ from staqraft.api.node import (
     ForceWish,
     MaintenanceWish,
     Node,
+    ScheduleWish,
     SwitchOverWish,
 )
 from staqraft.config.schema import Config
@@ -114,6 +115,10 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         started = self._monotonic()
         async with told(context):
             group = self._group(request.group)
+            if request.cancel or request.at_ms:
+                text = await self._later(group, request, context)
+                yield admin_pb2.SwitchOverResponse(step=text, done=True, succeeded=True)
+                return
             active = self._active(group, context)
             wish = SwitchOverWish(
                 group=group,
@@ -131,10 +136,13 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 )
                 return
             if active != self._config.node:
-                async for response in self._forward_switch_over(active, wish):
+                async for response in self._forward_switch_over(
+                    active, wish, dry_run=request.dry_run
+                ):
                     yield response
                 return
-            async for step in self._node.switch_over(wish):
+            do = self._node.preview if request.dry_run else self._node.switch_over
+            async for step in do(wish):
                 yield admin_pb2.SwitchOverResponse(
                     step=step.step,
                     done=step.done,
@@ -142,6 +150,27 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                     epoch=step.epoch,
                     elapsed_ms=round((self._monotonic() - started) * 1000),
                 )
+
+    async def _later(
+        self, group: GroupId, request: admin_pb2.SwitchOverRequest, context: tls.Context
+    ) -> str:
+        """Scheduled, or given up: by whichever node is asked, also while nobody is active."""
+        if request.dry_run or (request.cancel and request.at_ms):
+            raise BadRequest("a time, 'cancel' and 'dry run' do not go together: say one of them")
+        who = self._who(request.requested_by, context)
+        if request.cancel:
+            return await self._node.cancel_switchover(group, who)
+        record = self._node.group(group)
+        if not request.target and record.active is None:
+            raise BadRequest(f"group {group} has no active yet: say which replica shall be it")
+        wish = ScheduleWish(
+            group=group,
+            target=self._target(request.target, record.active or NodeId("")),
+            at_ms=request.at_ms,
+            reason=request.reason,
+            requested_by=who,
+        )
+        return await self._node.schedule(wish)
 
     async def ListEvents(  # noqa: N802 - the protocol's name
         self, request: admin_pb2.ListEventsRequest, context: tls.Context
@@ -250,7 +279,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             return response
 
     async def _forward_switch_over(
-        self, active: NodeId, wish: SwitchOverWish
+        self, active: NodeId, wish: SwitchOverWish, *, dry_run: bool
     ) -> AsyncIterator[admin_pb2.SwitchOverResponse]:
         async with self._forward(active, min(REACH_MS, wish.timeout_ms)) as channel:
             stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
@@ -261,6 +290,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                     reason=wish.reason,
                     timeout_ms=wish.timeout_ms,
                     requested_by=wish.requested_by,
+                    dry_run=dry_run,
                 ),
                 timeout=(wish.timeout_ms + 2 * ANSWER_RESERVE_MS) / 1000,
                 metadata=((FORWARDED_KEY, self._config.node),),

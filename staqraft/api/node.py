@@ -31,6 +31,17 @@ class SwitchOverWish:
     timeout_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleWish:
+    """An operator's wish for later: `at_ms` is a wall clock (since 1970), `target` a replica."""
+
+    group: GroupId
+    target: NodeId
+    at_ms: int
+    reason: str
+    requested_by: str
+
+
 class FenceAction(Enum):
     """What an operator wants done about a replica."""
 
@@ -92,6 +103,15 @@ class Node(Protocol):
 
     def switch_over(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
         """On the active. Goes on to its end when the iterator is abandoned. NotActive as above."""
+
+    def preview(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        """On the active: what `switch_over` would do now; the last step says what is in its way."""
+
+    async def schedule(self, wish: ScheduleWish) -> str:
+        """On any node. A sentence; ActionError if it was refused."""
+
+    async def cancel_switchover(self, group: GroupId, requested_by: str) -> str:
+        """On any node: what is scheduled and what is pending is given up. A sentence."""
 
     async def fence(self, wish: FenceWish) -> str:
         """On the other replica than the one that is meant. A sentence; ActionError if not done."""

@@ -118,11 +118,15 @@ async def switchover(options: Namespace) -> int:
             reason=options.reason,
             timeout_ms=timeout_ms,
             requested_by=me(),
+            dry_run=options.dry_run,
+            at_ms=options.at,
+            cancel=options.cancel,
         )
+        plain = bool(options.dry_run or options.at or options.cancel)  # nothing is done just now
         step: admin_pb2.SwitchOverResponse
         timeout_s = timeout_ms / 1000 + SLACK_S
         async for step in stub.SwitchOver(request, timeout=timeout_s, metadata=about(options)):
-            show(to_json(step) if options.json else rendering.render_step(step))
+            show(to_json(step) if options.json else rendering.render_step(step, plain=plain))
             succeeded = step.done and step.succeeded
     return OK if succeeded else ActionError.exit_code
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from staqraft.api import concerns as api
 from staqraft.api.concerns import maintained_text
+from staqraft.cli.times import local_time
 from staqraft.wire.v1 import admin_pb2
 
 
@@ -50,4 +51,14 @@ def notices(status: admin_pb2.GetStatusResponse) -> list[str]:
             found.append(
                 f"group {group.group}: a switchover to {group.switchover_target} is pending"
             )
+        if group.HasField("scheduled"):
+            later = group.scheduled
+            found.append(
+                f"group {group.group}: a switchover to {later.target} is scheduled for"
+                f" {local_time(later.at_ms)} ({later.requested_by}"
+                f"{f': {later.reason}' if later.reason else ''}): 'staqctl switchover --cancel' if"
+                " it is not to be"
+            )
+        if group.failback:
+            found.append(f"group {group.group}: failback: {group.failback}")
     return found

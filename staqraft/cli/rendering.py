@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 
 from staqraft.cli.concerns import concerns, notices
+from staqraft.cli.times import local_time
 from staqraft.wire.v1 import admin_pb2, data_worker_pb2, types_pb2
 
 WIDTH = 100
@@ -31,12 +32,6 @@ def safe(text: str) -> str:
 def path_text(path: bytes) -> str:
     """A path as bytes on disk, readable; bytes that are not UTF-8 are escaped."""
     return safe(path.decode(errors="backslashreplace"))
-
-
-def local_time(wall_ms: int, zone: tzinfo | None = None) -> str:
-    """A wall-clock time for people: local, to the second."""
-    moment = datetime.fromtimestamp(wall_ms / 1000, UTC).astimezone(zone)
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def render_clusters(response: admin_pb2.ListClustersResponse) -> str:
@@ -281,8 +276,10 @@ def render_barrier(response: admin_pb2.BarrierResponse) -> str:
     return text
 
 
-def render_step(response: admin_pb2.SwitchOverResponse) -> str:
-    """One line of a switchover's progress."""
+def render_step(response: admin_pb2.SwitchOverResponse, *, plain: bool = False) -> str:
+    """One line of a switchover's progress; `plain` for a sentence that is none."""
+    if plain:
+        return safe(response.step)
     ending = ""
     if response.done:
         ending = f" (epoch {response.epoch})" if response.succeeded else " (NOT done)"

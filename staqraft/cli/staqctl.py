@@ -7,12 +7,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from staqraft import __version__
 from staqraft.cli import commands, journal, quarantine, verify
 from staqraft.cli.connection import DEFAULT_CONFIG, Refusal
+from staqraft.cli.times import moment_ms
 from staqraft.config.values import duration_ms
 from staqraft.errors import StaqraftError
 
@@ -117,13 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ask the active, wherever it is, about what was written there (default: fail unless"
         " this node is active, since a barrier elsewhere says nothing of what was written here)",
     )
-    switchover = command(
-        "switchover", commands.switchover, "Hand a group over to the other replica."
-    )
-    _group(switchover)
-    _timeout(switchover, "60s")
-    switchover.add_argument("--to", default="", metavar="NODE", help="the replica to become active")
-    switchover.add_argument("--reason", default="", help="for the history")
+    _add_switchover(command)
     _add_maintenance(add)
     _add_powers(command)
     notify = command(
@@ -142,6 +138,31 @@ def _parser() -> argparse.ArgumentParser:
     _add_removals(add.add_parser("removals", help="Answer what a tree's 'removals' ask."), common)
     _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
     return parser
+
+
+def _add_switchover(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    parser = command("switchover", commands.switchover, "Hand a group over to the other replica.")
+    _group(parser)
+    _timeout(parser, "60s")
+    parser.add_argument("--to", default="", metavar="NODE", help="the replica to become active")
+    parser.add_argument("--reason", default="", help="for the history")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--at",
+        type=_moment,
+        default=0,
+        metavar="TIME",
+        help="not now but then: +2h, 03:00, or '2026-11-24 03:00' (this host's time zone); what is"
+        " in its way for a minute by then drops it, with an event",
+    )
+    how.add_argument(
+        "--cancel", action="store_true", help="give up what is scheduled, or still pending"
+    )
+    how.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="do nothing: show what would be done, step by step, and what is in its way",
+    )
 
 
 def _add_quarantine(
@@ -393,6 +414,13 @@ def _timeout(parser: argparse.ArgumentParser, default: str) -> None:
 def _duration(text: str) -> int:
     try:
         return duration_ms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
+
+
+def _moment(text: str) -> int:
+    try:
+        return moment_ms(text, datetime.now())  # noqa: DTZ005 - this host's zone is meant
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
 

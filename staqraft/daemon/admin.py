@@ -7,17 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 from staqraft import __version__
 from staqraft.actions.fence_agent import FenceDevices
+from staqraft.api.forward import Forward
 from staqraft.api.node import (
     BarrierReached,
     FenceWish,
     ForceWish,
     MaintenanceWish,
+    ScheduleWish,
     SwitchOverStep,
     SwitchOverWish,
 )
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
-from staqraft.daemon import raft_status, status
+from staqraft.daemon import planning, raft_status, status
 from staqraft.daemon.barriers import barrier
 from staqraft.daemon.changes import RaftChanges
 from staqraft.daemon.clock import wall_ms
@@ -54,6 +56,7 @@ class NodeAdmin:
         devices: FenceDevices,
         *,
         fingerprint: str,
+        forward: Forward,
         problems: Callable[[], Sequence[WorkerProblem]],
         test_notifications: Callable[[str], Awaitable[list[tuple[str, str]]]],
         count_barrier: Callable[[GroupId, float | None], None],
@@ -64,6 +67,7 @@ class NodeAdmin:
         self._loops = loops
         self._devices = devices
         self._fingerprint = fingerprint
+        self._forward = forward
         self._problems = problems
         self._test_notifications = test_notifications
         self._count_barrier = count_barrier
@@ -128,6 +132,10 @@ class NodeAdmin:
         if not loop.state.mine:
             raise NotActive(f"{self._config.node} is not active in group {wish.group} any more")
         before = loop.state.record.epoch
+        if reasons := await planning.objections(self._forward, wish):
+            text = f"not begun: {wish.target} would not take over: {'; '.join(reasons)}"
+            yield SwitchOverStep(step=text, done=True, epoch=before)
+            return
         outcome = await self._raft.propose(
             RequestSwitchover(
                 node=self._config.node,
@@ -161,6 +169,24 @@ class NodeAdmin:
             await self._next(loop)
         async for step in self._give_up(wish):
             yield step
+
+    async def preview(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        """See `planning.preview`."""
+        loop = self._loop(wish.group)
+        if not loop.state.mine:
+            raise NotActive(f"{self._config.node} is not active in group {wish.group} any more")
+        for step in await planning.preview(
+            self._forward, self._raft.state, loop.state, wish, self._now_ms()
+        ):
+            yield step
+
+    async def schedule(self, wish: ScheduleWish) -> str:
+        """See `planning.schedule`."""
+        return await planning.schedule(self._raft, self._config.node, wish)
+
+    async def cancel_switchover(self, group: GroupId, requested_by: str) -> str:
+        """See `planning.cancel`."""
+        return await planning.cancel(self._raft, self._config.node, group, requested_by)
 
     async def maintain(self, wish: MaintenanceWish) -> str:
         """See `maintaining.maintain`."""

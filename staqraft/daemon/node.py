@@ -82,6 +82,7 @@ class ControlNode:
             self.loops,
             self._devices,
             fingerprint=self._fingerprint,
+            forward=over_any_ring(config),
             problems=self._problems,
             test_notifications=self._test_notifications,
             count_barrier=self._metrics.groups.barrier,

@@ -78,5 +78,13 @@ def from_record(config: Config, group: GroupId, record: GroupRecord) -> admin_pb
         ],
         resting_ms=record.resting_ms,
         away=sorted(record.away),
+        scheduled=admin_pb2.ScheduledSwitchover(
+            target=record.scheduled.target,
+            at_ms=record.scheduled.at_ms,
+            requested_by=record.scheduled.requested_by,
+            reason=record.scheduled.reason,
+        )
+        if record.scheduled
+        else None,
         last_fence=record.fence.rung.value if record.fence else "",
     )

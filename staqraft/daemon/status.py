@@ -9,7 +9,7 @@ from staqraft.config.schema import Config, Vip
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.raft_status import from_record
 from staqraft.daemon.workers import WorkerStatus
-from staqraft.decision import fencing, pair
+from staqraft.decision import fencing, pair, planned
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
@@ -34,6 +34,7 @@ def group_status(
     status.summary = summary(state, worker, now_ms)
     if not state.mine:
         status.not_eligible.extend(reasons_against(state, now_ms))
+    status.failback = planned.story(state, now_ms)
     status.vips.extend(
         admin_pb2.VipStatus(address=str(vip.address), interface=vip.interface, held=is_held)
         for vip, is_held in held.items()

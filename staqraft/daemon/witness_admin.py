@@ -10,12 +10,13 @@ from staqraft.api.node import (
     FenceWish,
     ForceWish,
     MaintenanceWish,
+    ScheduleWish,
     SwitchOverStep,
     SwitchOverWish,
 )
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
-from staqraft.daemon import raft_status
+from staqraft.daemon import planning, raft_status
 from staqraft.daemon.changes import RaftChanges
 from staqraft.daemon.maintaining import maintain
 from staqraft.errors import NotActive
@@ -64,6 +65,19 @@ class WitnessAdmin:
         """Never asked of a witness: it is passed on to the active."""
         del wish
         raise self._no_replica()
+
+    def preview(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        """Never asked of a witness: it is passed on to the active."""
+        del wish
+        raise self._no_replica()
+
+    async def schedule(self, wish: ScheduleWish) -> str:
+        """See `planning.schedule`."""
+        return await planning.schedule(self._raft, self._config.node, wish)
+
+    async def cancel_switchover(self, group: GroupId, requested_by: str) -> str:
+        """See `planning.cancel`."""
+        return await planning.cancel(self._raft, self._config.node, group, requested_by)
 
     async def maintain(self, wish: MaintenanceWish) -> str:
         """See `maintaining.maintain`."""

@@ -16,6 +16,7 @@ _SEVERITIES = {
     "fence-device": Severity.WARNING,
     "quarantine": Severity.WARNING,
     "switchover-cancelled": Severity.WARNING,
+    "switchover-missed": Severity.WARNING,
     "in-sync": Severity.WARNING,
     "maintenance": Severity.WARNING,
     "switchover-done": Severity.WARNING,

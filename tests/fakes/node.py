@@ -11,6 +11,7 @@ from staqraft.api.node import (
     FenceWish,
     ForceWish,
     MaintenanceWish,
+    ScheduleWish,
     SwitchOverStep,
     SwitchOverWish,
 )
@@ -33,6 +34,8 @@ class FakeNode:
     history: list[ClusterEvent] = field(default_factory=list)
     barriers: list[tuple[GroupId, int, int]] = field(default_factory=list)
     wishes: list[SwitchOverWish] = field(default_factory=list)
+    previewed: list[SwitchOverWish] = field(default_factory=list)
+    scheduled: list[ScheduleWish] = field(default_factory=list)
     fenced: list[FenceWish] = field(default_factory=list)
     forced: list[ForceWish] = field(default_factory=list)
     maintained: list[MaintenanceWish] = field(default_factory=list)
@@ -66,6 +69,18 @@ class FakeNode:
         self.wishes.append(wish)
         for step in self.steps:
             yield step
+
+    async def preview(self, wish: SwitchOverWish) -> AsyncIterator[SwitchOverStep]:
+        self.previewed.append(wish)
+        for step in self.steps:
+            yield step
+
+    async def schedule(self, wish: ScheduleWish) -> str:
+        self.scheduled.append(wish)
+        return f"{wish.target} becomes active later"
+
+    async def cancel_switchover(self, group: GroupId, requested_by: str) -> str:
+        return f"given up in {group} for {requested_by.partition(' ')[0]}"
 
     async def fence(self, wish: FenceWish) -> str:
         self.fenced.append(wish)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,30 @@ async def test_a_switchover_shows_its_steps(running: Running) -> None:
     assert running.node.wishes[0].reason == "new kernel"
     running.node.steps = [SwitchOverStep(step="b is not in sync: a stays active", done=True)]
     assert (await running.staqctl("switchover", "--json")).code == 7
+
+
+async def test_a_switchover_tried_on_paper_put_off_and_given_up(running: Running) -> None:
+    running.node.steps = [
+        SwitchOverStep(step="a stops the services to hand over"),
+        SwitchOverStep(step="it would not be done: b is not in sync", done=True),
+    ]
+    ended = await running.staqctl("switchover", "--dry-run")
+    assert (ended.code, ended.out.splitlines()) == (7, [step.step for step in running.node.steps])
+    assert [wish.target for wish in running.node.previewed] == ["b"]
+    assert running.node.wishes == []
+
+    ended = await running.staqctl("switchover", "--to", "b", "--at", "+2h", "--reason", "disks")
+    assert (ended.code, ended.out) == (0, "b becomes active later\n")
+    later = running.node.scheduled[0]
+    assert (later.target, later.reason) == ("b", "disks")
+    assert later.at_ms / 1000 - time.time() == pytest.approx(7200, abs=60)
+
+    ended = await running.staqctl("switchover", "--cancel")
+    assert (ended.code, ended.out[:21]) == (0, "given up in default f")
+    for wrong in (["--at", "soon"], ["--at", "+3h", "--dry-run"], ["--at", "+3h", "--to", "w"]):
+        ended = await running.staqctl("switchover", *wrong)
+        assert ended.code == 2, ended.err
+    assert len(running.node.scheduled) == 1
 
 
 async def test_a_test_message(running: Running) -> None:

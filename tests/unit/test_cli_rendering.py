@@ -11,7 +11,6 @@ from fakes.statuses import healthy_status, position
 from staqraft.cli.concerns import concerns, notices
 from staqraft.cli.rendering import (
     duration_text,
-    local_time,
     path_text,
     render_barrier,
     render_clusters,
@@ -22,6 +21,7 @@ from staqraft.cli.rendering import (
     safe,
     size_text,
 )
+from staqraft.cli.times import local_time
 from staqraft.wire.v1 import admin_pb2, data_worker_pb2
 
 Status = admin_pb2.GetStatusResponse

@@ -114,6 +114,16 @@ def test_all_problems_are_reported_at_once_with_their_lines(tmp_path: Path) -> N
         ("{unit: nginx.service}", "{}", "25: groups.default.services.nginx.start: is missing"),
         ("unit: nginx.service", "start: /bin/x", "start: is to be a list, in [brackets]"),
         ("initial_active: a", "initial_active: w", "initial_active: 'w' is not a replica"),
+        (
+            "initial_active: a",
+            "initial_active: a\n    failback: {prefer: w}",
+            "failback.prefer: 'w' is not a replica: write one of a, b",
+        ),
+        (
+            "initial_active: a",
+            "initial_active: a\n    failback: {after: 5m}",
+            "failback.prefer: is missing: name the replica that is to be active again",
+        ),
         ("node: a", "node: c", "2: node: 'c' is not one of the nodes (a, b, w)"),
         ("  w: {role", "  ca: {role", "6: nodes.ca: 'ca' is not a usable node name"),
         ("cluster: lab", "? [a]\n: b\ncluster: lab", "1: a name is to be a single word"),

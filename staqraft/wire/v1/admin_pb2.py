@@ -26,15 +26,15 @@ from staqraft.wire.v1 import data_worker_pb2 as staqraft_dot_wire_dot_v1_dot_dat
 from staqraft.wire.v1 import types_pb2 as staqraft_dot_wire_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x15\n\x13ListClustersRequest\"\x91\x01\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x11\n\treachable\x18\x04 \x03(\t\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12\x10\n\x08problems\x18\x06 \x03(\t\"[\n\x14ListClustersResponse\x12\x31\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1f.staqraft.wire.v1.ClusterStatus\x12\x10\n\x08problems\x18\x02 \x03(\t\"0\n\x18TestNotificationsRequest\x12\x14\n\x0crequested_by\x18\x01 \x01(\t\"-\n\x08Notified\x12\x10\n\x08receiver\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\"J\n\x19TestNotificationsResponse\x12-\n\treceivers\x18\x01 \x03(\x0b\x32\x1a.staqraft.wire.v1.Notified\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"<\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\xcb\x04\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\x12\x0c\n\x04gate\x18\x11 \x01(\t\x12\x37\n\nmaintained\x18\x12 \x03(\x0b\x32#.staqraft.wire.v1.MaintenanceStatus\x12\x12\n\nresting_ms\x18\x13 \x01(\x04\x12\x0c\n\x04\x61way\x18\x14 \x03(\t\"g\n\x11MaintenanceStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08lasts_ms\x18\x04 \x01(\x04\x12\x0c\n\x04long\x18\x05 \x01(\x08\"\xfe\x01\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\"[\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\x12\x10\n\x08\x61nywhere\x18\x04 \x01(\x08\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"l\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"a\n\x12\x46orceActiveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_data_loss\x18\x04 \x01(\x08\"#\n\x13\x46orceActiveResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"`\n\x19SetMaintenanceModeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\"*\n\x1aSetMaintenanceModeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\xfb\x05\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse\x12Z\n\x0b\x46orceActive\x12$.staqraft.wire.v1.ForceActiveRequest\x1a%.staqraft.wire.v1.ForceActiveResponse\x12o\n\x12SetMaintenanceMode\x12+.staqraft.wire.v1.SetMaintenanceModeRequest\x1a,.staqraft.wire.v1.SetMaintenanceModeResponse\x12l\n\x11TestNotifications\x12*.staqraft.wire.v1.TestNotificationsRequest\x1a+.staqraft.wire.v1.TestNotificationsResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponse2o\n\x0eWitnessService\x12]\n\x0cListClusters\x12%.staqraft.wire.v1.ListClustersRequest\x1a&.staqraft.wire.v1.ListClustersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x15\n\x13ListClustersRequest\"\x91\x01\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x11\n\treachable\x18\x04 \x03(\t\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12\x10\n\x08problems\x18\x06 \x03(\t\"[\n\x14ListClustersResponse\x12\x31\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1f.staqraft.wire.v1.ClusterStatus\x12\x10\n\x08problems\x18\x02 \x03(\t\"0\n\x18TestNotificationsRequest\x12\x14\n\x0crequested_by\x18\x01 \x01(\t\"-\n\x08Notified\x12\x10\n\x08receiver\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\"J\n\x19TestNotificationsResponse\x12-\n\treceivers\x18\x01 \x03(\x0b\x32\x1a.staqraft.wire.v1.Notified\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"<\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\x97\x05\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\x12\x0c\n\x04gate\x18\x11 \x01(\t\x12\x37\n\nmaintained\x18\x12 \x03(\x0b\x32#.staqraft.wire.v1.MaintenanceStatus\x12\x12\n\nresting_ms\x18\x13 \x01(\x04\x12\x0c\n\x04\x61way\x18\x14 \x03(\t\x12\x38\n\tscheduled\x18\x15 \x01(\x0b\x32%.staqraft.wire.v1.ScheduledSwitchover\x12\x10\n\x08\x66\x61ilback\x18\x16 \x01(\t\"Z\n\x13ScheduledSwitchover\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x12\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"g\n\x11MaintenanceStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08lasts_ms\x18\x04 \x01(\x04\x12\x0c\n\x04long\x18\x05 \x01(\x08\"\xfe\x01\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\"[\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\x12\x10\n\x08\x61nywhere\x18\x04 \x01(\x08\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"\x9c\x01\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\r\n\x05\x61t_ms\x18\x07 \x01(\x12\x12\x0e\n\x06\x63\x61ncel\x18\x08 \x01(\x08\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"a\n\x12\x46orceActiveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_data_loss\x18\x04 \x01(\x08\"#\n\x13\x46orceActiveResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"`\n\x19SetMaintenanceModeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\"*\n\x1aSetMaintenanceModeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\xfb\x05\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse\x12Z\n\x0b\x46orceActive\x12$.staqraft.wire.v1.ForceActiveRequest\x1a%.staqraft.wire.v1.ForceActiveResponse\x12o\n\x12SetMaintenanceMode\x12+.staqraft.wire.v1.SetMaintenanceModeRequest\x1a,.staqraft.wire.v1.SetMaintenanceModeResponse\x12l\n\x11TestNotifications\x12*.staqraft.wire.v1.TestNotificationsRequest\x1a+.staqraft.wire.v1.TestNotificationsResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponse2o\n\x0eWitnessService\x12]\n\x0cListClusters\x12%.staqraft.wire.v1.ListClustersRequest\x1a&.staqraft.wire.v1.ListClustersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'staqraft.wire.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FENCEACTION']._serialized_start=3112
-  _globals['_FENCEACTION']._serialized_end=3228
+  _globals['_FENCEACTION']._serialized_start=3329
+  _globals['_FENCEACTION']._serialized_end=3445
   _globals['_LISTCLUSTERSREQUEST']._serialized_start=116
   _globals['_LISTCLUSTERSREQUEST']._serialized_end=137
   _globals['_CLUSTERSTATUS']._serialized_start=140
@@ -58,43 +58,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VIPSTATUS']._serialized_start=884
   _globals['_VIPSTATUS']._serialized_end=945
   _globals['_GROUPSTATUS']._serialized_start=948
-  _globals['_GROUPSTATUS']._serialized_end=1535
-  _globals['_MAINTENANCESTATUS']._serialized_start=1537
-  _globals['_MAINTENANCESTATUS']._serialized_end=1640
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1643
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1897
-  _globals['_BARRIERREQUEST']._serialized_start=1899
-  _globals['_BARRIERREQUEST']._serialized_end=1990
-  _globals['_BARRIERRESPONSE']._serialized_start=1992
-  _globals['_BARRIERRESPONSE']._serialized_end=2111
-  _globals['_SWITCHOVERREQUEST']._serialized_start=2113
-  _globals['_SWITCHOVERREQUEST']._serialized_end=2221
-  _globals['_SWITCHOVERRESPONSE']._serialized_start=2223
-  _globals['_SWITCHOVERRESPONSE']._serialized_end=2325
-  _globals['_LISTEVENTSREQUEST']._serialized_start=2327
-  _globals['_LISTEVENTSREQUEST']._serialized_end=2377
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=2380
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=2550
-  _globals['_FENCENODEREQUEST']._serialized_start=2552
-  _globals['_FENCENODEREQUEST']._serialized_end=2653
-  _globals['_FENCENODERESPONSE']._serialized_start=2655
-  _globals['_FENCENODERESPONSE']._serialized_end=2688
-  _globals['_FORCEACTIVEREQUEST']._serialized_start=2690
-  _globals['_FORCEACTIVEREQUEST']._serialized_end=2787
-  _globals['_FORCEACTIVERESPONSE']._serialized_start=2789
-  _globals['_FORCEACTIVERESPONSE']._serialized_end=2824
-  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_start=2826
-  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_end=2922
-  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_start=2924
-  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_end=2966
-  _globals['_FENCEREQUEST']._serialized_start=2968
-  _globals['_FENCEREQUEST']._serialized_end=3061
-  _globals['_FENCERESPONSE']._serialized_start=3063
-  _globals['_FENCERESPONSE']._serialized_end=3110
-  _globals['_ADMINSERVICE']._serialized_start=3231
-  _globals['_ADMINSERVICE']._serialized_end=3994
-  _globals['_FENCESERVICE']._serialized_start=3996
-  _globals['_FENCESERVICE']._serialized_end=4084
-  _globals['_WITNESSSERVICE']._serialized_start=4086
-  _globals['_WITNESSSERVICE']._serialized_end=4197
+  _globals['_GROUPSTATUS']._serialized_end=1611
+  _globals['_SCHEDULEDSWITCHOVER']._serialized_start=1613
+  _globals['_SCHEDULEDSWITCHOVER']._serialized_end=1703
+  _globals['_MAINTENANCESTATUS']._serialized_start=1705
+  _globals['_MAINTENANCESTATUS']._serialized_end=1808
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1811
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2065
+  _globals['_BARRIERREQUEST']._serialized_start=2067
+  _globals['_BARRIERREQUEST']._serialized_end=2158
+  _globals['_BARRIERRESPONSE']._serialized_start=2160
+  _globals['_BARRIERRESPONSE']._serialized_end=2279
+  _globals['_SWITCHOVERREQUEST']._serialized_start=2282
+  _globals['_SWITCHOVERREQUEST']._serialized_end=2438
+  _globals['_SWITCHOVERRESPONSE']._serialized_start=2440
+  _globals['_SWITCHOVERRESPONSE']._serialized_end=2542
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2544
+  _globals['_LISTEVENTSREQUEST']._serialized_end=2594
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=2597
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=2767
+  _globals['_FENCENODEREQUEST']._serialized_start=2769
+  _globals['_FENCENODEREQUEST']._serialized_end=2870
+  _globals['_FENCENODERESPONSE']._serialized_start=2872
+  _globals['_FENCENODERESPONSE']._serialized_end=2905
+  _globals['_FORCEACTIVEREQUEST']._serialized_start=2907
+  _globals['_FORCEACTIVEREQUEST']._serialized_end=3004
+  _globals['_FORCEACTIVERESPONSE']._serialized_start=3006
+  _globals['_FORCEACTIVERESPONSE']._serialized_end=3041
+  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_start=3043
+  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_end=3139
+  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_start=3141
+  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_end=3183
+  _globals['_FENCEREQUEST']._serialized_start=3185
+  _globals['_FENCEREQUEST']._serialized_end=3278
+  _globals['_FENCERESPONSE']._serialized_start=3280
+  _globals['_FENCERESPONSE']._serialized_end=3327
+  _globals['_ADMINSERVICE']._serialized_start=3448
+  _globals['_ADMINSERVICE']._serialized_end=4211
+  _globals['_FENCESERVICE']._serialized_start=4213
+  _globals['_FENCESERVICE']._serialized_end=4301
+  _globals['_WITNESSSERVICE']._serialized_start=4303
+  _globals['_WITNESSSERVICE']._serialized_end=4414
 # @@protoc_insertion_point(module_scope)

@@ -125,7 +125,7 @@ class VipStatus(_message.Message):
     def __init__(self, address: _Optional[str] = ..., interface: _Optional[str] = ..., held: _Optional[bool] = ...) -> None: ...
 
 class GroupStatus(_message.Message):
-    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away")
+    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away", "scheduled", "failback")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +146,8 @@ class GroupStatus(_message.Message):
     MAINTAINED_FIELD_NUMBER: _ClassVar[int]
     RESTING_MS_FIELD_NUMBER: _ClassVar[int]
     AWAY_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULED_FIELD_NUMBER: _ClassVar[int]
+    FAILBACK_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -166,7 +168,21 @@ class GroupStatus(_message.Message):
     maintained: _containers.RepeatedCompositeFieldContainer[MaintenanceStatus]
     resting_ms: int
     away: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ...) -> None: ...
+    scheduled: ScheduledSwitchover
+    failback: str
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., scheduled: _Optional[_Union[ScheduledSwitchover, _Mapping]] = ..., failback: _Optional[str] = ...) -> None: ...
+
+class ScheduledSwitchover(_message.Message):
+    __slots__ = ("target", "at_ms", "requested_by", "reason")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    target: str
+    at_ms: int
+    requested_by: str
+    reason: str
+    def __init__(self, target: _Optional[str] = ..., at_ms: _Optional[int] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class MaintenanceStatus(_message.Message):
     __slots__ = ("node", "requested_by", "reason", "lasts_ms", "long")
@@ -225,18 +241,24 @@ class BarrierResponse(_message.Message):
     def __init__(self, position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., replicas: _Optional[_Iterable[str]] = ..., degraded: _Optional[bool] = ..., elapsed_us: _Optional[int] = ...) -> None: ...
 
 class SwitchOverRequest(_message.Message):
-    __slots__ = ("group", "target", "reason", "timeout_ms", "requested_by")
+    __slots__ = ("group", "target", "reason", "timeout_ms", "requested_by", "dry_run", "at_ms", "cancel")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
     group: str
     target: str
     reason: str
     timeout_ms: int
     requested_by: str
-    def __init__(self, group: _Optional[str] = ..., target: _Optional[str] = ..., reason: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., requested_by: _Optional[str] = ...) -> None: ...
+    dry_run: bool
+    at_ms: int
+    cancel: bool
+    def __init__(self, group: _Optional[str] = ..., target: _Optional[str] = ..., reason: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., requested_by: _Optional[str] = ..., dry_run: _Optional[bool] = ..., at_ms: _Optional[int] = ..., cancel: _Optional[bool] = ...) -> None: ...
 
 class SwitchOverResponse(_message.Message):
     __slots__ = ("step", "done", "succeeded", "epoch", "elapsed_ms")
