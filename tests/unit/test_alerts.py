@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +11,8 @@ import pytest
 import yaml
 
 from fakes.alert_cases import CASES, Case, Series, full
-from fakes.metrics_table import node_families, witness_families
+from fakes.promql import asked_for, declared, needs_promtool, promtool
 from staqraft.api.concerns import CODES
-from staqraft.metrics import Family
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RULES: Final = DEPLOY / "prometheus" / "staqraft.rules.yml"
@@ -22,16 +20,6 @@ GROUPS: Final[list[dict[str, Any]]] = yaml.safe_load(RULES.read_text())["groups"
 ALERTS: Final[dict[str, dict[str, Any]]] = {
     rule["alert"]: rule for group in GROUPS for rule in group["rules"]
 }
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus"
-)
-
-
-def promtool(*words: str | Path) -> tuple[int, str]:
-    done = subprocess.run(
-        ["promtool", *map(str, words)], capture_output=True, text=True, check=False, timeout=120
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def given(series: Series, **asked: object) -> dict[str, object]:
@@ -122,27 +110,10 @@ def test_each_says_how_bad_it_is_and_where_to_read_on(name: str) -> None:
     assert rule["annotations"]["description"].endswith(".")
 
 
-def names_and_labels(expression: str) -> list[tuple[str, set[str]]]:
-    """Each metric of ours in an expression, with the labels that it is asked for by."""
-    return [
-        (name, set(re.findall(r"(\w+)\s*[=!]~?\s*\"", selector or "")))
-        for name, selector in re.findall(r"\b(staqraft_\w+)(?:\{([^}]*)\})?", expression)
-    ]
-
-
-def declared() -> dict[str, Family]:
-    """Every name that a query may use."""
-    found = {}
-    for family in [*node_families(), *witness_families()]:
-        endings = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
-        found |= {f"{family.name}{ending}": family for ending in endings}
-    return found
-
-
 @pytest.mark.parametrize("name", ALERTS)
 def test_each_asks_for_what_there_is(name: str) -> None:
     known = declared()
-    for metric, labels in names_and_labels(ALERTS[name]["expr"]):
+    for metric, labels in asked_for(ALERTS[name]["expr"]):
         assert metric in known, f"{name} asks for {metric}"
         assert labels <= {"cluster", "node", *known[metric].labels}, metric
 
