@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from staqraft.decision.phases import Phase
 from staqraft.model import GroupId
 from staqraft.notify.message import Severity
 from staqraft.notify.watch import Complaint
@@ -27,6 +28,7 @@ CODES: Final = {
     "maintenance": Severity.INFO,
     "maintenance-long": Severity.WARNING,
     "alone": Severity.WARNING,  # the other replica is not in sync
+    "not-serving": Severity.CRITICAL,  # the takeover goes on, or waits for something
     "vip-not-held": Severity.CRITICAL,
     "gate-closed": Severity.CRITICAL,
     "service-failed": Severity.CRITICAL,
@@ -34,6 +36,21 @@ CODES: Final = {
     "disk-corrupt": Severity.CRITICAL,
     "peer": Severity.WARNING,  # the stream to or from the other replica
 }
+
+# Of an active that has the epoch already.
+_TAKING_OVER: Final = frozenset(
+    phase.value
+    for phase in (
+        Phase.FENCING,
+        Phase.FINISHING,
+        Phase.OPENING,
+        Phase.ARMING,
+        Phase.CAPTURING,
+        Phase.STARTING,
+        Phase.ADDRESSING,
+        Phase.ADMITTING,
+    )
+)
 
 
 def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
@@ -95,14 +112,17 @@ def _group(
                 f"{maintained_text(entry)}: is it still needed? If not: 'staqctl maintenance off'"
             )
             yield _of("maintenance-long", text, name, about=entry.node)
-    if group.active == status.node:
+    if group.active == status.node and group.phase == "active":
         for vip in group.vips:
             if not vip.held:
                 text = f"{vip.address} is not on {vip.interface} though this is the active"
                 yield _of("vip-not-held", text, name, about=vip.address)
-        if group.phase == "active" and group.gate == "closed":
+        if group.gate == "closed":
             text = "the gate before its addresses is closed though this is the active"
             yield _of("gate-closed", text, name)
+    elif group.active == status.node and group.phase in _TAKING_OVER:
+        text = f"it does not serve yet: {group.summary}"
+        yield _of("not-serving", text, name)
     for service in group.services:
         if service.state == "failed":
             text = service.detail or f"service {service.name} is not well"
@@ -177,5 +197,6 @@ def _problems(group: admin_pb2.GroupStatus) -> Iterator[Complaint]:
 
 
 def plain_code(code: str) -> str:
-    """The code without the name of a peer, which the sender puts behind it."""
-    return "peer" if code.startswith("peer-") else code
+    """The code without the name of a peer or a ring, which a worker puts behind it."""
+    head = code.split("-", maxsplit=1)[0]
+    return head if head in {"peer", "listen"} else code

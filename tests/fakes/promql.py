@@ -35,7 +35,7 @@ def asked_for(expression: str) -> list[tuple[str, set[str]]]:
 
 def declared() -> dict[str, Family]:
     """Every name that a query may use."""
-    found = {}
+    found: dict[str, Family] = {}
     for family in [*node_families(), *witness_families()]:
         endings = ("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)
         found |= {f"{family.name}{ending}": family for ending in endings}

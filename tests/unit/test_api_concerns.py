@@ -66,3 +66,24 @@ def test_a_failed_service_and_an_address_that_is_missing_are_named() -> None:
         ("vip-not-held", "192.0.2.10/24"),
         ("service-failed", "nginx"),
     ]
+
+
+def test_a_takeover_that_waits_does_not_serve_and_says_why() -> None:
+    status = healthy_status()
+    status.groups[0].phase = "fencing"
+    status.groups[0].summary = "a makes sure that b no longer serves"
+    status.groups[0].vips[0].held = False  # which is right, so far
+    (one,) = concerns(status)
+    assert (one.code, one.severity) == ("not-serving", Severity.CRITICAL)
+    assert "makes sure that b no longer serves" in one.text
+
+
+def test_of_which_ring_or_peer_it_is_makes_no_code_of_its_own() -> None:
+    status = healthy_status()
+    for code in ("listen-sync", "listen-service", "stream-silent"):
+        status.groups[0].problems.append(pb.WorkerProblem(code=code, text=f"text of {code}"))
+    assert [(one.code, one.about) for one in concerns(status)] == [
+        ("listen", "listen-sync"),
+        ("listen", "listen-service"),
+        ("stream-silent", "stream-silent"),
+    ]
