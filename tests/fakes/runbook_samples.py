@@ -15,6 +15,7 @@ from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
 _AT_MS = 1_763_000_000_000
+_KEPT = "/var/lib/staqraft/groups/default/quarantine/20251113T021320Z-epoch5"
 
 
 def healthy() -> str:
@@ -99,7 +100,7 @@ def quarantine() -> str:
     entries = [
         pb.QuarantineEntry(
             id=identity, tree=tree, path=path, epoch=5, wall_ms=_AT_MS, size=size,
-            reason="only this node had it", kept_at=f"/srv/{tree}/.staqraft/quarantine/{identity}",
+            reason="the active has another version", kept_at=f"{_KEPT}/{tree}/{path.decode()}",
         )
         for identity, tree, path, size in (
             ("7f3a", "mail", b"anna/new/1763000000.M1P2.a", 4211),

@@ -170,13 +170,12 @@ def test_a_service_that_dies_is_counted(story: Story, prometheus: Prometheus) ->
 
 
 def test_of_all_that_is_declared_real_daemons_show_nearly_all(prometheus: Prometheus) -> None:
-    """What needs a fence device, a receiver or a force-active is shown elsewhere to move."""
+    """All but what needs a fence device or somebody to be told."""
     declared = {family.name for family in node_families()}
     shown = set(prometheus.ask("label/__name__/values"))
     plain = {name.removesuffix("_bucket") for name in shown}
     assert declared - plain == {
         "staqraft_fence_device_up",
-        "staqraft_fencings_total",
         "staqraft_notifications_total",
         "staqraft_notifications_dropped_total",
         "staqraft_notifications_waiting",
