@@ -118,7 +118,7 @@ class Worker:
     def follow(self, epoch: Epoch, active: NodeId | None, starts: tuple[EpochStart, ...]) -> None:
         if self.role is DataRole.ACTIVE:
             self.journal.sync()
-        if self.role is not DataRole.STANDBY or epoch > self.epoch:
+        if active is None or self.role is not DataRole.STANDBY or epoch > self.epoch:
             self._leave()
         self.role = DataRole.STANDBY if active else DataRole.IDLE
         if epoch >= self.epoch:
