@@ -1,13 +1,18 @@
 """Why this replica takes over, or why it would not by itself (PURE).
 
-Each reason is a sentence for `staqctl status`, so that "why does b not take over?" has an answer
-before the night in which it matters.
+All that can be against a takeover is listed here and nowhere else: `Against` names each, and
+`refusals` gives it with the reason and with what to do, so that "why does b not take over?" has an
+answer in `staqctl status` before the night in which it matters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
+from staqraft.decision import health
 from staqraft.decision.phases import Phase
 from staqraft.model import NO_EPOCH
 
@@ -16,43 +21,125 @@ if TYPE_CHECKING:
     from staqraft.model import GroupRecord, NodeId
 
 
-MAINTENANCE = "maintenance is on: nothing is taken over automatically"
+class Against(Enum):
+    """What can be against a takeover."""
+
+    NO_MAJORITY = "no-majority"
+    LEFT_BEHIND = "left-behind"
+    NOT_FIRST = "not-first"
+    NOT_IN_SYNC = "not-in-sync"
+    MAINTENANCE = "maintenance"
+    STOPPING = "stopping"
+    FAILED_LATELY = "failed-lately"
+    FENCED = "fenced"
+    DATA = "data"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One reason, and what to do about it: half a sentence each, without a full stop."""
+
+    code: Against
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.remedy}"
+
+
+def refusals(state: GroupState, now_ms: int) -> tuple[Refusal, ...]:
+    """Why this replica would not take over now; empty: it would once the lease is free."""
+    return (*_of_the_cluster(state), *_of_this_node(state, now_ms))
 
 
 def reasons_against(state: GroupState, now_ms: int) -> tuple[str, ...]:
-    """Why this replica would not take over now; empty: it would once the lease is free."""
+    """The same as sentences."""
+    return tuple(str(refusal) for refusal in refusals(state, now_ms))
+
+
+def _of_the_cluster(state: GroupState) -> Iterator[Refusal]:
+    """What the replicated record says, or that it is not known."""
     settings, record = state.settings, state.record
     me = settings.node
-    reasons: list[str] = []
     if state.phase is Phase.STARTUP:
-        reasons.append(
-            f"{me} has not heard from the Raft majority yet: "
-            "check that another member runs and can be reached"
+        yield Refusal(
+            code=Against.NO_MAJORITY,
+            reason=f"{me} has not heard from the Raft majority yet",
+            remedy="check that another member runs and can be reached",
         )
     if state.pair is not None and state.pair.newer:
-        reasons.append(f"the other replica went on without {me}, in {state.pair.newer}")
+        yield Refusal(
+            code=Against.LEFT_BEHIND,
+            reason=f"the other replica went on without {me}, in {state.pair.newer}",
+            remedy=f"bring the link between them back, then {me} is taken in by itself",
+        )
     if record.epoch == NO_EPOCH:
         if me != settings.initial_active:
-            reasons.append(
-                f"the group was never active: {settings.initial_active} (initial_active) goes first"
+            yield Refusal(
+                code=Against.NOT_FIRST,
+                reason=(
+                    "the group was never active, and"
+                    f" {settings.initial_active} (initial_active) goes first"
+                ),
+                remedy=f"start {settings.initial_active}, which holds the data",
             )
     elif me not in record.in_sync and me != record.active:
         # The active itself lacks nothing, even where its first epoch was never opened.
-        reasons.append(
-            f"{me} is not in sync: it may lack acknowledged changes "
-            f"(in sync: {', '.join(sorted(record.in_sync)) or 'nobody'})"
+        source = record.active if not record.released else ", ".join(sorted(record.in_sync))
+        yield Refusal(
+            code=Against.NOT_IN_SYNC,
+            reason=(
+                f"{me} is not in sync, so it may lack acknowledged changes"
+                f" (in sync: {', '.join(sorted(record.in_sync)) or 'nobody'})"
+            ),
+            remedy=(
+                f"it catches up by itself as soon as it reaches {source or 'the active'}; if that"
+                f" is lost for good, 'staqctl force-active {me} --accept-data-loss'"
+            ),
         )
     if record.maintenance and not _asked_for(record, me):
-        reasons.append(MAINTENANCE)
+        yield Refusal(
+            code=Against.MAINTENANCE,
+            reason="maintenance is on, so nothing is taken over automatically",
+            remedy="'staqctl maintenance off' when the work is done",
+        )
+
+
+def _of_this_node(state: GroupState, now_ms: int) -> Iterator[Refusal]:
+    """What this replica knows of itself."""
+    me = state.settings.node
     if state.shutting_down:
-        reasons.append(f"the daemon on {me} is stopping")
+        yield Refusal(
+            code=Against.STOPPING,
+            reason=f"the daemon on {me} is stopping",
+            remedy=f"'systemctl start staqraftd' on {me} when it is to take part again",
+        )
     if now_ms < state.cooldown_ms:
         left = -(-(state.cooldown_ms - now_ms) // 1000)
-        reasons.append(f"the last takeover failed on {me} ({state.reason}); next try in {left} s")
-    if state.fenced_before > record.epoch:
-        reasons.append(f"another node has acquired epoch {state.fenced_before}")
-    reasons.extend(state.blockers)
-    return tuple(reasons)
+        yield Refusal(
+            code=Against.FAILED_LATELY,
+            reason=f"the last takeover failed on {me} ({state.reason})",
+            remedy=f"mend that; it is tried again in {left} s",
+        )
+    if state.fenced_before > state.record.epoch:
+        yield Refusal(
+            code=Against.FENCED,
+            reason=f"another node acquired epoch {state.fenced_before}, and asked {me} to let go",
+            remedy=f"this ends when {me} hears of that epoch: check its link to the other members",
+        )
+    for blocker in state.blockers:
+        reason, _, remedy = blocker.partition(": ")
+        remedy = remedy or "see the log of staqraftd"
+        yield Refusal(code=Against.DATA, reason=reason, remedy=remedy)
+    wish = state.record.switchover
+    if wish is None or not wish.forced or wish.target != me:  # an operator knows better
+        for defect in health.own(state).barring:
+            yield Refusal(
+                code=Against.UNHEALTHY,
+                reason=f"{me} cannot serve, since {defect.text}",
+                remedy=defect.remedy or "see 'findings' in 'staqctl status'",
+            )
 
 
 def _asked_for(record: GroupRecord, me: NodeId) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from staqraft.decision.defects import Defect
 from staqraft.model import (
     NO_EPOCH,
     ORIGIN,
@@ -116,6 +117,20 @@ class PeerReported(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReported(_Event):
+    """How `node` is: this one by its own probes, another one by its own word, `age_ms` old.
+
+    `ready`: nothing is against its taking over, by its own word (`eligibility`). Told again and
+    again as long as it lasts; see `health`.
+    """
+
+    node: NodeId
+    defects: tuple[Defect, ...] = ()
+    ready: bool = True
+    age_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FenceRequested(_Event):
     """Another node acquired `epoch` and asks this one to let go of every older one."""
 
@@ -175,6 +190,7 @@ Event = (
     | CaptureBroken
     | DataReported
     | PeerReported
+    | HealthReported
     | FenceRequested
     | OffConfirmed
     | RaftReported

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staqraft.decision import rest, standdown, takeover, watchdog
+from staqraft.decision import health, rest, standdown, takeover, watchdog
 from staqraft.decision.commands import DropVips, Flush, StopServices, TakeVips
+from staqraft.decision.defects import NodeHealth
 from staqraft.decision.phases import Phase
 from staqraft.model import Admission, NodeId, Position
 
@@ -32,6 +33,8 @@ def can_follow(state: GroupState, target: NodeId, now_ms: int) -> str | None:
         return f"{target} is not a replica of group {state.settings.group}"
     if target not in state.record.in_sync:
         return f"{target} is not in sync"
+    if barring := state.health.get(target, NodeHealth()).barring:
+        return f"{target} cannot serve: {barring[0].text}"
     sync = state.peers.get(target)
     timeout = state.settings.timing.in_sync_timeout_ms
     if sync is None or not sync.streaming or now_ms - sync.streaming_ms > timeout:
@@ -61,6 +64,11 @@ def settle_active(turn: Turn) -> None:
         rest.begin(turn)
     elif state.shutting_down and (target := ready_target(state, turn.now_ms)) is not None:
         hand_over(turn, target, "the daemon stops")
+    elif (better := health.target(state, turn.now_ms)) is not None:
+        if (problem := can_follow(state, better, turn.now_ms)) is None:
+            hand_over(turn, better, health.reason(state))
+        else:
+            health.failed(turn, problem)
 
 
 def hand_over(turn: Turn, target: NodeId, reason: str) -> None:
@@ -74,9 +82,11 @@ def settle_preparing(turn: Turn) -> None:
     """Whoever asked has given up meanwhile: stay active."""
     state = turn.state
     wish = state.record.switchover
-    if (wish is None or wish.target != state.handing_to) and not state.shutting_down:
+    wished = wish is not None and wish.target == state.handing_to
+    better = state.better is not None and state.better.node == state.handing_to
+    if not (wished or better or state.shutting_down):
         turn.set(handing_to=None)
-        turn.enter(Phase.ACTIVE, "the switchover was cancelled in time")
+        turn.enter(Phase.ACTIVE, "there is no reason to hand over any more")
 
 
 def prepared(turn: Turn) -> None:
@@ -106,6 +116,7 @@ def not_prepared(turn: Turn, detail: str) -> None:
     _give_up(turn, detail)
     turn.enter(Phase.ACTIVE, detail)
     _cancel_failed(turn, detail)
+    health.failed(turn, detail)
 
 
 def services_stopped(turn: Turn) -> None:
@@ -132,6 +143,8 @@ def unaddressed(turn: Turn) -> None:
 def hand_over_failed(turn: Turn, detail: str) -> None:
     """Draining, stopping or flushing failed: stay active, say so, and serve again."""
     _give_up(turn, detail)
+    if health.failed(turn, detail):
+        return
     takeover.start_services(turn)
     _cancel_failed(turn, detail)
 

@@ -9,7 +9,8 @@ whether it is in, so it stays required until the record says so. (Kafka's ISR an
 synchronous_standby_names under Patroni are kept with the same care.)
 
 A standby leaves the set only by a committed command: a partitioned active cannot shrink the set,
-so its barriers fail instead of lying.
+so its barriers fail instead of lying. Nor does an active whose own stream process says nothing (its
+disk hangs) blame the standby for that at once: it would take away the one that can take over.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def on_report(turn: Turn, event: PeerReported) -> None:
             sync,
             streaming=event.streaming,
             durable=event.durable,
+            told_ms=turn.now_ms,
             streaming_ms=max(sync.streaming_ms, heard_ms),
         ),
     )
@@ -84,7 +86,7 @@ def settle(turn: Turn) -> None:
     for peer in turn.state.settings.peers:
         # A standby never heard of counts as silent from the first look on.
         if peer not in turn.state.peers:
-            _put(turn, peer, PeerSync(streaming_ms=turn.now_ms))
+            _put(turn, peer, PeerSync(streaming_ms=turn.now_ms, told_ms=turn.now_ms))
         if peer in turn.state.record.in_sync:
             _settle_member(turn, peer)
         else:
@@ -100,6 +102,9 @@ def _settle_member(turn: Turn, peer: NodeId) -> None:
     silent_ms = turn.now_ms - sync.streaming_ms
     if silent_ms <= timing.in_sync_timeout_ms or turn.now_ms < sync.propose_again_ms:
         return
+    untold_ms = turn.now_ms - sync.told_ms
+    if timing.report_ms < untold_ms <= timing.in_sync_timeout_ms + timing.own_silence_ms:
+        return  # it is our own stream process that is silent: see above
     record = turn.state.record
     _propose(
         turn,

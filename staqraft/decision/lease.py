@@ -35,6 +35,15 @@ class Timing:
     )
     other_waits_ms: int = 10_000
     rest_ms: int = 600_000  # in maintenance: for how long the addresses go on without the daemon
+    health_ms: int = 3_000  # for so long another replica is better off before it takes over
+    health_fresh_ms: int = 5_000  # what a replica said of itself counts for so long
+    health_again_ms: int = 30_000  # between attempts to hand over to who is better off
+    own_silence_ms: int = 15_000  # our stream process is silent: a standby is not blamed before
+
+    @property
+    def report_ms(self) -> int:
+        """A stream process that runs has said something of each standby within this time."""
+        return min(1_000, self.in_sync_timeout_ms // 2)
 
     def _drift_ms(self, lasts_ms: int) -> int:
         """What a clock may gain or lose meanwhile, rounded up."""

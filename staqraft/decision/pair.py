@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from staqraft.decision import standdown
 from staqraft.decision.commands import GoAlone, StopTurnOff, TurnOff
-from staqraft.decision.eligibility import MAINTENANCE, reasons_against, why_now
+from staqraft.decision.eligibility import Against, refusals, why_now
 from staqraft.decision.phases import CAPTURED, HOLDING, LEFT, SENTENCES, Phase
 from staqraft.decision.state import PairState
 from staqraft.model import NO_EPOCH, FenceRung
@@ -287,9 +287,9 @@ def why_not(state: GroupState, now_ms: int) -> str | None:
         return None
     if state.phase is not Phase.STANDBY:
         return f"{me} {SENTENCES[state.phase]}"
-    against = [r for r in reasons_against(state, now_ms) if r != MAINTENANCE]
+    against = [r for r in refusals(state, now_ms) if r.code is not Against.MAINTENANCE]
     if against:
-        return "; ".join(against)
+        return "; ".join(map(str, against))
     return None if why_now(state, now_ms) else "there is nothing to take over yet"
 
 

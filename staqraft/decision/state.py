@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from staqraft.decision.defects import Better, NodeHealth
 from staqraft.decision.lease import Lease, Timing
 from staqraft.decision.phases import ADDRESSED, ADDRESSED_BEHIND_GATE, Phase
 from staqraft.model import (
@@ -121,6 +122,7 @@ class PeerSync:
     streaming: bool = False
     durable: Position = ORIGIN
     streaming_ms: int = 0  # when it was last heard while it followed
+    told_ms: int = 0  # when our stream process last said anything of it
     joining: Joining = Joining.OUT
     target: Position = ORIGIN
     token: int = 0  # of the barrier or the proposal that is under way
@@ -170,6 +172,9 @@ class GroupState:
     rest_over_again_ms: int = 0  # not before this instant is the end of a rest proposed again
     reason: str = ""  # why the group is in this phase, a sentence for people
     service_problem: str = ""
+    health: dict[NodeId, NodeHealth] = field(default_factory=dict)
+    better: Better | None = None  # another replica is, on the active only
+    health_again_ms: int = 0  # not before this instant is it handed over for that (again)
     pair: PairState | None = None  # where there is no witness
     served: Epoch = NO_EPOCH  # this node served in it until its daemon was restarted
     fenced_before: Epoch = NO_EPOCH  # another node proved to have acquired this epoch

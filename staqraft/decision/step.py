@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 from staqraft.decision import (
     fencing,
     handover,
+    health,
     insync,
     pair,
     planned,
@@ -26,6 +27,7 @@ from staqraft.decision.events import (
     EpochNotContinuable,
     Event,
     FenceRequested,
+    HealthReported,
     OffConfirmed,
     PeerReported,
     ProposalAccepted,
@@ -98,11 +100,13 @@ def step(state: GroupState, event: Event) -> tuple[GroupState, tuple[Command, ..
     """What the core thinks and wants after the event. Never raises for any order of events."""
     turn = Turn(state, event.now_ms)
     _take_in(turn, event)
+    health.settle(turn)
     for _ in range(_SETTLING_LIMIT):
         before = turn.state.phase
         _settle(turn)
         if turn.state.phase is before:
             break
+        health.settle(turn)
     else:
         raise AssertionError(f"the turn does not settle: {event} in {turn.state}")
     fencing.settle_left(turn)
@@ -141,6 +145,8 @@ def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one cas
                 turn.set(blockers=event.blockers, journal_last=event.last)
         case PeerReported():
             insync.on_report(turn, event)
+        case HealthReported():
+            health.on_report(turn, event)
         case FenceRequested():
             standdown.on_fence(turn, event)
         case OffConfirmed():

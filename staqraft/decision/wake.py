@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from staqraft.decision import pair, planned, watchdog
+from staqraft.decision import health, pair, planned, watchdog
 from staqraft.decision.eligibility import lease_over_ms
 from staqraft.decision.phases import Phase
 
@@ -54,6 +54,8 @@ def _of_active(state: GroupState) -> Iterator[int]:
     yield state.retry_ms
     yield state.rest_over_again_ms
     yield from planned.instants(state)
+    yield from health.instants(state)
     for sync in state.peers.values():
         yield sync.streaming_ms + timing.in_sync_timeout_ms + 1  # it is silent for too long
+        yield sync.told_ms + timing.own_silence_ms + timing.in_sync_timeout_ms + 1
         yield sync.propose_again_ms

@@ -37,6 +37,10 @@ FAULTS = (
     "maintenance off",
     "fail {node} {action}",
     "break-epoch {node}",
+    "defect {node} uplink",
+    "defect {node} uplink doubt",
+    "defect {node} disk bars",
+    "silent-worker {node}",
 )
 
 
@@ -69,6 +73,8 @@ def _heal(world: World) -> None:
     for host in world.hosts.values():
         host.fail.clear()
         host.epoch_broken = False
+        host.defects.clear()
+        host.silent = False
         host.stream = True
         if host.stopped:
             world.resume(host.name)

@@ -20,6 +20,8 @@ from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision import fencing
+from staqraft.decision.defects import Defect
+from staqraft.decision.eligibility import refusals
 from staqraft.decision.invariants import violations
 from staqraft.decision.phases import HOLDING, Phase
 from staqraft.decision.state import GroupState, Settings
@@ -77,6 +79,8 @@ class Host:
     slow: dict[str, int] = field(default_factory=dict)
     inbox: list[on.Event] = field(default_factory=list)
     epoch_broken: bool = False
+    silent: bool = False  # its stream process says nothing
+    defects: dict[str, Defect] = field(default_factory=dict)
     seq: int = 100
     wake_ms: int = 0
 
@@ -235,6 +239,7 @@ class World:
         self.tell(host, on.Tick(now_ms=self.now))
         self._report(host)
         self._timetable(host)
+        self._report_health(host)
         self.after(50, lambda: self._tick(host, core))
 
     def _report(self, host: Host) -> None:
@@ -242,6 +247,8 @@ class World:
         other = self.hosts[B if host.name == A else A]
         record = self.group()
         if host.core is None or record.active != host.name or not record.epoch_starts:
+            return
+        if host.silent:
             return
         follows = other.core is not None and not other.stopped
         linked = host.stream and other.stream and follows
@@ -264,6 +271,21 @@ class World:
             self.tell(
                 host, on.ScheduleDue(now_ms=self.now, schedule=entry.log_index, late_ms=late_ms)
             )
+
+    def _report_health(self, host: Host) -> None:
+        """What its own probes say, and what the other says of itself."""
+        defects = tuple(host.defects.values())
+        self.tell(host, on.HealthReported(now_ms=self.now, node=host.name, defects=defects))
+        other = self.hosts[B if host.name == A else A]
+        if other.core is None or other.stopped or not (host.stream and other.stream):
+            return
+        event = on.HealthReported(
+            now_ms=self.now,
+            node=other.name,
+            defects=tuple(other.defects.values()),
+            ready=not refusals(other.core, self.now),
+        )
+        self.tell(host, event)
 
     # --- Raft -------------------------------------------------------------------------------------
 
@@ -527,6 +549,19 @@ class World:
                 self.say(f"{name} waits: {fencing.story(core, self.now)}")
             case "slow", [name, action, took]:
                 self.hosts[NodeId(name)].slow[action] = int(took)
+            case "defect", [name, kind, *how]:
+                defect = Defect(
+                    kind=kind,
+                    text=f"the {kind} is bad",
+                    remedy=f"mend the {kind}",
+                    bars="bars" in how,
+                    sure="doubt" not in how,
+                )
+                self.hosts[NodeId(name)].defects[kind] = defect
+            case "mended", [name, kind]:
+                del self.hosts[NodeId(name)].defects[kind]
+            case "silent-worker", [name]:
+                self.hosts[NodeId(name)].silent = True
             case "break-capture", [name]:
                 self.tell(self.hosts[NodeId(name)], on.CaptureBroken(now_ms=self.now))
             case "break-epoch", [name]:

@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from simulation.hardware import NONE
+from simulation.health import judge
 from simulation.moments import Moment, Moments
 from simulation.pair_checks import Generations, Switches
 from simulation.rest_checks import Rested
@@ -264,6 +265,7 @@ class Checks:
         after = daemon.core
         self.transitions[before.phase, after.phase] += 1
         self.moments.entered(after.phase, daemon.me)
+        judge(daemon, before, self.hosts)
         if self.tracing:
             why = f" ({after.reason})" if after.reason != before.reason else ""
             epoch = after.record.epoch

@@ -103,6 +103,7 @@ class Daemon:
         self.raft = raft
         self.cluster: ClusterRecord = raft.member.record
         self.on_change: list[Callable[[], None]] = []  # of the core's state; each is called once
+        self.probe: Callable[[], None] = lambda: None
         self.capture_broken = False  # the worker restarted, and cannot go on in this epoch
         self._kernel = kernel
         self.worker_of = worker_of
@@ -211,6 +212,7 @@ class Daemon:
     def _watch(self) -> None:
         """What the data worker says of itself."""
         self.after_ms(_WATCH_MS, self._watch)
+        self.probe()
         worker = self.worker_of()
         if worker is None or worker.process.stopped:
             down = "the data worker does not answer"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from simulation import health
 from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.hardware import NONE, WITHOUT_LEASE, Hardware
 from simulation.schedule import S
@@ -376,6 +377,11 @@ def _rests_twice(rng: random.Random) -> list[Fault]:
     return faults
 
 
+def _health(rng: random.Random) -> list[Fault]:
+    """Both lose their uplink, or a disk hangs and the other host goes; see `health`."""
+    return health.drill(rng, _faults, REPLICAS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
     """A way to draw faults, and the cluster that it needs."""
@@ -438,13 +444,18 @@ _RESTS: Final = _named(_rests_too_long)
 _RESTS_SHARE: Final = 0.06
 _RESTS_TWICE: Final = _named(_rests_twice)
 _RESTS_TWICE_SHARE: Final = 0.04
+_HEALTH: Final = _named(_health)
+_HEALTH_SHARE: Final = 0.06
 NAMES: Final = frozenset(
-    drill.name for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS, _RESTS_TWICE)
+    drill.name for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS, _RESTS_TWICE, _HEALTH)
 )
 
 
 def drill_of(seed: int, rng: random.Random) -> tuple[Drill, list[Fault]]:
     """The drill of a seed, and its faults; `rng` is the one that the others are drawn from."""
+    unwell = random.Random(f"health drill {seed}")
+    if unwell.random() < _HEALTH_SHARE:
+        return _HEALTH, _HEALTH.faults(unwell)
     twice = random.Random(f"resting twice drill {seed}")
     if twice.random() < _RESTS_TWICE_SHARE:
         return _RESTS_TWICE, _RESTS_TWICE.faults(twice)

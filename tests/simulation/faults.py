@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from simulation import aimed, given_up, hardware, phased, rests, upgrades
+from simulation import aimed, given_up, hardware, health, phased, rests, upgrades
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
@@ -349,6 +349,7 @@ APPLY: Final[dict[str, Apply]] = {
     **rests.DRILLED,
     "given-up": given_up.given_up,
     **phased.APPLY,
+    **health.APPLY,
 }
 
 # No member, no disk of its log and no link notices these.
@@ -356,6 +357,7 @@ RAFT_DOES_NOT_CARE: Final = frozenset(
     {
         "worker-kill",
         "worker-stop",
+        *health.APPLY,
         "slow-sync",
         "volume-reset",
         "trim-journal",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from simulation.daemon import GROUP, Daemon
 from simulation.disks import Crash, MemoryLog, MemorySnapshots, Volume
 from simulation.hardware import Agents, Hardware, SimulatedDog, reset, switch_of
+from simulation.health import Probes, probe
 from simulation.kernel import FakeKernel
 from simulation.lanes import Services, Trouble
 from simulation.machine import Clock, Process
@@ -74,6 +75,7 @@ class Host:
         self.memory = Memory()
         self.journal = Journal()
         self.services = Services()
+        self.probes = Probes()
         self.trouble = Trouble(failing=set(), services=self.services)
         self.impeded_us = -(10**12)  # when it was seen so last
         self.sync_ms = 1.0  # of the data volume
@@ -316,6 +318,10 @@ class Host:
             turn_off=lambda loser, done: self._turn_off(self.me, loser, done),
             stop_agent=self.agents.stop,
             watchdog=self._watchdog(),
+        )
+        other = self._checks.hosts[settings.peers[0]]
+        self.daemon.probe = lambda: probe(
+            self, other, lambda: self._network.ring_between(self.me, other.me)
         )
 
     def _watchdog(self) -> Watchdog | None:

@@ -17,6 +17,7 @@ from simulation import (
     daemon,
     gate_mutations,
     guards,
+    health,
     lease_mutations,
     pair_mutations,
     rest_mutations,
@@ -395,7 +396,11 @@ MUTATIONS: Final = (
     ),
     *(
         Mutation(name=name, patch=patch, why=why, kinds=kinds)
-        for name, patch, why, kinds in (*pair_mutations.PATCHES, *rest_mutations.PATCHES)
+        for name, patch, why, kinds in (
+            *pair_mutations.PATCHES,
+            *rest_mutations.PATCHES,
+            *health.PATCHES,
+        )
     ),
     Mutation(
         name="barrier ignores a joining standby",

@@ -17,6 +17,7 @@ from simulation.drills import STORM_S, Drill, drill_of
 from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.faults import KINDS
 from simulation.hardware import Hardware, hardware_of
+from simulation.health import with_health
 from simulation.schedule import S
 from staqraft.model import NodeId
 
@@ -91,6 +92,8 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
     around = None if drilled or pair else hardware_of(seed)
     if around is not None:
         faults = _with_hardware(around[1], faults, storm_us)
+    if not drilled:
+        faults = with_health(seed, faults, storm_us, draw)
     if pair:
         storm_us = _PAIR_STORM_S * S
         faults = sorted([*faults, *_long_losses(seed)], key=lambda fault: fault.at_us)
