@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from staqraft.config import fence_checks, tls
+from staqraft.config import fence_checks, health, tls
 from staqraft.config.document import NAMES, Finding, Key
 from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE, AskAgent
 from staqraft.config.schema import GATE_OFF, GATE_ON, LET_GO_GATED_MS, Config
@@ -480,4 +480,5 @@ CHECKS: tuple[Check, ...] = (
     tree_names,
     tree_roots,
     socket_paths,
+    health.check,
 )

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_interface
 from pathlib import Path
 
-from staqraft.config import agents, checks, notify, patterns, values
+from staqraft.config import agents, checks, health, notify, patterns, values
 from staqraft.config.document import Document, Section
 from staqraft.config.fence_checks import AskAgent
 from staqraft.config.profiles import PROFILES
@@ -74,6 +74,7 @@ OWN_TO_EACH_NODE = (
     "run_dir",
     "admin_socket",
     "watchdog",
+    "health",
     "notify",
     "log_level",
     "source",
@@ -198,6 +199,7 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
             watchdog=_watchdog(dog, lease) if "watchdog" in root else None,
             pair=_pair(root.section("pair")),
             maintenance=_maintenance(root.section("maintenance")),
+            health=health.read(root.section("health")),
             notify=tuple(notify.receivers(root)),
             state_dir=root.read("state_dir", values.own_directory, Path("/var/lib/staqraft")),
             run_dir=root.read("run_dir", values.own_directory, Path("/run/staqraft")),

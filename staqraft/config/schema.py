@@ -13,6 +13,7 @@ from staqraft.config.notify import Receiver
 from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
 
 GATE_AUTO, GATE_ON, GATE_OFF = "auto", "on", "off"
+GATEWAY = "gateway"  # instead of an address: whatever the default route leads to
 FENCED_BY = (FenceRung.CONFIRMED, FenceRung.DEVICE, FenceRung.LEASE)
 
 
@@ -188,6 +189,39 @@ class Watchdog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskHealth:
+    """How the volumes of the trees, of Raft and of the journals are looked at."""
+
+    interval_ms: int = 5_000  # from one write to the next
+    slow_ms: int = 3_000  # a write that takes longer is told of
+    hung_ms: int = 15_000  # one that takes longer counts as never ending
+    warn_percent: int = 10  # free space, or free inodes, below which it is told of
+    critical_percent: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PingHealth:
+    """Who is asked whether this node has its uplink."""
+
+    targets: tuple[str, ...] = (GATEWAY,)  # addresses, or the default gateway
+    need: int = 1  # of the targets so many have to answer
+    interval_ms: int = 1_000
+    lost_after_ms: int = 5_000  # so long unanswered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What is looked at on each node. The nodes may differ in it."""
+
+    disk: DiskHealth = field(default_factory=DiskHealth)
+    ping: PingHealth = field(default_factory=PingHealth)
+    memory_percent: int = 5  # available memory, below which it is told of
+    clock_ms: int = 1_000  # from another node's clock
+    steady_ms: int = 30_000  # what was wrong is well again when it has been so for so long
+    failover: bool = True  # to a replica that is better off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FenceDevice:
     """One way to turn a node off: a ClusterLabs fence agent and what it is to be told.
 
@@ -254,6 +288,7 @@ class Config:
     watchdog: Watchdog | None = None
     pair: Pair = field(default_factory=Pair)
     maintenance: Maintenance = field(default_factory=Maintenance)
+    health: Health = field(default_factory=Health)
     notify: tuple[Receiver, ...] = ()
     state_dir: Path = Path("/var/lib/staqraft")
     run_dir: Path = Path("/run/staqraft")
