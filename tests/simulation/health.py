@@ -132,24 +132,27 @@ def _lose(world: World, host: Host, lasting_us: int) -> None:
     world.undo_after(lasting_us, back)
 
 
-def _disk_hangs(world: World, fault: Fault) -> None:
-    """The data volume does not answer: nor does the worker that waits for it."""
+def _disk_bad(world: World, fault: Fault) -> None:
+    """The data volume fails; or it does not answer, nor then does the worker that waits for it."""
     host = world.hosts[fault.who]
     if host.probes.disk_us is not None:
         return
     host.probes.disk_us = world.schedule.now
     process = host.data
-    process.stop()
-    host.suspect_sessions()
+    hangs = fault.size < 0.5
+    if hangs:
+        process.stop()
+        host.suspect_sessions()
 
     def well() -> None:
         host.probes.disk_us = None
-        process.resume()
+        if hangs:
+            process.resume()
 
     world.undo_after(fault.duration_us, well)
 
 
-APPLY: Final = {"uplink-lost": _uplink_lost, "disk-hangs": _disk_hangs}
+APPLY: Final = {"uplink-lost": _uplink_lost, "disk-bad": _disk_bad}
 
 
 def with_health(seed: int, faults: list[Fault], storm_us: int, draw: Any) -> list[Fault]:
@@ -171,7 +174,7 @@ def with_health(seed: int, faults: list[Fault], storm_us: int, draw: Any) -> lis
 def drill(
     rng: random.Random, make: Callable[..., list[Fault]], who: tuple[NodeId, NodeId]
 ) -> list[Fault]:
-    """Both lose their uplink, one later; a disk hangs and the other host loses its power."""
+    """Both lose their uplink, one later; a disk fails and the other host loses its power."""
     at = rng.uniform(4, 6)
     one, other = who
     found: list[Fault] = []
@@ -181,7 +184,7 @@ def drill(
         else:
             found += make(
                 rng,
-                ("disk-hangs", at, one, other, 14.0, 0.0),
+                ("disk-bad", at, one, other, 14.0, rng.random()),
                 ("power-off", at + rng.uniform(4.5, 8), other, one, 4.0, 0.0),
             )
         one, other = other, one
