@@ -78,6 +78,15 @@ def _better_off(state: GroupState, now_ms: int) -> NodeId | None:
     return None
 
 
+def worse(state: GroupState, peer: NodeId) -> str | None:
+    """What `peer` may have that this replica has not, so that it is not moved there by itself."""
+    mine = own(state).kinds
+    for defect in state.health.get(peer, NodeHealth()).defects:
+        if defect.kind not in mine:
+            return f"{peer} is not well: {defect.text}"
+    return None
+
+
 def target(state: GroupState, now_ms: int) -> NodeId | None:
     """Who is to take over from this active now because it is better off."""
     better, timing = state.better, state.settings.timing

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from staqraft.decision import handover
+from staqraft.decision import handover, health
 from staqraft.decision.phases import Phase
 from staqraft.model import DropSchedule, RequestSwitchover, SettleFailback
 
@@ -126,6 +126,8 @@ def against_failback(state: GroupState, now_ms: int) -> str | None:
         return None
     if record.chosen == settings.node:
         return f"an operator chose {settings.node}: 'staqctl switchover' undoes that"
+    if (unwell := health.worse(state, settings.prefer)) is not None:
+        return unwell
     return reason_against(state, settings.prefer, now_ms)
 
 

@@ -47,7 +47,7 @@ def test_nobody_need_be_pinged(tmp_path: Path) -> None:
     [
         ("{disk: {slow: 9s, hung: 9s}}", "health.disk.hung: 9000 ms is to be longer than slow"),
         ("{disk: {warn: 2%}}", "health.disk.critical: 3% is not to be more than warn (2%)"),
-        ("{disk: {warn: 10}}", "health.disk.warn: '10' is not a share: write for instance 5%"),
+        ("{disk: {warn: ten}}", "health.disk.warn: 'ten' is not a share"),
         ("{memory: 100%}", "health.memory: '100%' is not a share"),
         ("{ping: {lost_after: 2s}}", "health.ping.lost_after: 2000 ms is to be at least 3 times"),
         ("{ping: {need: 2}}", "health.ping.need: 2 is more than there are targets (1)"),
