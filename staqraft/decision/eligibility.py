@@ -48,6 +48,14 @@ class Refusal:
         return f"{self.reason}: {self.remedy}"
 
 
+_MAINTENANCE = Refusal(
+    code=Against.MAINTENANCE,
+    reason="maintenance is on, so nothing is taken over automatically",
+    remedy="'staqctl maintenance off' when the work is done",
+)
+MAINTENANCE = str(_MAINTENANCE)
+
+
 def refusals(state: GroupState, now_ms: int) -> tuple[Refusal, ...]:
     """Why this replica would not take over now; empty: it would once the lease is free."""
     return (*_of_the_cluster(state), *_of_this_node(state, now_ms))
@@ -99,11 +107,7 @@ def _of_the_cluster(state: GroupState) -> Iterator[Refusal]:
             ),
         )
     if record.maintenance and not _asked_for(record, me):
-        yield Refusal(
-            code=Against.MAINTENANCE,
-            reason="maintenance is on, so nothing is taken over automatically",
-            remedy="'staqctl maintenance off' when the work is done",
-        )
+        yield _MAINTENANCE
 
 
 def _of_this_node(state: GroupState, now_ms: int) -> Iterator[Refusal]:
