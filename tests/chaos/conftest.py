@@ -1,7 +1,17 @@
-"""The lab's fixtures are those of chaos too."""
+"""A volume to play with."""
 
 from __future__ import annotations
 
-from lab.conftest import lab
+from collections.abc import Iterator
+from pathlib import Path
 
-__all__ = ["lab"]
+import pytest
+
+from fakes.small_disk import small_disk
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Path]:
+    """Of 300 KiB; the test is skipped where none can be had."""
+    with small_disk(tmp_path / "volume", 300) as place:
+        yield place

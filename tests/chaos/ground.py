@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import grpc
 
+from chaos import clocks, setting
 from chaos.history import Op, Said
+from lab import linux, strip
 from lab.cluster import DAEMON, Cluster
 from lab.errors import LabError
 from lab.lab import Lab
-from lab.layout import REPLICAS, other
+from lab.layout import other
 from lab.linux import boottime
 from lab.processes import command_line, descendants
 from lab.views import Views, admin
 from staqraft.wire.v1 import admin_pb2
 
 SWITCHOVER_MS = 6_000
+FILLER = "chaos.filler"  # at the top of a disk, which no host mounts for its users
+
+
+def send(pids: Sequence[int], number: signal.Signals) -> None:
+    """The signal to each that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it ended by itself, or by what else is going on
+            os.kill(pid, number)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,36 +45,105 @@ class Ground:
     active: str = "a"
     changes: list[Op] = field(default_factory=list)  # switchovers that were reported as done
     operators: list[threading.Thread] = field(default_factory=list)
+    shifts: dict[str, clocks.Shifts] = field(default_factory=lambda: defaultdict(list))
 
     def host(self, role: str) -> str:
         """Roles are drawn, hosts are hit."""
         return {"active": self.active, "standby": other(self.active)}.get(role, role)
 
-    def role(self, host: str) -> str:
-        """For names of faults that read the same for any host."""
-        if host not in REPLICAS:
-            return host
-        return "active" if host == self.active else "standby"
+    def processes(self, host: str, what: str) -> list[int]:
+        """The pids, as seen from here: of the host, the daemon (with its workers), staqraftd
+        (alone), trees, stream, nginx, or mailer.
+        """
+        if not self.lab.has_power(host):
+            return []
+        with suppress(LabError, OSError):  # its power went while it was asked
+            return self._processes(host, what)
+        return []
 
-    def daemon(self, host: str) -> list[int]:
-        """The pid of a host's staqraftd, as seen from here; none when it does not run now."""
-        return self._unit(host)[:1]
+    def _processes(self, host: str, what: str) -> list[int]:
+        if what == "host":
+            return descendants(self.lab.init(host).pid)
+        if what in setting.PROCESSES:
+            return [
+                pid
+                for pid in descendants(self.lab.init(host).pid)
+                if setting.PROCESSES[what] in " ".join(command_line(pid))
+            ]
+        unit = self.lab.unit_processes(host, DAEMON)
+        match what:
+            case "staqraftd":
+                return unit[:1]
+            case "daemon":
+                return unit
+            case worker:
+                return [pid for pid in unit if worker in command_line(pid)]
 
-    def daemon_and_workers(self, host: str) -> list[int]:
-        """And those of its data workers."""
-        return self._unit(host)
+    # --- what faults do to it -----------------------------------------------------------------
 
-    def worker(self, host: str, name: str) -> list[int]:
-        """The pid of a data worker: trees or stream."""
-        return [pid for pid in self._unit(host) if name in command_line(pid)]
+    def power_off(self, host: str) -> None:
+        """If it has power; the other replica's device may have been quicker."""
+        try:
+            if self.lab.has_power(host):
+                self.lab.power_off(host)
+        except (LabError, OSError):
+            if self.lab.has_power(host):
+                raise
 
-    def everything(self, host: str) -> list[int]:
-        """The pids of all that runs in a host."""
-        pid = self.lab.pid_of_init(host)
-        return [] if pid is None else descendants(pid)
+    def power_on(self, host: str) -> None:
+        """If it has none."""
+        if not self.lab.has_power(host):
+            self.lab.power_on(host)
 
-    def _unit(self, host: str) -> list[int]:
-        return self.lab.unit_processes(host, DAEMON) if self.lab.has_power(host) else []
+    def remove_filler(self, host: str, volume: str) -> None:
+        """The volume has room again; after a reboot, too."""
+        if self.lab.has_power(host):
+            (self.lab.volume(host, volume) / FILLER).unlink(missing_ok=True)
+
+    def set_stubborn(self, host: str, mood: str) -> None:
+        """Whether nginx of a host can be stopped: see `stop_service`."""
+        setting.set_stubborn(self.lab, host, mood)
+
+    def set_fence_mood(self, host: str, mood: str) -> None:
+        """What the strip does when it is to turn this host off: see `lab.strip`."""
+        strip.set_mood(self.lab.directory, host, mood)
+
+    def step_clock(self, host: str, offset_s: float) -> None:
+        """The host's wall clock is so far from the machine's from now on."""
+        self.shifts[host].append((boottime(), offset_s))
+        clocks.set_offset(self.lab, host, offset_s)
+
+    def calm(self) -> None:
+        """Undoes whatever faults left behind that healed while others went on; all hosts run."""
+        for host in self.lab.hosts:
+            if self.lab.has_power(host):
+                for volume in self.lab.volumes(host):
+                    self.thaw(host, volume)
+                    self.remove_filler(host, volume)
+                send(self.processes(host, "host"), signal.SIGCONT)
+        self.lab.network.restore()
+        for host in self.lab.hosts:
+            self.power_on(host)
+
+    def freeze(self, host: str, volume: str) -> None:
+        """Whoever writes to the volume waits from now on. OSError if it is frozen already."""
+        with self._opened(host, volume) as descriptor:
+            linux.freeze(descriptor)
+
+    def thaw(self, host: str, volume: str) -> None:
+        """Undoes it; without power there is nothing to undo."""
+        if self.lab.has_power(host):
+            with self._opened(host, volume) as descriptor:
+                linux.thaw(descriptor)
+
+    @contextmanager
+    def _opened(self, host: str, volume: str) -> Iterator[int]:
+        """Not for long: what is open keeps the disk of a host that lost its power."""
+        descriptor = os.open(self.lab.volume(host, volume), os.O_RDONLY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def hold(self, seconds: float) -> None:
         """A fault lasts; nothing is waited for."""

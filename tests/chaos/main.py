@@ -4,37 +4,99 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
-from itertools import islice
+import time
+from collections.abc import Iterator
+from itertools import dropwhile, takewhile
 from pathlib import Path
-from time import time_ns
 
+from bench import record
 from chaos import report
-from chaos.nemeses import draw
-from chaos.run import run
+from chaos.clocks import can_shift
+from chaos.plan import Step, draw
+from chaos.run import Judgement, run
+from lab import requirements
 from lab.errors import LabError, MissingError
 from lab.lab import Lab
 from lab.layout import PROFILES
 from lab.logs import keep_logs
 from lab.state import default_directory
 
+USUAL = 50
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = argparse.ArgumentParser(
+        prog="chaos", description="Random faults in a row on a cluster of real processes."
+    )
+    length = made.add_mutually_exclusive_group()
+    length.add_argument(
+        "--faults", "--count", type=int, help=f"at least so many ({USUAL}, unless --minutes)"
+    )
+    length.add_argument("--minutes", type=float, help="begin no step after so long")
+    made.add_argument("--seed", type=int, help="what to draw from (default: a new one)")
+    made.add_argument("--first", type=int, default=1, help="leave out the faults before this one")
+    made.add_argument("--devices", action="store_true", help="replicas can turn each other off")
+    made.add_argument("--profile", choices=[*PROFILES], default="default", help="of the lease")
+    made.add_argument("--only", default="", help="only steps whose name contains this")
+    made.add_argument("--without", default="", help="no steps whose name contains this")
+    made.add_argument("--plan", action="store_true", help="only print what would be done")
+    made.add_argument("--json", action="store_true", help="one JSON object a line")
+    made.add_argument("--story", action="store_true", help="all that happened, line by line")
+    made.add_argument("--keep-logs", action="store_true", help="also when all was well")
+    made.add_argument(
+        "--record", action="store_true", help="add a line to tests/bench/history.jsonl"
+    )
+    return made
+
+
+def steps(arguments: argparse.Namespace, seed: int) -> Iterator[Step]:
+    """Those that the command line names, without end if it names a time."""
+    last = arguments.faults or USUAL
+    drawn: Iterator[Step] = dropwhile(
+        lambda step: step.faults[-1].number < arguments.first,
+        draw(seed, devices=arguments.devices),
+    )
+    if arguments.minutes is None:
+        drawn = takewhile(lambda step: step.faults[0].number < arguments.first + last, drawn)
+    return (
+        step
+        for step in drawn
+        if arguments.only in step.name
+        and not (arguments.without and arguments.without in step.name)
+    )
+
+
+def again(arguments: argparse.Namespace, seed: int, last: int) -> str:
+    """The command that does the same faults once more, up to number `last`."""
+    words = ["scripts/chaos", "--faults", str(last + 1 - arguments.first), "--seed", str(seed)]
+    if arguments.first > 1:
+        words += ["--first", str(arguments.first)]
+    if arguments.devices:
+        words += ["--devices"]
+    if arguments.profile != "default":
+        words += ["--profile", arguments.profile]
+    for option in ("only", "without"):
+        if getattr(arguments, option):
+            words += [f"--{option}", getattr(arguments, option)]
+    return shlex.join(words)
+
 
 def main() -> int:
     """Exit 0: nothing was violated; 1: something was; 2: the machine lacks something."""
-    parser = argparse.ArgumentParser(
-        prog="chaos", description="Random faults in a row on a cluster of real processes."
-    )
-    parser.add_argument("--count", type=int, default=50, help="faults (50)")
-    parser.add_argument("--seed", type=int, help="what to draw from (default: a new one)")
-    parser.add_argument("--profile", choices=[*PROFILES], default="default", help="of the lease")
-    parser.add_argument("--only", default="", help="only faults whose name contains this")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--story", action="store_true", help="all that happened, line by line")
-    parser.add_argument("--keep-logs", action="store_true", help="also when all was well")
-    arguments = parser.parse_args()
-    seed = arguments.seed if arguments.seed is not None else time_ns() % 1_000_000
+    arguments = parser().parse_args()
+    seed = arguments.seed if arguments.seed is not None else time.time_ns() % 1_000_000
+    if arguments.plan:
+        arguments.minutes = None
+        for step in steps(arguments, seed):
+            print(*step.faults, sep="\n")
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left behind
     try:
         return _run(arguments, seed)
     except MissingError as missing:
@@ -49,31 +111,48 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace, seed: int) -> int:
+    if not requirements.loop_devices_work() or not can_shift():
+        raise MissingError("chaos needs root, loop devices, and a C compiler (gcc libc6-dev)")
+    circumstances = record.circumstances()
     place = Path(tempfile.mkdtemp(prefix="staqraft-chaos-", dir=default_directory().parent))
-    lab = Lab.create(place, profile=arguments.profile)
-    again = f"scripts/chaos --count {arguments.count} --seed {seed} --profile {arguments.profile}"
-    if arguments.only:
-        again += f" --only '{arguments.only}'"
+    lab = Lab.create(place, profile=arguments.profile, strip=arguments.devices, apart=True)
+    begun: list[Step] = []
+
+    def until() -> Iterator[Step]:
+        deadline = None if arguments.minutes is None else time.monotonic() + arguments.minutes * 60
+        for step in steps(arguments, seed):
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            begun.append(step)
+            yield step
+
     try:
         if not arguments.json:
-            print(f"seed {seed}; again: {again}", flush=True)
-        nemeses = (n for n in draw(seed) if arguments.only in n.name)
+            print(f"seed {seed}", flush=True)
         tell = report.tell_json if arguments.json else report.tell
-        judgement = run(lab, islice(nemeses, arguments.count), tell)
+        judgement = run(lab, until(), tell, devices=arguments.devices)
         if arguments.story:
             report.print_story(judgement, lab)
         if judgement.violations:
             report.print_violations(judgement, lab)
-            print(f"chaos: to try it again: {again}", file=sys.stderr)
+            last = begun[-1].faults[-1].number if begun else arguments.first
+            print(f"chaos: to repeat it: {again(arguments, seed, last)}", file=sys.stderr)
         if judgement.violations or arguments.keep_logs:
             keep_logs(lab, "chaos", tail=False)
     finally:
         lab.down()
+    _tell_all(arguments, judgement, seed)
+    if arguments.record:
+        figures = report.to_json(judgement, seed)
+        record.append({**circumstances, "bench": "chaos", "profile": arguments.profile, **figures})
+    return 1 if judgement.violations else 0
+
+
+def _tell_all(arguments: argparse.Namespace, judgement: Judgement, seed: int) -> None:
     if arguments.json:
         print(json.dumps(report.to_json(judgement, seed)))
     else:
         report.print_table(judgement)
-    return 1 if judgement.violations else 0
 
 
 if __name__ == "__main__":

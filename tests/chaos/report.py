@@ -6,17 +6,14 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from chaos import trace
 from chaos.run import Judgement, Struck
-from lab.cluster import DAEMON
 from lab.lab import Lab
-from lab.layout import MEMBERS
-from lab.phases import changes
 from lab.spread import Spread
 
-AROUND_S = 6.0
+AROUND_S = 8.0
 SHOWN = 5  # violations with a trace of their own
 
 
@@ -52,33 +49,30 @@ def by_kind(struck: Iterable[Struck]) -> dict[str, tuple[Spread, Spread]]:
 def print_table(judgement: Judgement) -> None:
     """Outages by kind, and what was looked at."""
     print(
-        f"{'seconds':40}{'faults':>7}{'outage p50':>12}{'p99':>7}{'max':>7}{'well after, max':>17}"
+        f"{'seconds':40}{'steps':>7}{'outage p50':>12}{'p99':>7}{'max':>7}{'well after, max':>17}"
     )
     for kind, (outage, well) in by_kind(judgement.struck).items():
         print(
             f"{kind:40}{outage.count:7}{outage.p50:12.2f}{outage.p99:7.2f}{outage.max:7.2f}"
             f"{well.max:17.1f}"
         )
-    failures = ", ".join(f"{n} {why}" for why, n in sorted(judgement.postman_failures.items()))
+    failures = ", ".join(f"{n} {why}" for why, n in sorted(judgement.failures.items()))
     print(
-        f"{len(judgement.struck)} faults; {judgement.acknowledged} mails acknowledged"
-        f" (not: {failures or 'none'}); {judgement.questions} questions for the VIP;"
-        f" {judgement.views} views of epochs; {len(judgement.violations)} violations"
+        f"{judgement.faults} faults in {len(judgement.struck)} steps; {judgement.arrived} mails and"
+        f" pages arrived, {judgement.acknowledged} acknowledged (not: {failures or 'none'});"
+        f" {judgement.questions} questions for the VIP; {judgement.views} views of epochs;"
+        f" {len(judgement.violations)} violations"
     )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Line:
-    at: float
-    text: str
-
-
 def to_json(judgement: Judgement, seed: int) -> dict[str, Any]:
-    """The last line."""
+    """The last line, and what the history of the bench gets."""
     return {
         "chaos": "end",
         "seed": seed,
-        "faults": len(judgement.struck),
+        "faults": judgement.faults,
+        "steps": len(judgement.struck),
+        "arrived": judgement.arrived,
         "acknowledged": judgement.acknowledged,
         "questions": judgement.questions,
         "views": judgement.views,
@@ -90,41 +84,15 @@ def to_json(judgement: Judgement, seed: int) -> dict[str, Any]:
 
 def print_story(judgement: Judgement, lab: Lab) -> None:
     """All that happened, in the order of time, host by host."""
-    for line in _story(judgement, lab):
-        print(f"{line.at:.3f}  {line.text}")
+    for line in trace.of_run(judgement, lab):
+        print(line)
 
 
 def print_violations(judgement: Judgement, lab: Lab) -> None:
     """Each with what happened around it, host by host."""
-    story = _story(judgement, lab)
+    lines = trace.of_run(judgement, lab)
     for number, violation in enumerate(judgement.violations):
         print(f"VIOLATION at {violation.at:.3f}: {violation.text}", file=sys.stderr)
-        if number >= SHOWN:
-            continue
-        for line in story:
-            if abs(line.at - violation.at) < AROUND_S:
-                print(f"    {line.at:.3f}  {line.text}", file=sys.stderr)
-
-
-def _story(judgement: Judgement, lab: Lab) -> list[_Line]:
-    lines = [
-        _Line(change.at, f"{host}: {change.phase}, epoch {change.epoch}")
-        for host in MEMBERS
-        for change in changes(host, _log(lab, host))
-    ]
-    for struck in judgement.struck:
-        lines.append(_Line(struck.since, f"fault {struck.number}: {struck.name}"))
-        lines.append(_Line(struck.healed, f"fault {struck.number} is healed"))
-    lines += [
-        _Line(at, f"the VIP is answered for by {who or 'nobody'}") for at, who in judgement.holders
-    ]
-    lines += [
-        _Line(at, f"{host}: Raft is led by {leader or 'nobody'}")
-        for at, host, leader in judgement.leaders
-    ]
-    return sorted(lines)
-
-
-def _log(lab: Lab, host: str) -> list[str]:
-    path = lab.host_directory(host) / "log" / f"{DAEMON}.log"
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        if number < SHOWN:
+            for line in trace.around(lines, violation.at, AROUND_S):
+                print(f"    {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A run: faults one after the other, and the judgement at the end."""
+"""A run: steps one after the other, and the judgement at the end."""
 
 from __future__ import annotations
 
@@ -8,29 +8,34 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from chaos import account, setting, writes
+from chaos.clocks import Shifts
 from chaos.ground import Ground
 from chaos.history import Op, Said, Violation, violations
-from chaos.nemeses import Nemesis
-from chaos.postman import Postman, lost
+from chaos.plan import Fault, Step
+from chaos.promises import Promises
 from lab.arpwatch import Findings
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.lab import Lab
+from lab.layout import REPLICAS
 from lab.linux import boottime
 from lab.observers import Client, probe_http, watch_arp
-from lab.prober import Record
 from lab.story import Story
 from lab.views import View, Views
 
-WELL_WITHIN_S = 60.0  # after everything was healed: both in sync, one serves, all of one mind
-SERVED_S = 0.5  # a client that asks 20 times a second is served this long when all is well
+WELL_WITHIN_S = 90.0  # after everything was healed: both in sync, one serves, all of one mind
+SERVED_S = 0.5  # a client that asks 50 times a second is served this long when all is well
+ASK_EVERY_MS = 20
+Trouble = (LabError, subprocess.SubprocessError, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Struck:
-    """A fault that was, with its instants on CLOCK_BOOTTIME in seconds."""
+    """A step that was, with its instants on CLOCK_BOOTTIME in seconds."""
 
-    number: int
+    number: int  # of its first fault
+    faults: int
     kind: str
     name: str
     active: str  # before it
@@ -43,6 +48,7 @@ class Struck:
     def to_json(self) -> dict[str, Any]:
         return {
             "number": self.number,
+            "faults": self.faults,
             "kind": self.kind,
             "name": self.name,
             "active": self.active,
@@ -59,71 +65,83 @@ class Judgement:
 
     struck: list[Struck] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
+    arrived: int = 0
     acknowledged: int = 0
     barriers: int = 0
     views: int = 0
     questions: int = 0
-    postman_failures: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)  # of the courier, and of barriers
     holders: list[tuple[float, str]] = field(default_factory=list)
     leaders: list[tuple[float, str, str]] = field(default_factory=list)  # when, whose word, who
+    deeds: list[tuple[float, str]] = field(default_factory=list)  # when a fault began and ended
+    shifts: dict[str, Shifts] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> int:
+        """How many were done and got over."""
+        return sum(struck.faults for struck in self.struck)
 
 
 Tell = Callable[[Struck], None]
 
 
-def run(lab: Lab, nemeses: Iterable[Nemesis], tell: Tell) -> Judgement:
-    """All faults, or until the pair does not get well; then everything is checked."""
+def run(lab: Lab, steps: Iterable[Step], tell: Tell, *, devices: bool = False) -> Judgement:
+    """All steps, or until the pair does not get well; then everything is checked."""
     judgement = Judgement()
     with ExitStack() as stack:
         cluster = Cluster(lab)
         cluster.install()
+        environments = setting.install(cluster, devices=devices)
         watcher = stack.enter_context(watch_arp(lab))
         views = stack.enter_context(Views(lab))
-        cluster.start()
+        setting.start(cluster, environments)
         ground = Ground(lab=lab, cluster=cluster, views=views, active=views.wait_protected().node)
         for part in ("web", "mail"):
             lab.run(ground.active, lab.module("workload", part))
-        prober = stack.enter_context(probe_http(lab))
-        client = Client(prober)
-        postman = stack.enter_context(Postman(lab, views))
+        lab.run(ground.active, ["mkdir", "-p", setting.PAGES])
+        client = Client(stack.enter_context(probe_http(lab, interval_ms=ASK_EVERY_MS)))
+        promises = stack.enter_context(Promises(lab, views))
         try:
-            for number, nemesis in enumerate(nemeses, start=1):
-                judgement.struck.append(_strike(ground, client, number, nemesis))
+            for step in steps:
+                judgement.struck.append(_strike(ground, client, step, judgement))
                 tell(judgement.struck[-1])
         except LabError as error:
             judgement.violations.append(Violation(at=boottime(), text=f"not well again: {error}"))
-        postman.stop()
+        promises.stop()
         if not judgement.violations:
-            judgement.violations += _compare(ground, postman)
-        _count(judgement, views, postman, watcher.finish(), client.finish())
-        judgement.violations += violations(_ops(ground, views, postman))
+            judgement.violations += _compare(ground, promises)
+        client.finish()
+        judgement.shifts = dict(ground.shifts)
+        _count(judgement, views, promises, watcher.finish())
+        ops = [*_said(views), *promises.kept.barriers, *ground.changes]
+        judgement.violations += violations(ops)
+        judgement.violations += writes.foreign(ops, promises.kept.arrived)
     return judgement
 
 
-def _strike(ground: Ground, client: Client, number: int, nemesis: Nemesis) -> Struck:
+def _strike(ground: Ground, client: Client, step: Step, judgement: Judgement) -> Struck:
     before = ground.views.wait_protected(timeout_s=WELL_WITHIN_S)
     ground.active = before.node
+    client.forget()
     since = boottime()
-    name = nemesis.name
     try:
-        nemesis.inject(ground)
-        ground.hold(nemesis.hold_s)
-    except (LabError, subprocess.SubprocessError, OSError) as error:
-        raise LabError(f"fault {number}, {name}, could not be made: {error}") from error
+        _time(ground, step, judgement)
     finally:
-        nemesis.heal()
+        ground.calm()
     healed = boottime()
     ground.join_operators()
+    number = step.faults[0].number
     try:
         after = ground.views.wait_protected(timeout_s=WELL_WITHIN_S)
         served = client.wait_served(boottime())
     except LabError as error:
-        raise LabError(f"after fault {number}, {name}: {error}") from error
+        raise LabError(f"after fault {number}, {step.name}: {error}") from error
     client.wait_served(served + SERVED_S)
     return Struck(
         number=number,
-        kind=nemesis.kind,
-        name=name,
+        faults=len(step.faults),
+        kind=step.kind,
+        name=step.name,
         active=before.node,
         since=since,
         healed=healed,
@@ -133,13 +151,53 @@ def _strike(ground: Ground, client: Client, number: int, nemesis: Nemesis) -> St
     )
 
 
-def _compare(ground: Ground, postman: Postman) -> list[Violation]:
-    """Nothing that was acknowledged is lost, and the trees are equal."""
+def _time(ground: Ground, step: Step, judgement: Judgement) -> None:
+    """Strikes and heals, each at its moment. LabError if the only fault could not be made."""
+    moments = sorted(
+        [(fault.start_s, 0, fault.number, fault) for fault in step.faults]
+        + [(fault.end_s, 1, fault.number, fault) for fault in step.faults]
+    )
+    begun = boottime()
+    waiting = list(step.faults)  # to be healed
+    try:
+        for at_s, turn, _, fault in moments:
+            ground.hold(max(0.0, begun + at_s - boottime()))
+            if turn:
+                waiting.remove(fault)
+                _heal(fault, judgement)
+                continue
+            judgement.deeds.append((boottime(), f"fault {fault.number}: {fault.nemesis.name}"))
+            try:
+                fault.nemesis.inject(ground)
+            except Trouble as error:
+                # Another fault has made it impossible: a host without power has no processes.
+                judgement.deeds.append((boottime(), f"fault {fault.number} failed: {error}"))
+                if len(step.faults) == 1:
+                    raise LabError(
+                        f"fault {fault.number}, {step.name}, could not be made: {error}"
+                    ) from error
+    finally:
+        for fault in waiting:
+            _heal(fault, judgement)
+
+
+def _heal(fault: Fault, judgement: Judgement) -> None:
+    try:
+        fault.nemesis.heal()
+    except Trouble as error:  # `calm` will do it
+        judgement.deeds.append((boottime(), f"fault {fault.number} was not healed: {error}"))
+    judgement.deeds.append((boottime(), f"fault {fault.number} is healed"))
+
+
+def _compare(ground: Ground, promises: Promises) -> list[Violation]:
+    """Nothing that was acknowledged is lost, nothing at all is unaccounted for, the trees are
+    equal.
+    """
     active = ground.views.wait_protected(timeout_s=WELL_WITHIN_S).node
-    found = [
-        Violation(at=receipt.at, text=f"an acknowledged mail is not on {active}: {receipt}")
-        for receipt in lost(postman.receipts, ground.lab.root(active))
-    ]
+    root, kept = ground.lab.root(active), promises.kept
+    found = account.lost(kept.receipts, root, kept.arrived)
+    quarantine = {node: ground.cluster.quarantine(node) for node in REPLICAS}
+    found += account.unaccounted(kept.arrived, root, quarantine)
     story = Story(lab=ground.lab, cluster=ground.cluster, active=active)
     try:
         story.compare()
@@ -148,16 +206,16 @@ def _compare(ground: Ground, postman: Postman) -> list[Violation]:
     return found
 
 
-def _count(
-    judgement: Judgement, views: Views, postman: Postman, findings: Findings, record: Record
-) -> None:
+def _count(judgement: Judgement, views: Views, promises: Promises, findings: Findings) -> None:
     judgement.violations += [
         Violation(at=at, text=f"two hosts answered for the VIP: {' and '.join(who)}")
         for at, who in findings.doubles
     ]
-    judgement.acknowledged = len(postman.receipts)
-    judgement.barriers = len(postman.barriers)
-    judgement.postman_failures = dict(postman.failures)
+    kept = promises.kept
+    judgement.arrived = len(kept.arrived)
+    judgement.acknowledged = len(kept.receipts)
+    judgement.barriers = len(kept.barriers)
+    judgement.failures = dict(kept.failures)
     judgement.views = sum(history.taken for history in views.histories.values())
     judgement.leaders = [
         found for history in views.histories.values() for found in _leaders(history.views)
@@ -175,9 +233,8 @@ def _leaders(views: list[View]) -> Iterator[tuple[float, str, str]]:
             yield view.begun, view.node, last
 
 
-def _ops(ground: Ground, views: Views, postman: Postman) -> list[Op]:
-    said = [op for history in views.histories.values() for v in history.views for op in ops_of(v)]
-    return [*said, *postman.barriers, *ground.changes]
+def _said(views: Views) -> list[Op]:
+    return [op for history in views.histories.values() for v in history.views for op in ops_of(v)]
 
 
 def ops_of(view: View) -> list[Op]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from itertools import islice
 from pathlib import Path
 
+import pytest
+
+from chaos.clocks import true_times
 from chaos.history import violations
-from chaos.nemeses import MAKERS, draw
-from chaos.postman import Receipt, lost, text
+from chaos.main import again, parser, steps
+from chaos.plan import FENCES, MAKERS, Step, draw
+from chaos.promises import epoch_before
 from chaos.report import by_kind
 from chaos.run import Struck, ops_of
+from chaos.trace import of_log
+from chaos.volumes import LEAST_BYTES, fill
+from lab.linux import boottime
 from lab.views import History, View
-from lab.workload import MAIL
 
 
-def names(seed: int, count: int) -> list[str]:
-    return [nemesis.name for nemesis in islice(draw(seed), count)]
+def names(seed: int, count: int, *, devices: bool = False) -> list[str]:
+    return [
+        str(fault) for step in islice(draw(seed, devices=devices), count) for fault in step.faults
+    ]
 
 
 def test_a_seed_draws_the_same_faults_again_and_another_seed_draws_others() -> None:
@@ -24,10 +31,50 @@ def test_a_seed_draws_the_same_faults_again_and_another_seed_draws_others() -> N
     assert names(7, 100) != names(8, 100)
 
 
-def test_a_short_run_has_many_kinds_and_a_long_one_all() -> None:
-    drawn = names(1, len(MAKERS))
-    kinds = {name.removesuffix(" + switchover").removeprefix("load + ") for name in drawn}
-    assert len(kinds) > 0.9 * len(MAKERS)
+def test_a_long_run_has_every_kind_and_faults_that_overlap() -> None:
+    drawn = list(islice(draw(1, devices=True), 200))
+    kinds = {fault.nemesis.kind for step in drawn for fault in step.faults}
+    assert len(kinds) > 40
+    for words in ("fence device lying", "hung disk: raft", "full disk: journal", "kill nginx"):
+        assert words in kinds
+    overlapping = [step for step in drawn if len(step.faults) > 1]
+    assert 60 < len(overlapping) < 140
+    assert any(
+        step.faults[1].start_s < step.faults[0].end_s
+        and step.faults[1].end_s > step.faults[0].end_s
+        for step in overlapping
+    )
+
+
+def test_no_kind_comes_again_before_all_have_come() -> None:
+    for devices, count in ((False, len(MAKERS)), (True, len(MAKERS) + len(FENCES))):
+        steps_, faults = draw(3, devices=devices), 0
+        while faults < count - 3:  # the last step may reach into the next round
+            faults += len(next(steps_).faults)
+        assert faults <= count
+
+
+def flat(drawn: list[Step]) -> list[str]:
+    return [str(fault) for step in drawn for fault in step.faults]
+
+
+def test_the_command_that_a_failure_prints_draws_what_was_done() -> None:
+    words = ["--minutes", "5", "--seed", "9", "--devices", "--without", "kill nginx"]
+    done = list(islice(steps(parser().parse_args(words), 9), 12))
+    last = done[-1].faults[-1].number
+    repeated = again(parser().parse_args(words), 9, last).split(maxsplit=1)[1]
+    arguments = parser().parse_args(
+        ["--faults", str(last), "--seed", "9", "--devices", "--without", "kill nginx"]
+    )
+    assert repeated == f"--faults {last} --seed 9 --devices --without 'kill nginx'"
+    assert flat(list(steps(arguments, 9))) == flat(done)
+
+
+def test_faults_can_be_left_out_at_the_beginning() -> None:
+    all_of_them = parser().parse_args(["--faults", "30"])
+    rest = parser().parse_args(["--faults", "10", "--first", "21"])
+    wanted = [step for step in steps(all_of_them, 4) if step.faults[-1].number >= 21]
+    assert flat(list(steps(rest, 4))) == flat(wanted)
 
 
 def view(node: str, **changes: object) -> View:
@@ -73,25 +120,19 @@ def test_of_many_equal_views_the_first_and_the_last_are_kept() -> None:
     assert history.taken == 5
 
 
-def receipt(number: int, content: bytes) -> Receipt:
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return Receipt(
-        box="anna", unique=f"{number}.chaos.lab", digest=digest, host="a", epoch=1, at=1.0
-    )
-
-
-def test_a_mail_that_is_gone_or_changed_is_lost(tmp_path: Path) -> None:
-    new = Path(f"{tmp_path}{MAIL}/anna/new")
-    new.mkdir(parents=True)
-    kept, changed, gone = (receipt(number, text(number)) for number in (1, 2, 3))
-    (new / kept.unique).write_bytes(text(1))
-    (new / changed.unique).write_bytes(text(2)[:-1])
-    assert lost([kept, changed, gone], tmp_path) == [changed, gone]
+def test_what_was_sent_belongs_to_the_epoch_in_which_its_host_served_before() -> None:
+    serves = {"active": "a", "phase": "active", "holds_vip": True}
+    views = [
+        view("a", ended=1.0, epoch=3, **serves),
+        view("a", ended=2.0, epoch=4, active="b"),
+        view("a", ended=3.0, epoch=5, **serves),
+    ]
+    assert [epoch_before(views, at) for at in (0.5, 1.5, 2.5, 3.5)] == [0, 3, 0, 5]
 
 
 def struck(kind: str, outage_s: float) -> Struck:
     return Struck(
-        number=1, kind=kind, name=kind, active="a", since=1.0, healed=2.0, well=5.0,
+        number=1, faults=1, kind=kind, name=kind, active="a", since=1.0, healed=2.0, well=5.0,
         outage_s=outage_s,
     )  # fmt: skip
 
@@ -100,3 +141,40 @@ def test_outages_are_reported_by_kind_of_fault() -> None:
     table = by_kind([struck("power", 3.0), struck("kill", 0.1), struck("power", 3.5)])
     assert (table["power"][0].count, table["power"][0].max) == (2, 3.5)
     assert (table["kill"][0].p50, table["kill"][1].max) == (0.1, 3.0)
+
+
+def test_stamps_of_a_clock_that_jumped_are_put_right() -> None:
+    forward_and_back = [(10.0, 3600.0), (20.0, 0.0)]
+    assert true_times([9.0, 3611.0, 3619.5, 21.0], forward_and_back) == [9.0, 11.0, 19.5, 21.0]
+    back = [(10.0, -60.0), (20.0, 0.0)]
+    assert true_times([9.0, -49.0, -41.0, 21.0], back) == [9.0, 11.0, 19.0, 21.0]
+    assert true_times([1.0, 2.0], []) == [1.0, 2.0]
+
+
+LOG = """--- staqraftd: start 1: staqraftd
+2026-11-23 04:00:01.500 INFO    daemon.loop: group default: standby -> acquiring in epoch 4: why
+2026-11-23 04:00:01.600 INFO    daemon.loop: group default: nothing special
+2026-11-23 04:00:02.000 WARNING consensus.transport: something is odd
+--- staqraftd: ended with -9
+"""
+
+
+def test_a_trace_has_phases_warnings_and_ends() -> None:
+    lines = of_log("a", LOG.splitlines(), 0.0, [])
+    assert [line.text.split(":")[0] for line in lines] == ["a", "a", "a"]
+    assert "acquiring" in lines[0].text
+    assert "odd" in lines[1].text
+    assert "ended with -9" in lines[2].text
+    assert round(lines[1].at - lines[0].at, 3) == 0.5
+    assert lines[2].at == lines[1].at
+
+
+def test_a_volume_that_is_filled_has_no_block_left(small_volume: Path) -> None:
+    begun = boottime()
+    filler = small_volume / "filler"
+    fill(filler)
+    assert boottime() - begun < 60
+    with pytest.raises(OSError, match="No space"):
+        (small_volume / "more").write_bytes(b"x" * 2 * LEAST_BYTES)
+    filler.unlink()
+    (small_volume / "more").write_bytes(b"x" * 2 * LEAST_BYTES)

@@ -97,12 +97,12 @@ def configuration(
         "groups": {GROUP: group},
         **PROFILES[profile],
         **({} if "w" in nodes else {"pair": PAIR}),
-        **({"fencing": {name: _device(name) for name in REPLICAS}} if devices else {}),
+        **({"fencing": {name: fence_device(name) for name in REPLICAS}} if devices else {}),
     }
     return json.dumps(text, indent=2) + "\n"
 
 
-def _device(node: str) -> dict[str, Any]:
+def fence_device(node: str) -> dict[str, Any]:
     """How a replica is turned off, for `fencing`."""
     strip = {"agent": str(FENCE_AGENT), "plug": node, "timeout": "15s"}
     return {"delay": "1s", "monitor": "2s", "devices": {"strip": strip}}

@@ -16,33 +16,39 @@ from lab.lab import Lab
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab of this test module's own, all hosts on, nothing running in them."""
-    yield from _built(tmp_path_factory, "default")
+    yield from built(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def fast_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The same, and its cluster will have the fast profile."""
-    yield from _built(tmp_path_factory, "fast")
+    yield from built(tmp_path_factory, profile="fast")
 
 
 @pytest.fixture(scope="module")
 def pair_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two replicas without a witness; each can turn the other off."""
-    yield from _built(tmp_path_factory, "default", witness=False)
+    yield from built(tmp_path_factory, witness=False)
 
 
-def _built(
-    tmp_path_factory: pytest.TempPathFactory, profile: str, *, witness: bool = True
+def built(
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    profile: str = "default",
+    witness: bool = True,
+    apart: bool = False,
 ) -> Iterator[Lab]:
+    """A lab, or a reason to skip the test; see `Lab.create`."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root (try: unshare -Urnmp --fork --mount-proc)")
     try:
         requirements.check()
     except MissingError as missing:
         pytest.skip(str(missing))
-    built = Lab.create(tmp_path_factory.mktemp("lab") / "lab", profile=profile, witness=witness)
-    yield built
-    built.down()
+    place = tmp_path_factory.mktemp("lab") / "lab"
+    made = Lab.create(place, profile=profile, witness=witness, apart=apart)
+    yield made
+    made.down()
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from pathlib import Path
 from lab import requirements
 from lab.layout import DISK_BYTES, HOSTS, Host
 
-NAMES = [f"{host.name}-{disk}" for host in HOSTS.values() for disk in host.disks]
+
+def names(*, apart: bool) -> list[str]:
+    """Of all disks of all hosts."""
+    return [f"{h.name}-{disk}" for h in HOSTS.values() for disk in h.volumes(apart=apart)]
 
 
 def place(directory: Path, *, images: bool) -> Path:
@@ -32,7 +35,7 @@ def source(disks: Path, host: Host, disk: str, *, images: bool) -> Path:
     return disks / f"{host.name}-{disk}{'.img' if images else ''}"
 
 
-def make_images(disks: Path) -> None:
+def make_images(disks: Path, *, apart: bool = False) -> None:
     """Fresh ext4 filesystems in sparse files."""
 
     def make(name: str) -> None:
@@ -54,7 +57,7 @@ def make_images(disks: Path) -> None:
         )
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(make, NAMES))
+        list(pool.map(make, names(apart=apart)))
 
 
 def is_attached(image: Path) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import linux
-from lab.layout import HOST_STATE, POWER
+from lab.layout import APART, HOST_STATE, POWER
 from lab.supervisor import Supervisor
 
 OVERLAID = ("/etc", "/var/lib", "/var/log")
@@ -84,6 +84,9 @@ def _mount_host(spec: Spec) -> None:
             linux.mount(_directory(DISK_MOUNT, "data", directory), target, flags=linux.MS_BIND)
     if "state" in disks:
         linux.mount(f"{DISK_MOUNT}/state", _directory("/var/lib/staqraft"), flags=linux.MS_BIND)
+    for name in sorted(APART.keys() & disks.keys()):
+        place = _directory(DISK_MOUNT, name, name)
+        linux.mount(place, _directory(APART[name]), flags=linux.MS_BIND)
     Path("/run/staqraft").mkdir(mode=0o700)  # RuntimeDirectoryMode= of the unit
 
 

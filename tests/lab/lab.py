@@ -44,12 +44,19 @@ class Lab:
 
     @classmethod
     def create(
-        cls, directory: Path | None = None, *, profile: str = "default", witness: bool = True
+        cls,
+        directory: Path | None = None,
+        *,
+        profile: str = "default",
+        witness: bool = True,
+        strip: bool | None = None,
+        apart: bool = False,
     ) -> Lab:
         """Builds the lab and powers all hosts on. Raises MissingError if this machine cannot.
 
         `profile` is the timing (`layout.PROFILES`) of the cluster that is installed in it. Without
-        a witness there is no host w, and each replica can turn the other off (`lab.strip`).
+        a witness there is no host w, and each replica can turn the other off (`lab.strip`); with
+        one they can if `strip` says so. `apart`: journal and Raft have volumes of their own.
         """
         requirements.check()
         directory = (directory or default_directory()).absolute()
@@ -69,8 +76,9 @@ class Lab:
         place = disks.place(directory, images=images)
         try:
             if images:
-                disks.make_images(place)
-            held = {} if images else {name: str(place / name) for name in disks.NAMES}
+                disks.make_images(place, apart=apart)
+            names = [] if images else disks.names(apart=apart)
+            held = {name: str(place / name) for name in names}
             spec = Spec(name="switch", root=str(directory), switch=True, disks=held)
             switch = processes.boot(spec, directory / "switch.log", None)
         except BaseException:
@@ -78,12 +86,17 @@ class Lab:
             shutil.rmtree(directory, ignore_errors=True)
             raise
         state = State(
-            switch=switch, disks=str(place), images=images, profile=profile, witness=witness
+            switch=switch,
+            disks=str(place),
+            images=images,
+            profile=profile,
+            witness=witness,
+            apart=apart,
         )
         lab = cls(directory, state)
         try:
             state.save(directory)
-            if not witness:
+            if not witness if strip is None else strip:
                 with lab._changed() as kept:
                     kept.strip = processes.start_strip(directory)
             lab.network.build()
@@ -168,7 +181,7 @@ class Lab:
         root = self.host_directory(name)
         for part in ("etc", "log", "units", "mnt"):
             (root / part).mkdir(parents=True, exist_ok=True)
-        sources = {disk: str(self._disk(host, disk)) for disk in host.disks}
+        sources = {disk: str(self._disk(host, disk)) for disk in self.volumes(name)}
         spec = Spec(name=name, root=str(root), disks=sources)
         init = processes.boot(spec, root / "console.log", self._state.switch)
         self._remember(name, init)
@@ -182,8 +195,8 @@ class Lab:
         with ExitStack() as stack:
             filesystems: list[int] = []
             if self._state.images:
-                for disk in host.disks:
-                    descriptor = os.open(f"{self.root(name)}{DISK_MOUNT}/{disk}", os.O_RDONLY)
+                for disk in self.volumes(name):
+                    descriptor = os.open(self.volume(name, disk), os.O_RDONLY)
                     stack.callback(os.close, descriptor)
                     filesystems.append(descriptor)
             self.network.pull_out(host)
@@ -192,6 +205,7 @@ class Lab:
             def forget() -> None:
                 for descriptor in filesystems:
                     linux.drop_filesystem(descriptor)
+                    linux.thaw(descriptor)  # nothing that waits for it could be killed
 
             processes.kill(init, f"host {name}", forget)
         self.network.remove(host)
@@ -199,13 +213,21 @@ class Lab:
         if (
             self._state.images
         ):  # the kernel lets go of the last mount a moment after the last process died
-            images = [self._disk(host, disk) for disk in host.disks]
+            images = [self._disk(host, disk) for disk in self.volumes(name)]
             wait_until(
                 lambda: not any(disks.is_attached(image) for image in images),
                 DEATH_TIMEOUT_S,
                 f"the loop devices of {name}'s disks are detached",
             )
         return at
+
+    def volumes(self, name: str) -> tuple[str, ...]:
+        """The names of a host's disks."""
+        return _host(name).volumes(apart=self._state.apart)
+
+    def volume(self, name: str, disk: str) -> Path:
+        """The top of a host's disk as seen from here. Valid while the host has power."""
+        return Path(f"{self.root(name)}{DISK_MOUNT}/{disk}")
 
     def _disk(self, host: Host, disk: str) -> Path:
         return disks.source(Path(self._state.disks), host, disk, images=self._state.images)
@@ -285,15 +307,23 @@ class Lab:
             )
 
     @staticmethod
-    def module(name: str, *arguments: str) -> list[str]:
-        """The argv that runs a module of the lab."""
-        return [sys.executable, "-P", "-m", f"lab.{name}", *arguments]
+    def module(name: str, *arguments: str, package: str = "lab") -> list[str]:
+        """The argv that runs a module of the lab, or of another package of the tests."""
+        return [sys.executable, "-P", "-m", f"{package}.{name}", *arguments]
 
     # --- units --------------------------------------------------------------------------------
 
-    def enable(self, name: str, unit: str, argv: Sequence[str], *, notify: bool = True) -> None:
+    def enable(
+        self,
+        name: str,
+        unit: str,
+        argv: Sequence[str],
+        *,
+        notify: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Installs a unit on a host; it is started now and at every boot."""
-        text = {"argv": list(argv), "notify": notify, "environment": self.environment()}
+        text = {"argv": list(argv), "notify": notify, "environment": self.environment(environment)}
         path = self.host_directory(name) / "units" / f"{unit}.json"
         path.write_text(json.dumps(text, indent=1), encoding="utf-8")
         self.ask_init(name, op="start", unit=unit)

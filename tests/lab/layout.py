@@ -38,6 +38,11 @@ class Host:
         """The name of its interface, inside the host."""
         return f"eth{NETWORKS[network]}"
 
+    def volumes(self, *, apart: bool) -> tuple[str, ...]:
+        """Its disks; with `apart` the journal and Raft have volumes of their own, too."""
+        more = {"replica": ("journal", "raft"), "witness": ("raft",), "client": ()}
+        return (*self.disks, *(more[self.role] if apart else ()))
+
     def port(self, network: str) -> str:
         """The name of the other end, in the switch."""
         return f"{self.name}-{network}"
@@ -74,7 +79,12 @@ PROFILES: Final[dict[str, dict[str, dict[str, str]]]] = {  # what staqraft.yaml 
 }
 # Two replicas without a witness: how long the other is missed before it is turned off.
 PAIR: Final = {"active_waits": "2s", "standby_waits": "4s"}
-DISK_BYTES: Final = {"data": 2 << 30, "state": 1 << 30}
+DISK_BYTES: Final = {"data": 2 << 30, "state": 1 << 30, "journal": 512 << 20, "raft": 128 << 20}
+# Volumes of their own below state_dir, in labs that have them: where they are mounted.
+APART: Final = {
+    "journal": "/var/lib/staqraft/groups/default/journal",
+    "raft": "/var/lib/staqraft/raft",
+}
 
 
 def host_of_mac(mac: str) -> str:

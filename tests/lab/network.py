@@ -167,6 +167,11 @@ class Network:
         present = set(self.drops())
         self._nft("delete", [drop for drop in _drops(link, sender, port) if drop in present])
 
+    def restore(self) -> None:
+        """Undoes all cuts; all cables of hosts with power are in."""
+        self._set_ports([h.port(n) for h in HOSTS.values() for n in h.networks], "up")
+        self._nft("delete", self.drops())
+
     def drops(self) -> list[Drop]:
         """All directions in which frames are dropped now."""
         found = []

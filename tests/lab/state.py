@@ -54,6 +54,7 @@ class State:
     images: bool  # ext4 images on loop devices; else tmpfs
     profile: str = "default"  # the timing that the cluster gets: see layout.PROFILES
     witness: bool = True  # else there are two replicas and the client only
+    apart: bool = False  # journal and Raft have volumes of their own
     strip: Process | None = None  # see lab.strip
     inits: dict[str, Process] = field(default_factory=dict)
 
@@ -76,6 +77,7 @@ class State:
             images=text["images"],
             profile=text.get("profile", "default"),
             witness=text.get("witness", True),
+            apart=text.get("apart", False),
             strip=Process(**text["strip"]) if text.get("strip") else None,
             inits={name: Process(**process) for name, process in text["inits"].items()},
         )

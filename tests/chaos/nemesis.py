@@ -1,0 +1,67 @@
+"""What a fault is: something with a name that strikes and is healed.
+
+A nemesis is used once. It names roles, not hosts, so that a seed means the same whoever happens to
+be active; which hosts these are is known when it strikes.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from chaos.ground import Ground
+
+
+class Nemesis(ABC):
+    """`kind` groups faults in reports. `hold_s` is how long it lasts before it is healed."""
+
+    def __init__(self, kind: str, name: str, hold_s: float) -> None:
+        self.kind = kind
+        self.name = name
+        self.hold_s = hold_s
+        self._repairs = ExitStack()
+
+    @abstractmethod
+    def inject(self, ground: Ground) -> None:
+        """Strikes. Whatever has to be undone is pushed to `_repairs` before it is done."""
+
+    def heal(self) -> None:
+        """Undoes all of it, the last first."""
+        self._repairs.close()
+
+
+class Together(Nemesis):
+    """One after the other at once, as one fault; healed in the reverse order."""
+
+    def __init__(self, *parts: Nemesis) -> None:
+        super().__init__(
+            " + ".join(part.kind for part in parts),
+            " + ".join(part.name for part in parts),
+            max(part.hold_s for part in parts),
+        )
+        self._parts = parts
+
+    def inject(self, ground: Ground) -> None:
+        for part in self._parts:
+            self._repairs.callback(part.heal)
+            part.inject(ground)
+
+
+def repeat(strike: Callable[[], None], pause: Callable[[], float]) -> Callable[[], None]:
+    """Strikes again after each pause, in a thread, until the returned function is called."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(pause()):
+            strike()
+
+    thread = threading.Thread(target=run, name="nemesis", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        over.set()
+        thread.join()
+
+    return end

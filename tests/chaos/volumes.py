@@ -1,0 +1,87 @@
+"""Disks that are full, that hang, or that take nothing any more."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from chaos.ground import FILLER, Ground
+from chaos.nemesis import Nemesis
+from lab.processes import wait_until
+
+LEAST_BYTES = 4096
+PLACES = {"data": "the trees", "journal": "the journal", "raft": "Raft", "state": "the index"}
+
+
+class ReadOnly(Nemesis):
+    """The data disk takes nothing any more, as after an error of the filesystem."""
+
+    def __init__(self, role: str, hold_s: float) -> None:
+        super().__init__("read-only disk", f"read-only disk, {role}", hold_s)
+        self._role = role
+
+    def inject(self, ground: Ground) -> None:
+        host = ground.host(self._role)
+
+        def remount(how: str) -> bool:
+            argv = ["mount", "-o", f"remount,{how}", "/srv"]
+            return ground.lab.run(host, argv, check=False).returncode == 0
+
+        def restore() -> None:
+            if ground.lab.has_power(host):  # a reboot mounts it anew
+                remount("rw")
+
+        self._repairs.callback(restore)
+        # The kernel refuses while a file is open for writing.
+        wait_until(lambda: remount("ro"), 5, f"the data disk of {host} is read-only")
+
+
+class Full(Nemesis):
+    """A volume has no block left."""
+
+    def __init__(self, role: str, volume: str, hold_s: float) -> None:
+        super().__init__(f"full disk: {volume}", f"full disk ({PLACES[volume]}), {role}", hold_s)
+        self._role = role
+        self._volume = volume
+
+    def inject(self, ground: Ground) -> None:
+        host = ground.host(self._role)
+        if not ground.lab.has_power(host):
+            return
+        filler = ground.lab.volume(host, self._volume) / FILLER
+        self._repairs.callback(ground.remove_filler, host, self._volume)
+        fill(filler)
+
+
+def fill(filler: Path) -> None:
+    """Takes all room that its filesystem has, in ever smaller pieces."""
+    with filler.open("ab") as file:
+        at, piece = 0, 1 << 30
+        while piece >= LEAST_BYTES:
+            try:
+                os.posix_fallocate(file.fileno(), at, piece)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                piece //= 2
+            else:
+                at += piece
+
+
+class Hang(Nemesis):
+    """A volume answers no write: whoever writes waits, and cannot even be killed."""
+
+    def __init__(self, role: str, volume: str, hold_s: float) -> None:
+        super().__init__(f"hung disk: {volume}", f"hung disk ({PLACES[volume]}), {role}", hold_s)
+        self._role = role
+        self._volume = volume
+
+    def inject(self, ground: Ground) -> None:
+        host = ground.host(self._role)
+        if not ground.lab.has_power(host):
+            return
+        self._repairs.callback(ground.thaw, host, self._volume)
+        with suppress(OSError):  # EBUSY: it hangs already; EIO: its host lost its power
+            ground.freeze(host, self._volume)
