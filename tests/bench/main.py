@@ -15,6 +15,7 @@ COMMANDS = {
     "scale": "bench.scale",
     "witness": "bench.witness",
     "failover": "bench.failover",
+    "availability": "bench.availability",
 }
 
 USUAL = "data"

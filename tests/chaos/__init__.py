@@ -1,20 +1,30 @@
-"""Random faults on real processes, and what may never happen meanwhile.
+"""Faults on real processes, and what may never happen meanwhile.
 
-`scripts/chaos --count 50 --seed S` builds a lab and draws faults from a seed, one after the other:
-`nemeses.py` are objects with a name, `inject` and `heal`, that can be put together. After each,
-the pair has a bounded time to be well again: one active, both in sync, all members of one mind.
+`scripts/chaos --faults 50 --seed S` (or `--minutes M`) builds a lab and draws a plan from a seed
+(`plan.py`): steps of one fault, or of two or three that overlap. `--plan` prints it; the same seed
+is the same plan. Faults are objects with a name, `inject` and `heal`: processes that are killed or
+stopped (`processes.py`), cut and flapping links (`links.py`), power (`power.py`), disks that are
+full or hang (`volumes.py`; journal and Raft have volumes of their own), wall clocks that jump
+(`clocks.py`), services that do not stop, fence devices that refuse, hang and lie (`--devices`), and
+operators (`deeds.py`). After each step the pair has a bounded time to be well again: one active,
+both in sync, all members of one mind, and the client served.
 
-Meanwhile a client asks for a page through the VIP, mails are delivered that count as acknowledged
-when a barrier says so (`postman.py`), the watcher on the bridge asks who has the VIP, and every
+Meanwhile the client's host asks for a page fifty times a second, delivers mails to a small mailer
+and puts pages to nginx, all through the VIP (`courier.py`). What arrived counts as acknowledged
+when a barrier says so (`promises.py`). The watcher on the bridge asks who has the VIP, and every
 member is asked what it thinks (`lab.views`). At the end:
 
 - nobody saw two hosts answer for the VIP;
-- every acknowledged mail is on the active, as it was written;
-- the trees of both replicas are equal;
 - the history of epochs, over real-time intervals, could have been that of one thing that is passed
-  on from hand to hand (`history.py`, PURE).
+  on from hand to hand (`history.py`, PURE);
+- no host took a write in the reign of the other (`writes.py`, PURE);
+- every acknowledged mail is on the active, as it was written, and every acknowledged page, or a
+  newer version; mails that were on a host's disk and are not on the active are in that host's
+  quarantine (`account.py`);
+- the trees of both replicas are equal.
 
-What does not hold is printed with what happened around it, host by host, and ends the run with 1.
-Workload, faults and checks know nothing of each other. A seed draws the same faults again; what
-they meet is up to the machine's timing, so a failed run keeps its logs.
+`test_checkers.py` plants a violation for each. What does not hold is printed with what happened
+around it, host by host and on one clock (`trace.py`), with the command that does the same faults
+again, and ends the run with 1. What they meet is up to the machine's timing, so a failed run keeps
+its logs. Workload, faults and checks know nothing of each other.
 """

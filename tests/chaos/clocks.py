@@ -64,14 +64,15 @@ def true_times(stamps: Iterable[float], shifts: Shifts) -> list[float]:
     """
     starts = [(float("-inf"), 0.0), *shifts]
     ends = [*(at for at, _ in shifts), float("inf")]
-    now = 0
+    now, last = 0, float("-inf")
     found = []
     for stamp in stamps:
-        fitting = (
-            number
-            for number in range(now, len(starts))
-            if starts[number][0] - NEAR_S <= stamp - starts[number][1] <= ends[number] + NEAR_S
-        )
-        now = next(fitting, now)
-        found.append(stamp - starts[now][1])
+        for number in range(now, len(starts)):
+            true = stamp - starts[number][1]
+            fits = starts[number][0] - NEAR_S <= true <= ends[number] + NEAR_S
+            if fits and true >= last - NEAR_S:
+                now = number
+                break
+        last = stamp - starts[now][1]
+        found.append(last)
     return found

@@ -145,8 +145,12 @@ LINKS: tuple[Maker, ...] = (
     lambda rng: _cut(rng, ("w", "active")),
     lambda rng: _cut(rng, rng.choice((("standby", "w"), ("w", "standby")))),
     lambda rng: _cut(rng, _pair(rng), one_way=False),
-    lambda rng: Unplug("isolation", [("active", "sync"), ("active", "service")], _long(rng)),
-    lambda rng: Unplug("isolation", [("standby", "sync"), ("standby", "service")], _any(rng)),
+    lambda rng: Unplug(
+        "isolation of the active", [("active", "sync"), ("active", "service")], _long(rng)
+    ),
+    lambda rng: Unplug(
+        "isolation of the standby", [("standby", "sync"), ("standby", "service")], _any(rng)
+    ),
     lambda rng: Unplug("cable out", [(_replica(rng), rng.choice(("sync", "service")))], _long(rng)),
     lambda rng: Unplug("network down", [("", "service")], _any(rng)),
     lambda rng: Unplug("network down", [("", "sync")], _any(rng)),

@@ -152,9 +152,9 @@ def test_stamps_of_a_clock_that_jumped_are_put_right() -> None:
 
 
 LOG = """--- staqraftd: start 1: staqraftd
-2026-11-23 04:00:01.500 INFO    daemon.loop: group default: standby -> acquiring in epoch 4: why
-2026-11-23 04:00:01.600 INFO    daemon.loop: group default: nothing special
-2026-11-23 04:00:02.000 WARNING consensus.transport: something is odd
+2026-11-23 04:00:01.500 info    daemon.loop: group default: standby -> acquiring in epoch 4: why
+2026-11-23 04:00:01.600 info    daemon.loop: group default: nothing special
+2026-11-23 04:00:02.000 warning consensus.transport: something is odd
 --- staqraftd: ended with -9
 """
 

@@ -12,8 +12,8 @@ from chaos.run import Judgement
 from lab.cluster import DAEMON
 from lab.lab import Lab
 
-_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) ([A-Z]+) +(.*)$")
-_TOLD = ("WARNING", "ERROR", "CRITICAL")
+_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (\w+) +(.*)$")
+_TOLD = ("warning", "error", "critical")
 _PHASE = re.compile(r"daemon\.loop: group \S+: [a-z]+ -> [a-z]+ in epoch")
 _SUPERVISOR = re.compile(r"^--- ")
 
