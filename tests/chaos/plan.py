@@ -2,7 +2,8 @@
 
 A plan is a row of steps; each begins when all is well, and afterwards all must become well again. A
 step has one fault, or two or three that begin and end at moments of their own. All kinds come in a
-random order, then all in another, and so on, so that a short run has many and a long one all.
+random order, then all in another, and so on, so that a short run has many and a long one all. Now
+and then there is a storm of six.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from chaos.links import Cut, Flap, Unplug
 from chaos.nemesis import Nemesis, Together
 from chaos.power import Power
 from chaos.processes import LOOP, Kill, Restart, Stop
-from chaos.volumes import Full, Hang, ReadOnly
+from chaos.volumes import Dead, Full, Hang, ReadOnly
 from lab.layout import REPLICAS
 
 LEASE_S = 3.0
@@ -173,6 +174,7 @@ DISKS: tuple[Maker, ...] = (
     lambda rng: Full("active", "raft", _any(rng)),
     lambda rng: Full("standby", rng.choice(("data", "journal", "raft", "state")), _long(rng)),
     lambda rng: Full("w", "raft", _any(rng)),
+    lambda rng: Dead(rng.choice(("data", "data", "journal", "raft"))),
     lambda rng: Hang("active", "data", _any(rng)),
     lambda rng: Hang("active", "journal", _any(rng)),
     lambda rng: Hang("active", "raft", _any(rng)),
@@ -190,8 +192,9 @@ FENCES: tuple[Maker, ...] = tuple(
     for mood in ("refusing", "hanging", "lying")
 )
 MAKERS = PROCESSES + LINKS + POWER + DISKS + DEEDS
-ALONE = 0.55  # how often a step has one fault only
-THIRD = 0.3  # how often one of several has three
+MANY = (1, 2, 3, 6)  # faults of a step; six are a storm
+OFTEN = (0.5, 0.25, 0.15, 0.1)
+STORM_S = 12.0  # within which faults of a storm begin
 MEANWHILE = 0.2  # how often an operator asks for a switchover just then
 UNDER_LOAD = 0.4  # how often something that is killed, alone, is killed while users are busy
 
@@ -215,13 +218,14 @@ def draw(seed: int, *, devices: bool = False) -> Iterator[Step]:
     waiting: list[Maker] = []
     number = 0
     while True:
-        several = 1 if rng.random() < ALONE else 3 if rng.random() < THIRD else 2
+        several = rng.choices(MANY, OFTEN)[0]
         if len(waiting) < several:
             waiting += rng.sample(makers, len(makers))
         chosen = [waiting.pop(0)(rng) for _ in range(several)]
         if several == 1:
             chosen = [_with_others(chosen[0], rng)]
-        starts = [0.0, *(rng.uniform(0, chosen[0].hold_s + 1) for _ in chosen[1:])]
+        within_s = STORM_S if several == MANY[-1] else chosen[0].hold_s + 1
+        starts = [0.0, *(rng.uniform(0, within_s) for _ in chosen[1:])]
         faults = []
         for nemesis, start_s in zip(chosen, starts, strict=True):
             number += 1

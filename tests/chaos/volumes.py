@@ -9,9 +9,12 @@ from pathlib import Path
 
 from chaos.ground import FILLER, Ground
 from chaos.nemesis import Nemesis
+from lab.errors import LabError
+from lab.layout import other
 from lab.processes import wait_until
 
 LEAST_BYTES = 4096
+DEAD_FOR_S = 30.0
 PLACES = {"data": "the trees", "journal": "the journal", "raft": "Raft", "state": "the index"}
 
 
@@ -73,8 +76,11 @@ def fill(filler: Path) -> None:
 class Hang(Nemesis):
     """A volume answers no write: whoever writes waits, and cannot even be killed."""
 
+    word = "hung"
+
     def __init__(self, role: str, volume: str, hold_s: float) -> None:
-        super().__init__(f"hung disk: {volume}", f"hung disk ({PLACES[volume]}), {role}", hold_s)
+        kind = f"{self.word} disk: {volume}"
+        super().__init__(kind, f"{self.word} disk ({PLACES[volume]}), {role}", hold_s)
         self._role = role
         self._volume = volume
 
@@ -85,3 +91,21 @@ class Hang(Nemesis):
         self._repairs.callback(ground.thaw, host, self._volume)
         with suppress(OSError):  # EBUSY: it hangs already; EIO: its host lost its power
             ground.freeze(host, self._volume)
+
+
+class Dead(Hang):
+    """One that does not come back until the other replica serves, or until nobody waits any more.
+
+    So the outage is that of a takeover, not of how long the fault was held.
+    """
+
+    word = "dead"
+
+    def __init__(self, volume: str) -> None:
+        super().__init__("active", volume, 0.0)
+
+    def inject(self, ground: Ground) -> None:
+        super().inject(ground)
+        winner = other(ground.active)
+        with suppress(LabError):  # the figures tell it
+            wait_until(lambda: ground.views.serving() == winner, DEAD_FOR_S, f"{winner} serves")
