@@ -97,6 +97,8 @@ class Promises(AbstractContextManager["Promises"]):
         for thread in self._threads:
             thread.join(timeout=STOPS_WITHIN_S)
         self._courier.wait(timeout=STOPS_WITHIN_S)
+        if self._courier.stdout is not None:
+            self._courier.stdout.close()
 
     def _read(self) -> None:
         assert self._courier.stdout is not None
