@@ -18,13 +18,14 @@ from lab import linux, strip
 from lab.cluster import DAEMON, Cluster
 from lab.errors import LabError
 from lab.lab import Lab
-from lab.layout import other
+from lab.layout import REPLICAS, other
 from lab.linux import boottime
 from lab.processes import command_line, descendants
-from lab.views import Views, admin
+from lab.views import View, Views, admin
 from staqraft.wire.v1 import admin_pb2
 
 SWITCHOVER_MS = 6_000
+LOOK_EVERY_S = 10.0  # whether a host is off
 FILLER = "chaos.filler"  # at the top of a disk, which no host mounts for its users
 
 
@@ -45,6 +46,7 @@ class Ground:
     active: str = "a"
     changes: list[Op] = field(default_factory=list)  # switchovers that were reported as done
     operators: list[threading.Thread] = field(default_factory=list)
+    _frozen: set[tuple[str, str]] = field(default_factory=set)
     shifts: dict[str, clocks.Shifts] = field(default_factory=lambda: defaultdict(list))
 
     def host(self, role: str) -> str:
@@ -96,7 +98,8 @@ class Ground:
             self.lab.power_on(host)
 
     def remove_filler(self, host: str, volume: str) -> None:
-        """The volume has room again; after a reboot, too."""
+        """The volume has room again; after a reboot, too. LabError if it hangs."""
+        self.check_answers(host, volume)
         if self.lab.has_power(host):
             (self.lab.volume(host, volume) / FILLER).unlink(missing_ok=True)
 
@@ -121,13 +124,32 @@ class Ground:
                     self.thaw(host, volume)
                     self.remove_filler(host, volume)
                 send(self.processes(host, "host"), signal.SIGCONT)
+            if host in REPLICAS and self.lab.has_power(host):
+                self.lab.run(host, ["mount", "-o", "remount,rw", "/srv"], check=False)
         self.lab.network.restore()
+        self.power_all_on()
+
+    def power_all_on(self) -> None:
+        """As people do who find a host off: a fault cut its power, or the other's device did."""
         for host in self.lab.hosts:
             self.power_on(host)
+
+    def wait_well(self, within_s: float) -> View:
+        """Until all is well, however it got there; the view of who serves. LabError if never."""
+        deadline = boottime() + within_s
+        while True:
+            self.power_all_on()
+            left_s = deadline - boottime()
+            try:
+                return self.views.wait_protected(timeout_s=min(LOOK_EVERY_S, left_s))
+            except LabError as error:
+                if left_s <= LOOK_EVERY_S:
+                    raise LabError(f"not well within {within_s:.0f} s: {error}") from error
 
     def freeze(self, host: str, volume: str) -> None:
         """Whoever writes to the volume waits from now on. OSError if it is frozen already."""
         with self._opened(host, volume) as descriptor:
+            self._frozen.add((host, volume))
             linux.freeze(descriptor)
 
     def thaw(self, host: str, volume: str) -> None:
@@ -135,6 +157,12 @@ class Ground:
         if self.lab.has_power(host):
             with self._opened(host, volume) as descriptor:
                 linux.thaw(descriptor)
+        self._frozen.discard((host, volume))
+
+    def check_answers(self, host: str, volume: str) -> None:
+        """LabError if the volume hangs: whoever touches it would, too, and that would be us."""
+        if (host, volume) in self._frozen:
+            raise LabError(f"the {volume} disk of {host} hangs at the moment")
 
     @contextmanager
     def _opened(self, host: str, volume: str) -> Iterator[int]:

@@ -120,7 +120,7 @@ def run(lab: Lab, steps: Iterable[Step], tell: Tell, *, devices: bool = False) -
 
 
 def _strike(ground: Ground, client: Client, step: Step, judgement: Judgement) -> Struck:
-    before = ground.views.wait_protected(timeout_s=WELL_WITHIN_S)
+    before = ground.wait_well(WELL_WITHIN_S)
     ground.active = before.node
     client.forget()
     since = boottime()
@@ -132,7 +132,7 @@ def _strike(ground: Ground, client: Client, step: Step, judgement: Judgement) ->
     ground.join_operators()
     number = step.faults[0].number
     try:
-        after = ground.views.wait_protected(timeout_s=WELL_WITHIN_S)
+        after = ground.wait_well(WELL_WITHIN_S)
         served = client.wait_served(boottime())
     except LabError as error:
         raise LabError(f"after fault {number}, {step.name}: {error}") from error
@@ -193,7 +193,7 @@ def _compare(ground: Ground, promises: Promises) -> list[Violation]:
     """Nothing that was acknowledged is lost, nothing at all is unaccounted for, the trees are
     equal.
     """
-    active = ground.views.wait_protected(timeout_s=WELL_WITHIN_S).node
+    active = ground.wait_well(WELL_WITHIN_S).node
     root, kept = ground.lab.root(active), promises.kept
     found = account.lost(kept.receipts, root, kept.arrived)
     quarantine = {node: ground.cluster.quarantine(node) for node in REPLICAS}

@@ -34,8 +34,10 @@ class ReadOnly(Nemesis):
 
         def restore() -> None:
             if ground.lab.has_power(host):  # a reboot mounts it anew
+                ground.check_answers(host, "data")
                 remount("rw")
 
+        ground.check_answers(host, "data")
         self._repairs.callback(restore)
         # The kernel refuses while a file is open for writing.
         wait_until(lambda: remount("ro"), 5, f"the data disk of {host} is read-only")
@@ -53,6 +55,7 @@ class Full(Nemesis):
         host = ground.host(self._role)
         if not ground.lab.has_power(host):
             return
+        ground.check_answers(host, self._volume)
         filler = ground.lab.volume(host, self._volume) / FILLER
         self._repairs.callback(ground.remove_filler, host, self._volume)
         fill(filler)
