@@ -48,6 +48,8 @@ Rules of the reconcile
 - Of a file with several names the first is fetched with its content, and the others after it as
   links: each by itself would become a file of its own.
 - Directory digests are compared from the root down; only what differs is listed and fetched.
+- What the active lists as unread (its state is empty) is fetched if it is not here; what is here is
+  first asked for its digest, so that a standby that was filled by hand fetches only differences.
 - An own version goes to quarantine before it is replaced or removed, unless its content equals the
   active's. Versions of the shared history are merely old and are replaced.
 - Nothing is remembered between attempts but the trees and the index: what was made equal compares

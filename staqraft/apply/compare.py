@@ -25,7 +25,7 @@ def compare(local: Sequence[Listed], remote: Sequence[Listed]) -> Difference:
     descend: list[bytes] = []
     for theirs in remote:
         mine = here.pop(theirs.name, None)
-        if mine is None or mine.state != theirs.state:
+        if mine is None or not theirs.state or mine.state != theirs.state:
             fetch.append(theirs)
         if theirs.type is ObjectType.DIRECTORY and (mine is None or mine.subtree != theirs.subtree):
             descend.append(theirs.name)

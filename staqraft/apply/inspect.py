@@ -133,6 +133,8 @@ class Inspector:
         names = 1
         if found.st_nlink > 1:
             names = max(1, len(self._index.names_of(root.name, found.st_dev, found.st_ino)))
+        if entry is not None and entry.is_unread:
+            entry = None  # it says nothing of the content
         known = entry is not None and entry.identity == identity_of(found)
         if known and entry is not None and not self._deep:
             self._pace(0)

@@ -95,7 +95,8 @@ def _refresh(
     if found is None:
         return _forget(index, tree, path) if entry is not None else 0
     identity = identity_of(found)
-    if entry is not None and entry.identity == identity:
+    same_inode = entry is not None and entry.identity == identity
+    if entry is not None and same_inode and not entry.is_unread:
         return 0
     try:
         metadata = metadata_at(*at, found)
@@ -103,7 +104,9 @@ def _refresh(
     except FileNotFoundError:
         return _forget(index, tree, path)
     same = entry is not None and entry.metadata == metadata and entry.digest == digest
-    origin = entry.origin if entry is not None and same else UNRECORDED
+    # An unread file that nobody touched is what it was when it got its origin.
+    known = entry is not None and (same or same_inode)
+    origin = entry.origin if entry is not None and known else UNRECORDED
     index.put(
         tree,
         Entry(path=path, metadata=metadata, digest=digest, identity=identity, origin=origin),

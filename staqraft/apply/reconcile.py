@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 from staqraft.apply.applier import Applier
 from staqraft.apply.compare import Difference, compare
+from staqraft.apply.inspect import State
 from staqraft.apply.localscan import Excluded, scan_tree, unknown_files
 from staqraft.apply.quarantine import Quarantine
 from staqraft.errors import ReplicationError
@@ -29,6 +30,7 @@ _DIRECTORIES_A_CALL: Final = 64
 _OBJECTS_A_CALL: Final = 256
 _BYTES_A_CALL: Final = 32 << 20
 _CALLS_AT_ONCE: Final = 3
+_FETCHES_AT_ONCE: Final = 3
 _COMMIT_EVERY_MS: Final = 2000
 _ROUNDS: Final = 3
 _PASSES: Final = 8
@@ -61,6 +63,12 @@ class ActiveTrees(Protocol):
         self, tree: str, paths: Sequence[bytes]
     ) -> AsyncIterator[tuple[bytes, list[Listed] | None]]:
         """The entries of directories, None for one that is not there."""
+        ...
+
+    def describe(
+        self, tree: str, paths: Sequence[bytes], *, children: bool, deep: bool
+    ) -> AsyncIterator[dict[bytes, State]]:
+        """What objects are now; absent ones are left out."""
         ...
 
     def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
@@ -135,6 +143,7 @@ class Reconciler:
         self._has_own = has_own
         self._committed_ms = clock_ms()
         self._position = Position()
+        self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
         self._vanished: list[bytes] = []  # directories that went somewhere else meanwhile
 
     async def run(self) -> Position:
@@ -221,7 +230,7 @@ class Reconciler:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(batch(part)) for part in parts]
             except ExceptionGroup as errors:
-                raise errors.exceptions[0] from errors
+                raise _first(errors) from errors
             level = [path for task in tasks for path in task.result()]
 
     async def _directories(self, tree: str, paths: list[bytes]) -> list[bytes]:
@@ -233,15 +242,46 @@ class Reconciler:
                 self._vanished.append(path)  # what was in it may be in a place that is done
                 continue
             found = await self._run(partial(self._clean, tree, path, theirs))
+            found = await self._without_equal(tree, path, found)
             prefix = path + b"/" if path else b""
             fetch += [(prefix + listed.name, listed.size) for listed in found.fetch]
             descend += [prefix + name for name in found.descend]
             self.progress.done += len(theirs) - len(found.fetch)
             self.progress.known += len(found.fetch)
             self.progress.known_bytes += sum(listed.size for listed in found.fetch)
-        for part in _portions(fetch):
-            await self._fetch(tree, part)
+        await self._fetch_all(tree, fetch)
         return descend
+
+    async def _without_equal(self, tree: str, path: bytes, found: Difference) -> Difference:
+        """Files that the active has not read yet, and that are here: perhaps they are the same."""
+        prefix = path + b"/" if path else b""
+        asked = [prefix + theirs.name for theirs in found.fetch if not theirs.state]
+        asked = await self._run(partial(self._files_here, tree, asked))
+        equal: set[bytes] = set()
+        for at in range(0, len(asked), _OBJECTS_A_CALL):
+            part = asked[at : at + _OBJECTS_A_CALL]
+            async for states in self._active.describe(tree, part, children=False, deep=False):
+                for child, state in states.items():
+                    mine = await self._run(partial(self._index.get, tree, child))
+                    if mine is not None and _is_that(mine, state):
+                        equal.add(child)
+        if not equal:
+            return found
+        fetch = tuple(theirs for theirs in found.fetch if prefix + theirs.name not in equal)
+        return replace(found, fetch=fetch)
+
+    def _files_here(self, tree: str, paths: list[bytes]) -> list[bytes]:
+        here = ((path, self._index.get(tree, path)) for path in paths)
+        return [path for path, entry in here if entry is not None and entry.digest]
+
+    async def _fetch_all(self, tree: str, objects: list[tuple[bytes, int]]) -> None:
+        async def portion(paths: list[bytes]) -> None:
+            async with self._fetching:
+                await self._fetch(tree, paths)
+
+        async with asyncio.TaskGroup() as group:
+            for part in _portions(objects):
+                group.create_task(portion(part))
 
     def _clean(self, tree: str, path: bytes, theirs: list[Listed]) -> Difference:
         """Compares a directory and removes what only this node has, own versions to quarantine."""
@@ -365,6 +405,18 @@ class Reconciler:
                 reason,
                 kept.kept_at,
             )
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """One of them, however deep it is."""
+    error: Exception = errors
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _is_that(entry: Entry, state: State) -> bool:
+    return bool(state.digest) and (entry.metadata, entry.digest) == (state.metadata, state.digest)
 
 
 def _same_content(entry: Entry, upsert: Upsert) -> bool:

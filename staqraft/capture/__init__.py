@@ -35,6 +35,7 @@ The way of a change::
 - `roots`: a root that is gone or suddenly empty is not believed. `removals` (PURE): more gone than
   a tree's `removals` allow stays on the standby until somebody says so. `mounts`: what is mounted
   inside of a tree, bind mounts of the same filesystem too, is not of it; what it hides is not gone.
+- `adoption`: what was there before StaqRaft is entered as it is found, unread and not journalled.
 - `capture`: the thread that does all this, and barriers.
 
 **The barrier.** A uniquely named cookie file is made in a watched directory of ours. One queue

@@ -7,15 +7,17 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from staqraft.capture import dirty
+from staqraft.capture import adoption, dirty
+from staqraft.capture.adoption import Adoption, Read
 from staqraft.capture.differences import Differences
 from staqraft.capture.errors import CaptureError
 from staqraft.capture.files import Files
 from staqraft.capture.folders import Folders
-from staqraft.capture.large import LargeFiles
+from staqraft.capture.large import LargeFiles, file_of
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
 from staqraft.capture.locks import MailboxLocks
@@ -80,9 +82,15 @@ class Capture:
         self._watcher = Watcher(trees, cookies, now_ms, never=never, **chosen)
         self._ledger = Ledger(journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled)
         captured = index.meta(_CAPTURED_AT)
-        self._scanner = Scanner(self._watcher, index, int(captured) if captured else None, now_ms)
+        adopted_at = adoption.origin(index)
+        self._scanner = Scanner(
+            self._watcher, index, int(captured) if captured else None, now_ms, adopted_at
+        )
+        if adopted_at is not None and adoption.under_way(index, epoch):
+            self._scanner.adoption = Adoption(self._watcher, index, adopted_at)
         folders = Folders(self._watcher, self._ledger)
-        links, memories = Links(self._watcher, self._ledger, now_ms), Memories()
+        links = Links(self._watcher, self._ledger, now_ms)
+        memories = self._memories = Memories()
         self._large = LargeFiles(self._watcher, self._ledger, folders, links, memories, now_ms)
         self._locks = locks = MailboxLocks(self._problems.report, now_ms)
         files = Files(self._watcher, self._ledger, links, self._large, memories, locks, now_ms)
@@ -101,6 +109,7 @@ class Capture:
         )
         self._requests: queue.SimpleQueue[tuple[int, Future[Position]]] = queue.SimpleQueue()
         self._allowed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._was_read: queue.SimpleQueue[Sequence[Read]] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._full_until_ms = 0
         self._committed_ms = now_ms()
@@ -206,6 +215,8 @@ class Capture:
             self._finish(self._large.active, deadline)
             self._turn(everything=True)  # other names of what was transferred
             self._finish(set(), deadline)
+            self._enter_what_was_read(None)
+            self._end_adoption()
         finally:
             self._large.thorough = False
         return self._commit()
@@ -239,6 +250,11 @@ class Capture:
         self._allowed.put(tree)
         self._watcher.wake()
 
+    def was_read(self, found: Sequence[Read]) -> None:
+        """Somebody read files that are unread in the index: for any thread."""
+        self._was_read.put(found)
+        self._watcher.wake()
+
     def status(self) -> CaptureStatus:
         """What capture is doing."""
         return CaptureStatus(
@@ -266,7 +282,12 @@ class Capture:
     # --- inside --------------------------------------------------------------------------------
 
     def _busy(self) -> bool:
-        return self._scanner.ready or self._large.transfers > 0 or self._mapped is not None
+        return (
+            self._scanner.ready
+            or self._large.transfers > 0
+            or self._mapped is not None
+            or not self._was_read.empty()
+        )
 
     def _turn(self, *, everything: bool) -> None:
         """A slice of each kind of work. Raises JournalFull or IndexFull when `everything`."""
@@ -283,11 +304,13 @@ class Capture:
             self._large.step(self._now_ms() + _SLICE_MS)
             self._large.recheck(everything=False)
             self._look_at_mapped()
+            self._enter_what_was_read(self._now_ms() + _SLICE_MS)
             self._ledger.flush()
             if self._ledger.uncommitted and self._now_ms() - self._committed_ms >= _COMMIT_MS:
                 self._commit()
             if not self._scanner.waiting and not self._roots.missing:
                 self._complete = True
+                self._end_adoption()
             self._problems.report("full", "")
         except (JournalFull, IndexFull) as error:
             self._full(error)
@@ -310,6 +333,33 @@ class Capture:
             )
         if batch.moved or batch.dirty or batch.inodes:
             self._differences.journal(batch)
+
+    def _end_adoption(self) -> None:
+        """All that was there is in the index: what else is found is journalled. Durable."""
+        if self._scanner.adoption is not None:
+            self._scanner.adoption.finish()
+            self._commit()
+            self._index.sync()
+            self._scanner.adoption = None
+
+    def _enter_what_was_read(self, until_ms: int | None) -> None:
+        """Into the index, as long as there is time (None: all)."""
+        while not self._was_read.empty() and (until_ms is None or self._now_ms() <= until_ms):
+            by_tree: dict[str, list[Read]] = {}
+            for read in self._was_read.get():
+                by_tree.setdefault(read.tree, []).append(read)
+            for tree, found in by_tree.items():
+                self._ledger.note(partial(self._enter, tree, found))
+
+    def _enter(self, tree: str, found: Sequence[Read]) -> None:
+        self._index.complete(tree, [read.entry for read in found])
+        for read in found:
+            if read.memory is None:
+                continue
+            entry = self._index.get(tree, read.entry.path)
+            if entry is not None and entry.digest == read.entry.digest:
+                self._index.set_signatures(tree, entry.path, read.memory.pack())
+                self._memories.keep(file_of(tree, entry.identity), read.memory)
 
     def _put_back(self, batch: Batch) -> None:
         """Neither journal nor index has it: it stays dirty. A told move is found anew by a scan."""

@@ -64,6 +64,14 @@ class IndexPort(Protocol):
         """Sets an entry."""
         ...
 
+    def add_all(self, tree: str, entries: Sequence[Entry]) -> None:
+        """Sets the entries of objects in one directory, but for those that it has already."""
+        ...
+
+    def complete(self, tree: str, entries: Sequence[Entry]) -> None:
+        """Enters what unread files hold."""
+        ...
+
     def remove(self, tree: str, path: bytes) -> None:
         """Forgets an entry with all below it."""
         ...
@@ -82,6 +90,10 @@ class IndexPort(Protocol):
 
     def commit(self, position: Position) -> None:
         """Keeps all that was put."""
+        ...
+
+    def sync(self) -> None:
+        """What is kept outlives a power cut."""
         ...
 
     def meta(self, key: str) -> str | None:

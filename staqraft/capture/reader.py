@@ -7,11 +7,13 @@ it remembers of the file, to send less.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from staqraft.capture.content import ZEROS, is_small, pieces, read_small
 from staqraft.capture.objects import (
+    ObjectState,
+    identity_of,
     look,
     open_below,
     open_file,
@@ -19,10 +21,13 @@ from staqraft.capture.objects import (
     state_of_open,
     type_of,
 )
-from staqraft.capture.signatures import BLOCK_BYTES
+from staqraft.capture.signatures import WORTH_BYTES, Memory, block_hashes, block_size
 from staqraft.config.schema import Tree
 from staqraft.index import content_hasher, is_reserved
 from staqraft.journal.record import Change, Chunk, Inline, ObjectType, Remove, Staged, Upsert
+
+Told = Callable[[ObjectState, bytes, Memory | None], None]
+"""State, digest, and for larger files what is worth remembering of the content."""
 
 
 class ObjectReader:
@@ -54,8 +59,10 @@ class Reading:
         self._fd = -1
         self._really_at = ""
 
-    def read(self, tree: str, path: bytes, *, stage: int = 0) -> Iterator[Change]:
-        """As ObjectReader.read."""
+    def read(
+        self, tree: str, path: bytes, *, stage: int = 0, told: Told | None = None
+    ) -> Iterator[Change]:
+        """As ObjectReader.read. `told` of a file that held still while it was read."""
         directory, _, name = path.rpartition(b"/")
         if is_reserved(path) or (path and name in (b"", b".", b"..")):
             yield Remove()
@@ -64,7 +71,7 @@ class Reading:
         if fd is None:
             yield Remove()
             return
-        yield from _read(fd, name, stage)
+        yield from _read(fd, name, stage, told)
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +104,7 @@ def _where(fd: int) -> str:
     return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - it is asked for each object
 
 
-def _read(directory_fd: int, name: bytes, stage: int) -> Iterator[Change]:
+def _read(directory_fd: int, name: bytes, stage: int, told: Told | None) -> Iterator[Change]:
     found = look(directory_fd, name)
     if found is None:
         yield Remove()
@@ -114,20 +121,32 @@ def _read(directory_fd: int, name: bytes, stage: int) -> Iterator[Change]:
         small = read_small(fd, state) if is_small(state) else None
         if small is not None:
             metadata = small.state.with_size(len(small.data))
+            if told is not None and small.stable:
+                worth = len(small.data) >= WORTH_BYTES
+                memory = Memory.of(small.data, small.digest) if worth else None
+                told(small.state, small.digest, memory)
             yield Upsert(metadata=metadata, digest=small.digest, content=Inline(small.data))
         else:
-            yield from _read_large(fd, stage)
+            yield from _read_large(fd, stage, told)
     finally:
         os.close(fd)
 
 
-def _read_large(fd: int, stage: int) -> Iterator[Change]:
+def _read_large(fd: int, stage: int, told: Told | None) -> Iterator[Change]:
     state = state_of_open(fd)
-    hasher, size = content_hasher(), 0
+    block = block_size(state.metadata.size)
+    hasher, hashes, size = content_hasher(), bytearray(), 0
     yield Chunk(stage=stage, offset=0, data=b"")  # there may be nothing but holes
-    for piece in pieces(fd, state.metadata.size, BLOCK_BYTES):
-        hasher.update(piece.data or memoryview(ZEROS)[: piece.length])
+    for piece in pieces(fd, state.metadata.size, block):
+        data = piece.data or memoryview(ZEROS)[: piece.length]
+        hasher.update(data)
+        if told is not None:
+            hashes += block_hashes(data, block)
         size = piece.offset + piece.length
         if piece.data:
             yield Chunk(stage=stage, offset=piece.offset, data=piece.data)
-    yield Upsert(metadata=state.with_size(size), digest=hasher.digest(), content=Staged(stage))
+    digest = hasher.digest()
+    held_still = identity_of(os.fstat(fd)) == state.identity and size == state.metadata.size
+    if told is not None and held_still:
+        told(state, digest, Memory(digest, size, block, hashes, hasher))
+    yield Upsert(metadata=state.with_size(size), digest=digest, content=Staged(stage))

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from staqraft.capture import dirty
+from staqraft.capture.adoption import Adoption
 from staqraft.capture.directories import Directory
 from staqraft.capture.objects import type_of
 from staqraft.capture.ports import IndexPort
 from staqraft.capture.watcher import Watcher
 from staqraft.index import Entry
 from staqraft.journal.record import ObjectType
+from staqraft.model import Position
 
 _SLICE: Final = 500
 _RACY_NS: Final = 2_000_000_000
@@ -51,8 +53,12 @@ class Scanner:
         index: IndexPort,
         captured_ns: int | None,
         now_ms: Callable[[], int],
+        adopted_at: Position | None,
     ) -> None:
+        """`adopted_at`: the origin of what was adopted unread, and may stay so."""
         self.scanned = 0
+        self.adoption: Adoption | None = None  # while what is new is adopted
+        self._adopted_at = adopted_at
         self._now_ms = now_ms
         self._blocked: dict[Directory, _Blocked] = {}
         self._watcher = watcher
@@ -115,7 +121,10 @@ class Scanner:
         path = directory.path
         known = {e.path.rpartition(b"/")[2]: e for e in self._index.children(directory.tree, path)}
         itself = self._index.get(directory.tree, path)
-        if itself is None or not self._same(os.fstat(fd), itself):
+        found = os.fstat(fd)
+        if itself is None and self._is_adopted(directory, b"", found):
+            self._enter()  # before what is in it
+        elif itself is None or not self._same(found, itself):
             self._watcher.mark(directory, b"", dirty.SCANNED)
         excludes = self._watcher.excludes[directory.tree]
         fd = os.dup(fd)  # the watcher's may be closed between slices
@@ -132,13 +141,22 @@ class Scanner:
                     if not excludes.excludes(below, is_directory=is_directory):
                         self._look(directory, name, found, known.pop(name, None), deep=deep)
                     if count % _SLICE == 0:
+                        self._enter()
                         yield
                         if not self._watcher.directories.has(directory):
                             return
         finally:
             os.close(fd)
+        self._enter()
         for name in known:
             self._watcher.mark(directory, name, dirty.SCANNED | dirty.NAMED)
+
+    def _is_adopted(self, directory: Directory, name: bytes, found: os.stat_result) -> bool:
+        return self.adoption is not None and self.adoption.take(directory, name, found)
+
+    def _enter(self) -> None:
+        if self.adoption is not None:
+            self.adoption.enter()
 
     def _block(self, directory: Directory, *, deep: bool) -> None:
         """It is not where the map has it: gone, or moved, and that is still to be told."""
@@ -172,6 +190,9 @@ class Scanner:
     ) -> None:
         if stat.S_ISDIR(found.st_mode):
             child = directory.child(name)
+            if child is None and entry is None and self.adoption is not None:
+                child = self._watcher.attach(directory, name)
+                deep = True
             if child is None or child.inode != (found.st_dev, found.st_ino):
                 self._watcher.mark(directory, name, dirty.SCANNED | dirty.DIRECTORY)
                 return
@@ -179,7 +200,10 @@ class Scanner:
                 self.add(child, deep=True)
         elif found.st_nlink > 1:
             self._watcher.note_linked(directory, name)
-        if entry is None or not self._same(found, entry):
+        if entry is None:
+            if not self._is_adopted(directory, name, found):
+                self._watcher.mark(directory, name, dirty.SCANNED)
+        elif not self._same(found, entry):
             self._watcher.mark(directory, name, dirty.SCANNED)
 
     def _same(self, found: os.stat_result, entry: Entry) -> bool:
@@ -199,4 +223,5 @@ class Scanner:
         if m.type is not ObjectType.FILE:
             return True
         racy = self._racy_after is not None and i.ctime_ns >= self._racy_after
-        return found.st_size == m.size and len(entry.digest) > 0 and not racy
+        known = not entry.is_unread or entry.origin == self._adopted_at
+        return found.st_size == m.size and known and not racy

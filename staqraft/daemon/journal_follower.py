@@ -18,7 +18,7 @@ from staqraft.apply.safety import CannotWrite, RootMissing, TreeRoot, sync_files
 from staqraft.apply.watermark import Watermark
 from staqraft.daemon.trees_common import Common, close_roots
 from staqraft.errors import ApplyError, JournalCorrupt, JournalError
-from staqraft.index import IndexFull, SharedHistory, is_reserved
+from staqraft.index import IndexFull, SharedHistory
 from staqraft.journal import segment, state
 from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed
 from staqraft.journal.record import Record
@@ -65,7 +65,7 @@ class JournalFollower:
         if common.index.rebuilt:
             common.notes.set_has_own(own=True)
             self.needs(common.index.rebuilt)
-        if common.index.position == ORIGIN and self._has_files():
+        if common.index.position == ORIGIN and common.has_files():
             if not self.reason:  # else a comparison brought them, which a crash ended
                 common.notes.set_has_own(own=True)
             self.needs("the trees are not empty and were never compared with the active's")
@@ -75,15 +75,6 @@ class JournalFollower:
         self.check_history(starts)
         if kind != "standby":
             common.notes.set_role(f"joining@{common.boot_id}")
-
-    def _has_files(self) -> bool:
-        for tree in self._common.group.trees:
-            try:
-                if any(not is_reserved(os.fsencode(path.name)) for path in tree.path.iterdir()):
-                    return True
-            except OSError:
-                continue  # opening the root will say what is wrong with it
-        return False
 
     def check_history(self, starts: tuple[EpochStart, ...]) -> None:
         """A comparison is needed when this node has changes that the replicas do not share."""

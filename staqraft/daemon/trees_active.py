@@ -9,6 +9,8 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,7 +18,10 @@ from typing import Final
 from staqraft.apply.inspect import Inspector, State
 from staqraft.apply.safety import RootMissing, sync_filesystem
 from staqraft.apply.unsettled import Unsettled
-from staqraft.capture import Capture, CaptureStatus, ObjectReader, Reading
+from staqraft.capture import Capture, CaptureStatus, ObjectReader, Reading, adoption
+from staqraft.capture.adoption import Read
+from staqraft.capture.objects import ObjectState
+from staqraft.capture.signatures import Memory
 from staqraft.daemon.trees_common import Assignment, Common, close_roots
 from staqraft.errors import ActionError, JournalCorrupt, StaqraftError
 from staqraft.index import Entry, Listed, relearn
@@ -86,6 +91,7 @@ class ActiveRole:
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
         self._reader = ObjectReader(common.group.trees)
+        self._adopted_at: Position | None = None
         # Never the number of a stage of an earlier process, whose pieces a standby may still have.
         self._stages = itertools.count(common.wall_ms() * 1000)
 
@@ -153,6 +159,10 @@ class ActiveRole:
         common = self._common
         if journal.lost_tail and self.assignment.epoch <= journal.lost_epoch:
             raise NeedsNewEpoch
+        if common.index.position == journal.last == ORIGIN and common.has_files():
+            # The first start of all, over trees with files.
+            adoption.begin(common.index, Position(self.assignment.epoch, 1))
+        self._adopted_at = adoption.origin(common.index)
         position = common.index.position
         unapplied = journal.last.seq > position.seq and not common.notes.journal_is_own
         if position == ORIGIN:
@@ -294,6 +304,9 @@ class ActiveRole:
         found = _described(inspector, tree, paths, children=children)
         try:
             while states := await common.inspect(partial(_some, found)):
+                with self._unread() as unread:
+                    for path, state in states:
+                        self._note(unread, tree, path, state)
                 yield states
         finally:
             await common.inspect(inspector.close)
@@ -302,9 +315,9 @@ class ActiveRole:
         """Frames of whole objects as they are now, in batches."""
         batch: list[bytes] = []
         size = 0
-        with self._reader.reading() as reading:
+        with self._reader.reading() as reading, self._unread() as unread:
             for path in paths:
-                for record in self._object(reading, tree, path):
+                for record in self._object(reading, unread, tree, path):
                     frame = encode(record)
                     batch.append(frame)
                     size += len(frame)
@@ -314,22 +327,62 @@ class ActiveRole:
         if batch:
             yield b"".join(batch)
 
-    def _object(self, reading: Reading, tree: str, path: bytes) -> Iterator[Record]:
+    def _is_unread(self, entry: Entry) -> bool:
+        return entry.is_unread and entry.origin == self._adopted_at
+
+    def _note(self, unread: list[Read], tree: str, path: bytes, state: State) -> None:
+        entry = self._common.index.get(tree, path)
+        if entry is None or not self._is_unread(entry) or state.identity != entry.identity:
+            return
+        if state.digest:
+            known = replace(entry, metadata=state.metadata, digest=state.digest)
+            unread.append(Read(tree, known, None))
+
+    @contextmanager
+    def _unread(self) -> Iterator[list[Read]]:
+        """What turned out while others asked goes into the index."""
+        found: list[Read] = []
+        try:
+            yield found
+        finally:
+            if found and self._capture is not None:
+                self._capture.was_read(found)
+
+    def _object(
+        self, reading: Reading, unread: list[Read], tree: str, path: bytes
+    ) -> Iterator[Record]:
         index = self._common.index
         entry = index.get(tree, path)
         names: list[bytes] = []
-        if entry is not None and entry.metadata.type is ObjectType.FILE:
+        told = None
+        if entry is not None and self._is_unread(entry):  # it had one name when it was adopted
+            told = partial(_note, unread, tree, entry)
+        elif entry is not None and entry.metadata.type is ObjectType.FILE:
             names = index.names_of(tree, entry.identity.dev, entry.identity.ino)
         # What is read has at least the record that the index knows of.
         origin = entry.origin if entry is not None else ORIGIN
         if entry is not None and len(names) > 1 and names[0] != path:
             yield _link(tree, path, names[0], entry)
             return
-        for change in reading.read(tree, path, stage=next(self._stages)):
+        for change in reading.read(tree, path, stage=next(self._stages), told=told):
             yield Record(tree=tree, path=path, change=change, position=origin)
         for name in names[1:]:  # there they may be names of what was here before
             if (other := index.get(tree, name)) is not None:
                 yield _link(tree, name, path, other)
+
+
+def _note(
+    unread: list[Read],
+    tree: str,
+    entry: Entry,
+    state: ObjectState,
+    digest: bytes,
+    memory: Memory | None,
+) -> None:
+    """It holds this, if it is what was adopted."""
+    if state.identity == entry.identity:
+        known = replace(entry, metadata=state.metadata, digest=digest)
+        unread.append(Read(tree, known, memory))
 
 
 def _link(tree: str, path: bytes, to: bytes, entry: Entry) -> Record:

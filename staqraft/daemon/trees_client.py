@@ -131,8 +131,7 @@ class RemoteTrees:
         )
         try:
             async for answer in self._stub().FetchObjects(request, timeout=_FETCH_S):
-                frames = decompress(answer.codec, answer.raw_bytes, answer.frames)
-                yield await asyncio.to_thread(_decoded, frames)
+                yield await asyncio.to_thread(_decoded, answer)
         except grpc.aio.AioRpcError as error:
             raise self._broke(error) from error
         except JournalCorrupt as error:
@@ -171,8 +170,8 @@ def _state(state: pb.ObjectState) -> State:
     )
 
 
-def _decoded(frames: bytes) -> list[Record]:
-    return list(decode(frames))
+def _decoded(answer: pb.FetchObjectsResponse) -> list[Record]:
+    return list(decode(decompress(answer.codec, answer.raw_bytes, answer.frames)))
 
 
 def _listed(entry: pb.DirectoryEntry) -> Listed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from staqraft.apply.safety import RootMissing, TreeRoot
 from staqraft.capture.exclude import Excludes
 from staqraft.config.schema import Config, Group
 from staqraft.errors import JournalCorrupt
-from staqraft.index import Index
+from staqraft.index import Index, is_reserved
 from staqraft.journal.cursor import bounds
 from staqraft.model import NO_EPOCH, ORIGIN, Epoch, EpochStart, NodeId, Position
 from staqraft.replication.problems import Problems
@@ -215,6 +216,16 @@ class Common:
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise
+
+    def has_files(self) -> bool:
+        """Whether anything but StaqRaft's own is in the trees."""
+        for tree in self.group.trees:
+            try:
+                if any(not is_reserved(os.fsencode(path.name)) for path in tree.path.iterdir()):
+                    return True
+            except OSError:
+                continue  # opening the root will say what is wrong with it
+        return False
 
     def note_patterns(self) -> list[str]:
         """Remembers what each tree leaves out; the trees for which that was something else.

@@ -18,6 +18,9 @@ number of names of a hard-linked file is folded into the states that are compare
 that lost only its links compares different; it is not part of `state_digest`, which describes one
 object and is what `Record.before` holds.
 
+A file can be in the index unread (`Entry.is_unread`): it is there, what it holds was never looked
+at, or is only half told. Its state equals no other replica's, nor does a digest above it.
+
 Crash rules. All writes since the last `commit(position)` are one transaction: after kill -9 the
 index opens as of that position. After a power cut SQLite (synchronous=NORMAL) comes back as of the
 last `sync` or a later commit, never torn. Therefore:

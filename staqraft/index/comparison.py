@@ -77,7 +77,7 @@ class Comparison:
             Listed(
                 name=row[COLUMN_COUNT],
                 type=ObjectType(row[0]),
-                state=_state(row),
+                state=b"" if _is_unread(row) else _state(row),
                 subtree=self._subtree(row),
                 size=row[5],
             )
@@ -143,6 +143,13 @@ class Comparison:
         self._absent.add(directory)
 
 
+def _is_unread(row: tuple[Any, ...]) -> bool:
+    return row[0] == ObjectType.FILE and not row[9]
+
+
 def _state(row: tuple[Any, ...]) -> bytes:
-    state = state_digest(metadata_of(row), row[9] or b"")
+    content = row[9] or b""
+    if _is_unread(row):  # like no other replica's, so that what is above it compares different
+        content = b"unread %d %d" % (row[11], row[12])
+    state = state_digest(metadata_of(row), content)
     return linked_state(state, row[COLUMN_COUNT + 2])

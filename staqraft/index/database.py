@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from staqraft.index.errors import IndexDamaged, IndexFull, IndexProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION: Final = 1
@@ -93,6 +93,15 @@ class Database:
         if not self._connection.in_transaction:
             self.run("BEGIN IMMEDIATE")
         return self.run(sql, values)
+
+    def change_all(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """The same for each of many rows."""
+        if not self._connection.in_transaction:
+            self.run("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(sql, rows)
+        except sqlite3.DatabaseError as error:
+            raise self._named(error) from error
 
     def one(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row, if any."""

@@ -36,6 +36,11 @@ class Entry:
     identity: FileIdentity
     origin: Position  # the record that made this state, or UNRECORDED
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether it is a file of which nobody has looked what it holds, or not yet all of it."""
+        return self.metadata.type is ObjectType.FILE and not self.digest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
@@ -43,7 +48,7 @@ class Listed:
 
     name: bytes
     type: ObjectType
-    state: bytes  # digest of the object itself
+    state: bytes  # digest of the object itself; b"" of a file that is unread: it equals nothing
     subtree: bytes  # of a directory: digest of everything below it
     size: int
 

@@ -31,6 +31,10 @@ class Recent:
             self.known.clear()  # the oldest one by one would cost a walk over those that went
         self.known[place] = entry
 
+    def forget(self, place: Place) -> None:
+        """What stands at a place is to be looked up."""
+        self.known.pop(place, None)
+
     def moved(self, source: Place, target: Place, path: bytes) -> None:
         """What is no directory went from one place to the other, where its path is `path`."""
         was = self.known.get(source)

@@ -6,11 +6,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from staqraft.index import sql
 from staqraft.index.comparison import Comparison
 from staqraft.index.database import Database, open_database
 from staqraft.index.entry import (
     COLUMN_COUNT,
-    COLUMNS,
     Entry,
     Listed,
     Totals,
@@ -26,31 +26,12 @@ from staqraft.journal.record import ObjectType
 from staqraft.model import ORIGIN, Epoch, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 _CACHED_DIRECTORIES = 50_000
 _DIGESTS_AT_ONCE = 32  # some milliseconds
 _PAUSE_S = 0.0005
-_ASSIGN = ", ".join(f"{column}=?" for column in COLUMNS.split(", "))
-_UPDATE = f"UPDATE entries SET {_ASSIGN} WHERE parent=? AND name=?"  # noqa: S608 (constants only)
-_INSERT = (
-    f"INSERT INTO entries ({COLUMNS}, tree, parent, name) "  # noqa: S608 (constants only)
-    f"VALUES ({','.join('?' * (COLUMN_COUNT + 3))})"
-)
-_GET = f"SELECT {COLUMNS} FROM entries WHERE parent=? AND name=?"  # noqa: S608
-_CHILDREN = f"SELECT {COLUMNS}, name, id FROM entries WHERE parent=? ORDER BY name"  # noqa: S608
-_ITSELF = "SELECT e.id, e.type, e.size, e.ino, e.dev FROM entries e WHERE e.id=?1"
-_DIRECTORIES = "SELECT name FROM entries WHERE parent=? AND type=2 ORDER BY name"
-_ALL_BELOW = (
-    "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL "
-    "SELECT e.id FROM entries e JOIN below b ON e.parent=b.id) "
-    "SELECT e.id, e.type, e.size, e.ino, e.dev FROM below b JOIN entries e ON e.id=b.id"
-)
-_COUNT_BELOW = (
-    "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL "
-    "SELECT e.id FROM entries e JOIN below b ON e.parent=b.id) SELECT count(*) FROM below"
-)
 
 
 class Index:
@@ -109,7 +90,7 @@ class Index:
         """The paths of the directories in a directory, sorted by name."""
         with self.lock:
             found = self._directory(self._tree(tree), path)
-            rows = [] if found is None else self._db.all(_DIRECTORIES, (found,))
+            rows = [] if found is None else self._db.all(sql.DIRECTORIES, (found,))
         prefix = path + b"/" if path else b""
         return [prefix + name for (name,) in rows]
 
@@ -135,7 +116,7 @@ class Index:
         with self.lock:
             place = self._place(tree, path)
             found = self._find(place) if place else None
-            return 0 if found is None else int(self._db.all(_COUNT_BELOW, (found[0],))[0][0])
+            return 0 if found is None else int(self._db.all(sql.COUNT_BELOW, (found[0],))[0][0])
 
     def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
         """All paths in the tree that are names of this inode, sorted."""
@@ -187,7 +168,7 @@ class Index:
             parent, name = self._place_for_put(tree, number, entry.path)
             known = self._entry((parent, name), entry.path)
             if known is None:
-                self._db.change(_INSERT, (*to_row(entry), number, parent, name))
+                self._db.change(sql.INSERT, (*to_row(entry), number, parent, name))
                 self._count(number, 1, entry.metadata.size)
             else:
                 self._overwrite(number, (parent, name), known, entry)
@@ -195,6 +176,37 @@ class Index:
             self._comparison.invalidate(parent)
             if entry.metadata.type is ObjectType.FILE:
                 self._comparison.invalidate_links(number, entry.identity)
+
+    def add_all(self, tree: str, entries: Sequence[Entry]) -> None:
+        """As `put` for many objects of one directory (or the root alone), new ones only.
+
+        What the index has already stays as it is. No file may have a second name. Raises
+        MissingParent if the directory is not in the index.
+        """
+        with self.lock:
+            number = self._tree(tree)
+            parent, _ = self._place_for_put(tree, number, entries[0].path)
+            new = {entry.path.rpartition(b"/")[2]: entry for entry in entries}
+            for (name,) in self._db.all(sql.which_of(len(new)), (parent, *new)):
+                del new[name]
+            self._db.change_all(
+                sql.INSERT, [(*to_row(entry), number, parent, name) for name, entry in new.items()]
+            )
+            for name in new:
+                self._recent.forget((parent, name))
+            self._count(number, len(new), sum(entry.metadata.size for entry in new.values()))
+            self._comparison.invalidate(parent)
+
+    def complete(self, tree: str, entries: Sequence[Entry]) -> None:
+        """Unread files were read: their entries, if each is still of that inode and origin."""
+        with self.lock:
+            places = ((self._place(tree, entry.path), entry) for entry in entries)
+            found = {place: entry for place, entry in places if place is not None}
+            self._db.change_all(sql.COMPLETE, [sql.completed(*each) for each in found.items()])
+            for place in found:
+                self._recent.forget(place)
+            for parent in {parent for parent, _ in found}:
+                self._comparison.invalidate(parent)
 
     def remove(self, tree: str, path: bytes) -> None:
         """Forgets the entry and everything below it; harmless if there is none."""
@@ -314,17 +326,7 @@ class Index:
         For the end of a reconcile, when all of the tree is known to be the active's state.
         """
         with self.lock:
-            number = self._tree(tree)
-            epochs = [epoch for epoch, _ in shared.ends]
-            parted = [end for end in shared.ends if end[1] is not None]
-            foreign = f"origin_epoch NOT IN ({','.join('?' * len(epochs))})" + (
-                " OR (origin_epoch=? AND origin_seq>=?)" * len(parted)
-            )
-            self._db.change(
-                "UPDATE entries SET origin_epoch=?, origin_seq=? "  # noqa: S608 (constants only)
-                f"WHERE tree=? AND ({foreign})",
-                (origin.epoch, origin.seq, number, *epochs, *(x for end in parted for x in end)),
-            )
+            self._db.change(*sql.adopt(self._tree(tree), shared, origin))
             self._recent.clear()
 
     def clear(self, tree: str) -> None:
@@ -394,7 +396,7 @@ class Index:
         try:
             return self._recent.known[place]
         except KeyError:
-            row = self._db.one(_GET, place)
+            row = self._db.one(sql.GET, place)
             entry = to_entry(path, row) if row else None
             self._recent.keep(place, entry)
             return entry
@@ -458,7 +460,7 @@ class Index:
         prefix = path + b"/" if path else b""
         return [
             (to_entry(prefix + row[COLUMN_COUNT], row), row[COLUMN_COUNT + 1])
-            for row in self._db.all(_CHILDREN, (directory,))
+            for row in self._db.all(sql.CHILDREN, (directory,))
         ]
 
     def _count(self, number: int, objects: int, size: int) -> None:
@@ -476,13 +478,13 @@ class Index:
         old, new = known.identity, entry.identity
         if was.type is ObjectType.FILE and (old.ino, old.dev) != (new.ino, new.dev):
             self._comparison.invalidate_links(number, old)
-        self._db.change(_UPDATE, (*to_row(entry), *place))
+        self._db.change(sql.UPDATE, (*to_row(entry), *place))
         self._count(number, 0, now.size - was.size)
 
     def _remove_below(self, number: int, found: tuple[int, int], *, itself: bool) -> None:
         """Removes the rows below a row that was found as (id, type), perhaps with itself."""
         top, kind = found
-        rows = self._db.all(_ALL_BELOW if kind == ObjectType.DIRECTORY else _ITSELF, (top,))
+        rows = self._db.all(sql.ALL_BELOW if kind == ObjectType.DIRECTORY else sql.ITSELF, (top,))
         gone = [row for row in rows if itself or row[0] != top]
         for row_id, kind, size, ino, dev in gone:
             self._db.change("DELETE FROM entries WHERE id=?", (row_id,))

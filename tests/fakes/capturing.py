@@ -19,7 +19,9 @@ from staqraft.journal.cursor import Cursor, Frames
 from staqraft.journal.journal import Journal
 from staqraft.journal.record import Record
 from staqraft.journal.record_codec import decode
-from staqraft.model import ORIGIN, Epoch, GroupId, Position
+from staqraft.model import Epoch, GroupId, Position
+
+FIRST = Epoch(1)
 
 
 def boottime_ms() -> int:
@@ -43,6 +45,8 @@ class Captured:
         never: tuple[Path, ...] = (),
         wrap: Callable[[Journal], JournalPort] = lambda journal: journal,
         earlier: Captured | None = None,
+        epoch: Epoch = FIRST,
+        prepare: Callable[[Captured], None] = lambda _: None,
     ) -> None:
         self.root = root
         self.state = state
@@ -56,6 +60,7 @@ class Captured:
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
         self.index = Index.open(state / "index.sqlite")
+        prepare(self)
         self.replica: Replica = earlier.replica if earlier else Replica("t")
         self.capture = Capture(
             trees=[
@@ -71,13 +76,13 @@ class Captured:
             run_dir=run_dir,
             journal=wrap(self.journal),
             index=self.index,
-            epoch=Epoch(1),
+            epoch=epoch,
             now_ms=self.now_ms,
             wall_ns=time.time_ns,
             backends=backends,
             never=never,
         )
-        self._after = earlier.told if earlier else ORIGIN
+        self._after = earlier.told if earlier else self.journal.last
 
     def now_ms(self) -> int:
         return boottime_ms() + self.ahead_ms

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from staqraft.apply.inspect import Inspector, State
 from staqraft.apply.localscan import scan_tree
 from staqraft.apply.observe import digest_at, look, metadata_at
 from staqraft.apply.reconcile import Opening
@@ -293,10 +294,13 @@ class FakeActive:
         self.break_after_objects: int | None = None
         self.listed: list[bytes] = []
         self.fetched: list[bytes] = []
+        self.described: list[bytes] = []
+        self.scan = True  # at the begin of a comparison
 
     async def begin(self) -> Opening:
-        scan_tree(self.source.root, self.index, nothing_excluded, lambda _n: None)
-        self.source.root.release()
+        if self.scan:
+            scan_tree(self.source.root, self.index, nothing_excluded, lambda _n: None)
+            self.source.root.release()
         return Opening(position=self.position, trees={TREE: self.index.root(TREE)})
 
     async def list_directories(
@@ -305,6 +309,17 @@ class FakeActive:
         for path in paths:
             self.listed.append(path)
             yield path, self.index.listing(tree, path)
+
+    async def describe(
+        self, tree: str, paths: Sequence[bytes], *, children: bool, deep: bool
+    ) -> AsyncIterator[dict[bytes, State]]:
+        assert not children
+        self.described += paths
+        roots = {tree: self.source.path}
+        inspector = Inspector(roots, self.index, {tree: nothing_excluded}, deep=deep)
+        found = {path: inspector.object(tree, path) for path in paths}
+        inspector.close()
+        yield {path: state for path, state in found.items() if state is not None}
 
     async def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
         for path in paths:

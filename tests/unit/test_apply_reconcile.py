@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,26 @@ async def test_a_first_copy_brings_everything(pair: Pair) -> None:
     assert progress.done == progress.total > 0
     assert progress.fetched == progress.to_fetch > 0
     assert progress.bytes == progress.bytes_to_fetch > 0
+
+
+async def test_of_what_the_active_has_not_read_only_what_differs_is_fetched(pair: Pair) -> None:
+    """A first copy over a standby that somebody filled before."""
+    await pair.attempt().run()
+    index = pair.active.index
+    files = [e for e in index.subtree(TREE, b"") if e.digest]
+    changed, same = files[0].path, files[1].path
+    (pair.source.path / os.fsdecode(changed)).write_bytes(b"something else")
+    await pair.active.begin()
+    for entry in list(index.subtree(TREE, b"")):
+        if entry.digest:
+            index.put(TREE, replace(entry, digest=b""))
+    pair.active.scan = False  # it stays unread
+    pair.active.fetched.clear()
+    await pair.attempt().run()
+    pair.assert_equal()
+    assert {changed, same} <= set(pair.active.described)
+    assert changed in pair.active.fetched
+    assert same not in pair.active.fetched
 
 
 async def test_ten_differences_cost_their_depth(pair: Pair) -> None:
