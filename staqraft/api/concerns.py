@@ -137,6 +137,8 @@ def _takeover(
     me, reasons, name = status.node, "; ".join(group.not_eligible), group.group
     replicas = sorted(n.node for n in status.nodes if n.role == "replica")
     missing = [r for r in replicas if r not in group.in_sync]
+    if not group.active and not status.raft.applied_index:
+        return  # nothing is known yet, and 'no-majority' or 'not-voting' says so
     if not group.active:
         yield _of("nobody-active", "nobody is active, so its addresses and services are down", name)
         if reasons:

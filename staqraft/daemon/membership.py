@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +17,7 @@ from staqraft.consensus.group import Group as RaftGroup
 from staqraft.consensus.manners import SHARED
 from staqraft.consensus.ticker import RaftTicker
 from staqraft.daemon.announcing import announce
+from staqraft.daemon.clock import boottime_ms
 from staqraft.daemon.raft_status import raft_status
 from staqraft.daemon.witness_admin import WitnessAdmin
 from staqraft.errors import StaqraftError
@@ -23,10 +26,12 @@ from staqraft.wire.v1 import admin_pb2
 if TYPE_CHECKING:
     from staqraft.api.admin import AdminServicer
     from staqraft.api.cluster_server import ClusterServer
+    from staqraft.daemon.telling import Telling
 
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 30.0
+_LOOK_S: Final = 5.0  # for trouble: many clusters share the processor
 
 
 class Membership:
@@ -39,6 +44,8 @@ class Membership:
         self._ticker = ticker
         self._fingerprint = fingerprint(config)
         self._endpoint = RaftEndpoint()
+        self.told: Counter[tuple[str, str]] = Counter()  # tries to tell, by receiver and result
+        self._telling: Telling | None = None
         self._begin()
         self._socket = sockets / f"{config.cluster}.sock"
         self._failure = "it is being started"
@@ -47,6 +54,9 @@ class Membership:
         """Everything anew: what has failed is not used again."""
         self.raft = RaftGroup(own_state(self.config), self._ticker, self._endpoint, manners=SHARED)
         self._admin: AdminServicer | None = None
+        self._node = WitnessAdmin(
+            self.config, self.raft, self._fingerprint, test_notifications=self._test_notifications
+        )
 
     @property
     def admin(self) -> AdminServicer:
@@ -54,8 +64,7 @@ class Membership:
         if self._admin is None:
             from staqraft.daemon import witness_doors  # noqa: PLC0415 - it brings gRPC
 
-            node = WitnessAdmin(self.config, self.raft, self._fingerprint)
-            self._admin = witness_doors.admin(self.config, node)
+            self._admin = witness_doors.admin(self.config, self._node)
         return self._admin
 
     def server(self) -> ClusterServer:
@@ -72,7 +81,17 @@ class Membership:
         return self._failure or self.raft.status().problem
 
     async def run(self) -> None:
-        """Takes part until cancelled; after a failure it is tried again every `RETRY_S`."""
+        """Takes part, and tells of trouble, until cancelled."""
+        telling = asyncio.create_task(self._tell()) if self.config.notify else None
+        try:
+            await self._take_part_again_and_again()
+        finally:
+            if telling is not None:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
+
+    async def _take_part_again_and_again(self) -> None:
+        """After a failure it is tried again every `RETRY_S`."""
         cluster = self.config.cluster
         while True:
             try:
@@ -99,6 +118,41 @@ class Membership:
             raise await self.raft.outdated()
         finally:
             await self.raft.stop()
+
+    # --- telling --------------------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        """Whom the cluster's file names here: who watches both replicas sees them both fail."""
+        from staqraft.daemon.telling import Telling  # noqa: PLC0415 - it brings SMTP and HTTP
+
+        while True:
+            self._telling = Telling(
+                own_state(self.config),
+                lambda: self.raft.state.events,
+                self._status_now,
+                count=lambda *what: self.told.update([what]),
+                now_ms=boottime_ms,
+                look_s=_LOOK_S,
+            )
+            try:
+                await self._telling.run()
+            except Exception:
+                logger.exception(
+                    "cluster %s: nobody is told anything; report this", self.config.cluster
+                )
+            await asyncio.sleep(RETRY_S)
+
+    async def _status_now(self) -> admin_pb2.GetStatusResponse:
+        """By the Raft that there is now: after a failure it is another."""
+        return await self._node.status()
+
+    async def _test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
+        return [] if self._telling is None else await self._telling.test(requested_by)
+
+    @property
+    def outboxes(self) -> Mapping[str, tuple[int, int]]:
+        """For each receiver: how many messages wait, and how many were given up."""
+        return {} if self._telling is None else self._telling.outboxes()
 
     def status(self) -> admin_pb2.ClusterStatus:
         """How it is, for people."""

@@ -90,7 +90,7 @@ class ControlNode:
         )
         self._telling = Telling(
             config,
-            self.raft,
+            lambda: self.raft.state.events,
             self._admin.status,
             count=self._metrics.node.notified,
             now_ms=boottime_ms,

@@ -12,9 +12,9 @@ from pathlib import Path
 from staqraft.api.concerns import concerns
 from staqraft.config.notify import SEVERITIES, Receiver
 from staqraft.config.schema import Config
-from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
 from staqraft.errors import ActionError
+from staqraft.model import ClusterEvent
 from staqraft.notify.message import Message, Severity
 from staqraft.notify.outbox import Outbox
 from staqraft.notify.send import Sender
@@ -44,14 +44,17 @@ class Telling:
     def __init__(
         self,
         config: Config,
-        raft: RaftGroup,
+        events: Callable[[], tuple[ClusterEvent, ...]],
         status: Status,
         *,
         count: Count,
         now_ms: Callable[[], int],
+        look_s: float = _LOOK_S,
     ) -> None:
+        """`events` is the history as this node has it now; `look_s`: how often it is looked at."""
         self._config = config
-        self._raft = raft
+        self._events = events
+        self._look_s = look_s
         self._status = status
         self._count = count
         self._now_ms = now_ms
@@ -108,7 +111,7 @@ class Telling:
         watch = Watch(self._config.cluster, self._config.node, self._note.read())
         while True:
             now_ms = self._now_ms()
-            messages = watch.events(self._raft.state.events)
+            messages = watch.events(self._events())
             found = concerns(await self._status())
             messages += watch.complaints(found, now_ms=now_ms, wall_ms=wall_ms())
             for message in messages:
@@ -117,13 +120,18 @@ class Telling:
                     line.news.set()
             if watch.told_index is not None and not any(len(line.outbox) for line in self._lines):
                 self._note.write(watch.told_index)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(self._look_s)
 
     # --- delivering -----------------------------------------------------------------------------
 
     async def _deliver(self, line: _Line) -> None:
+        given_up = 0
         while True:
             message = line.outbox.next(self._now_ms())
+            if line.outbox.dropped > given_up:
+                text = "%s was not told %d messages, which could not be delivered for too long"
+                logger.error(text, line.receiver.name, line.outbox.dropped - given_up)
+                given_up = line.outbox.dropped
             if message is None:
                 await self._rest(line)
                 continue

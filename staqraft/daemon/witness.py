@@ -265,6 +265,8 @@ class SharedWitness:
                 late_ticks=status.raft.late_ticks,
                 reachable={member: member in heard for member in config.replicas},
                 groups=sorted(config.groups),
+                told=seat.membership.told,
+                outboxes=seat.membership.outboxes,
             )
 
     async def _report_alive(self) -> None:

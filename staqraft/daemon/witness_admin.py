@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from staqraft import __version__
 from staqraft.api.node import (
@@ -27,8 +27,16 @@ from staqraft.wire.v1 import admin_pb2
 class WitnessAdmin:
     """Answers the admin service for one cluster of a witness."""
 
-    def __init__(self, config: Config, raft: RaftGroup, fingerprint: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        raft: RaftGroup,
+        fingerprint: str,
+        *,
+        test_notifications: Callable[[str], Awaitable[list[tuple[str, str]]]],
+    ) -> None:
         self._config = config
+        self._test_notifications = test_notifications
         self._raft = raft
         self._fingerprint = fingerprint
         self._changes = RaftChanges(raft)
@@ -93,9 +101,8 @@ class WitnessAdmin:
         raise self._no_replica()
 
     async def test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
-        """A witness of many clusters tells nobody: their own nodes do."""
-        del requested_by
-        return []
+        """See `telling.Telling.test`."""
+        return await self._test_notifications(requested_by)
 
     def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         """The history behind `after`; with `follow` for ever."""

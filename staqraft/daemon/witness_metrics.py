@@ -35,6 +35,36 @@ class ClusterSample:
     late_ticks: int = 0
     reachable: Mapping[str, bool] = field(default_factory=dict)  # the other members
     groups: Sequence[str] = ()
+    told: Mapping[tuple[str, str], int] = field(default_factory=dict)  # receiver, result
+    outboxes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # waiting, given up
+
+
+class _Told:
+    """What became of messages, of all clusters; named and labelled as in `metrics.node`."""
+
+    def __init__(self) -> None:
+        labels = (*OWN, "receiver")
+        self._tries = CounterMetricFamily(
+            "staqraft_notifications",
+            "Tries to tell somebody, by what became of them.",
+            labels=(*labels, "result"),
+        )
+        self._waiting = GaugeMetricFamily(
+            "staqraft_notifications_waiting", "Messages that have not arrived yet.", labels=labels
+        )
+        self._dropped = CounterMetricFamily(
+            "staqraft_notifications_dropped", "Messages that were given up.", labels=labels
+        )
+        self.families = (self._tries, self._waiting, self._dropped)
+
+    def add(self, sample: ClusterSample) -> None:
+        own = (sample.cluster, sample.node)
+        for receiver, (waiting, dropped) in sample.outboxes.items():
+            self._waiting.add_metric((*own, receiver), waiting)
+            self._dropped.add_metric((*own, receiver), dropped)
+            for result in ("sent", "failed"):
+                count = sample.told.get((receiver, result), 0)
+                self._tries.add_metric((*own, receiver, result), count)
 
 
 class WitnessMetrics(Collector):
@@ -81,6 +111,7 @@ class WitnessMetrics(Collector):
         late = CounterMetricFamily(
             "staqraft_raft_late_ticks", "Ticks later than a third of an election.", labels=OWN
         )
+        told = _Told()
         for sample in self._samples():
             labels = (sample.cluster, sample.node)
             served.add_metric((*labels, sample.source), sample.served)
@@ -96,8 +127,10 @@ class WitnessMetrics(Collector):
                 reachable.add_metric((*labels, member), heard)
             for group in sample.groups:
                 active.add_metric((*labels, group), 0)
+            told.add(sample)
         yield self._tick_lateness()
         yield from (served, active, quorum, term, commit, leader, late, sessions, reachable)
+        yield from told.families
 
     def _tick_lateness(self) -> HistogramMetricFamily:
         below = list(accumulate(self._lateness()))

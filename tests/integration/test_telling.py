@@ -56,7 +56,7 @@ class Scene:
 
         told = Telling(
             config,
-            self.raft,  # type: ignore[arg-type]  # of a group it has what is asked
+            lambda: self.raft.state.events,
             status,
             count=lambda *what: self.counted.append(what),
             now_ms=lambda: round(asyncio.get_running_loop().time() * 1000),

@@ -21,6 +21,7 @@ import pytest
 from fakes.many import WITNESS_ADDRESS, Town
 from fakes.pair import Figures, Member, member, renew
 from fakes.pki import Pki
+from fakes.receivers import Hook, webhook
 from fakes.trio import free_port
 from staqraft import certs
 from staqraft.api.front import Rates
@@ -322,6 +323,48 @@ async def test_the_figures_name_who_is_served_and_who_is_not(town: Town) -> None
         text = running.metrics.text().decode()
         assert 'staqraft_raft_quorum{cluster="c0",node="w"} 1.0' in text
         assert f'staqraft_cluster_served{{cluster="",node="",source="{town.clusters}/c1' in text
+
+
+def told_to(hook: Hook) -> str:
+    """What is to be added to a cluster's file."""
+    return f"notify:\n  chat: {{webhook: {{url: 'http://127.0.0.1:{hook.port}/'}}}}\n"
+
+
+async def test_it_tells_whom_a_clusters_file_names(town: Town) -> None:
+    async with webhook(Hook()) as hook:
+        town.add(0, town.text(0, "w") + told_to(hook))
+        async with witness(town) as running:
+            assert await messages_of_a_test(town, "c0") == [("chat", "")]
+            assert await messages_of_a_test(town, "c1") == []
+            assert [body["cluster"] for _, body in hook.posts] == ["c0"]
+            name = "staqraft_notifications_total"
+            labels = 'cluster="c0",node="w",receiver="chat",result="sent"'
+            assert f"{name}{{{labels}}} 1.0" in running.metrics.text().decode()
+
+
+async def messages_of_a_test(town: Town, cluster: str) -> list[tuple[str, str]]:
+    """What became of those that `staqctl notify test` asks for."""
+    async with grpc.aio.insecure_channel(f"unix:{town.socket}") as channel:
+        answer = await admin_pb2_grpc.AdminServiceStub(channel).TestNotifications(  # type: ignore[no-untyped-call]
+            admin_pb2.TestNotificationsRequest(requested_by="lea"),
+            metadata=((CLUSTER_KEY, cluster),),
+            timeout=20,
+        )
+    return [(one.receiver, one.problem) for one in answer.receivers]
+
+
+@pytest.mark.slow
+@pytest.mark.long  # what is told has lasted for a while
+async def test_when_both_replicas_fail_the_witness_says_so(town: Town) -> None:
+    async with webhook(Hook()) as hook:
+        town.add(0, town.text(0, "w") + told_to(hook))
+        async with witness(town):
+            async with asyncio.timeout(90):
+                while len(hook.posts) < 3:
+                    hook.asked.clear()
+                    await hook.asked.wait()
+        kinds = sorted(body["kind"] for _, body in hook.posts)
+        assert kinds == ["no-majority", "unreachable", "unreachable"]
 
 
 def damage(town: Town, number: int) -> None:

@@ -87,3 +87,10 @@ def test_of_which_ring_or_peer_it_is_makes_no_code_of_its_own() -> None:
         ("listen", "listen-service"),
         ("stream-silent", "stream-silent"),
     ]
+
+
+def test_who_knows_nothing_yet_does_not_say_that_nobody_is_active() -> None:
+    status = healthy_status()
+    status.groups[0].active = ""
+    status.raft.CopyFrom(admin_pb2.RaftStatus(problem="the log is damaged"))
+    assert codes(status) == ["no-majority", "not-voting"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import textwrap
@@ -16,6 +17,8 @@ import yaml
 from fakes.runbook_samples import ALL
 from staqraft.api.concerns import CODES, plain_code
 from staqraft.cli.staqctl import EXIT_CODES, _parser
+from staqraft.model import NodeId
+from staqraft.notify.message import Message, Severity
 
 REPOSITORY: Final = Path(__file__).parents[2]
 PAGE: Final = (REPOSITORY / "deploy" / "RUNBOOK.md").read_text()
@@ -138,6 +141,21 @@ def test_every_exit_code_is_explained() -> None:
     codes = re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE)
     rows = re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)
     assert rows == [code for code in codes if code != "130"]  # Ctrl-C needs no page
+
+
+def test_the_readme_shows_all_that_a_webhook_gets() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    (shown,) = re.findall(r'^    (\{"cluster": .*?\})$', readme, re.MULTILINE | re.DOTALL)
+    message = Message(
+        cluster="c",
+        node=NodeId("n"),
+        group=None,
+        kind="k",
+        severity=Severity.INFO,
+        text="t",
+        wall_ms=0,
+    )
+    assert set(json.loads(shown)) == set(message.as_json())
 
 
 # --- and what it says is so ---------------------------------------------------------------------
