@@ -36,6 +36,17 @@ CODES: Final = {
     "disk-corrupt": Severity.CRITICAL,
     "peer": Severity.WARNING,  # the stream to or from the other replica
 }
+# Of what workers and watchers find: the service suffers, or will soon, or acknowledged data might.
+CRITICAL: Final = frozenset(
+    {
+        "address-conflict",
+        "journal-full",
+        "not-captured",
+        "root-missing",
+        "service-stays",
+        "watchdog",
+    }
+)
 
 # Of an active that has the epoch already.
 _TAKING_OVER: Final = frozenset(
@@ -58,7 +69,10 @@ def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
     return [
         *_nodes(status),
         *_raft(status),
-        *(Complaint(None, problem.code, problem.text) for problem in status.problems),
+        *(
+            Complaint(None, problem.code, problem.text, _severity(problem.code))
+            for problem in status.problems
+        ),
         *(one for group in status.groups for one in _group(group, status)),
     ]
 
@@ -195,7 +209,12 @@ def _problems(group: admin_pb2.GroupStatus) -> Iterator[Complaint]:
                 yield _of("peer", f"{peer.node}: {peer.problem}", name, about=peer.node)
     by_text = {problem.text: problem.code for problem in reversed(told)}
     for text in dict.fromkeys(problem.text for problem in told):
-        yield Complaint(GroupId(name), plain_code(by_text[text]), text, about=by_text[text])
+        code = by_text[text]
+        yield Complaint(GroupId(name), plain_code(code), text, _severity(code), about=code)
+
+
+def _severity(code: str) -> Severity:
+    return Severity.CRITICAL if code in CRITICAL else Severity.WARNING
 
 
 def plain_code(code: str) -> str:

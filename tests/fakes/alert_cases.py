@@ -243,8 +243,13 @@ CASES: Final = (
         after=45,
     ),
     _case(
+        "CriticalProblem",
+        {'problem{code="journal-full",severity="critical"}': "1x60"},
+        {'problem{code="vip-not-held",severity="critical"}': "1x60"},  # has an alert of its own
+    ),
+    _case(
         "Problem",
-        {'problem{code="journal-full",severity="warning"}': "1x60"},
+        {'problem{code="scrub",severity="warning"}': "1x60"},
         {
             'problem{code="unreachable",severity="warning"}': "1x60",  # has an alert of its own
             'problem{code="versions-differ",severity="info"}': "1x60",

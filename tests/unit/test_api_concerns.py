@@ -24,6 +24,8 @@ def test_findings_of_node_and_group_keep_their_codes() -> None:
     status.groups[0].problems.append(pb.WorkerProblem(code="journal-full", text="no space"))
     status.groups[0].in_sync[:] = ["a"]
     assert codes(status) == ["no-majority", "listen", "alone", "journal-full"]
+    severities = [one.severity.word for one in concerns(status)]
+    assert severities == ["critical", "warning", "warning", "critical"]
 
 
 def test_a_finding_that_daemon_and_worker_both_tell_is_one() -> None:
