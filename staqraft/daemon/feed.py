@@ -129,7 +129,7 @@ class Feed:
 
     def _data(self, loop: GroupLoop, group: admin_pb2.GroupStatus) -> None:
         data = self._metrics.data
-        data.show(data_sample(self._config.groups[loop.group], group))
+        data.show(data_sample(self._config.groups[loop.group], self._config.me, group))
         data.reconciling(loop.group, reconcile_sample(group.trees))
         if group.trees.HasField("scrub"):
             data.scrubbed(loop.group, scrub_sample(group.trees.scrub))

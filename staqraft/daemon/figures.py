@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from staqraft.config.schema import Group
+from staqraft.config.schema import Group, Node
 from staqraft.consensus.group import RaftView
 from staqraft.decision.phases import Phase
 from staqraft.metrics import (
@@ -54,13 +54,14 @@ def group_sample(group: admin_pb2.GroupStatus, replicas: tuple[NodeId, ...]) -> 
     )
 
 
-def data_sample(settings: Group, group: admin_pb2.GroupStatus) -> DataSample:
+def data_sample(settings: Group, me: Node, group: admin_pb2.GroupStatus) -> DataSample:
     """A replica's data; what a worker that does not answer would say is 0."""
+    preferred = _preferred_ring(settings, me)
     trees, stream = group.trees, group.stream
     known = stream.HasField("journal_free_bytes")
     return DataSample(
         group=settings.id,
-        peers={NodeId(peer.node): _peer(peer) for peer in stream.peers},
+        peers={NodeId(peer.node): _peer(peer, preferred) for peer in stream.peers},
         journal_bytes=stream.journal_bytes,
         journal_limit_bytes=settings.journal.max_bytes,
         journal_free_bytes=stream.journal_free_bytes if known else None,
@@ -74,9 +75,16 @@ def data_sample(settings: Group, group: admin_pb2.GroupStatus) -> DataSample:
     )
 
 
-def _peer(peer: pb.PeerSession) -> PeerSample:
+def _preferred_ring(settings: Group, me: Node) -> str:
+    """Over which the stream goes when all are well; both replicas have the same ones."""
+    rings = [ring.name for ring in me.rings]
+    return next((name for name in settings.replication.prefer_rings if name in rings), rings[0])
+
+
+def _peer(peer: pb.PeerSession, preferred_ring: str) -> PeerSample:
     return PeerSample(
         connected=peer.state in _FLOWING,
+        preferred_ring=peer.ring == preferred_ring if peer.ring else None,
         lag_records=peer.lag_records,
         lag_bytes=peer.lag_bytes,
         lag_ms=peer.lag_ms,

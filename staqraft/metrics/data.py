@@ -14,6 +14,11 @@ class DataMetrics:
         self._connected = to.gauge(
             "stream_connected", "1 while records flow to or from the peer.", "group", "peer"
         )
+        self._preferred = to.gauge(
+            "stream_on_preferred_ring",
+            "1 if the session with the peer goes over the preferred network, 0 if over another.",
+            *("group", "peer"),
+        )
         self._lag_records = to.gauge(
             "lag_records", "Records not yet durable on the peer (0 on a standby).", "group", "peer"
         )
@@ -137,6 +142,8 @@ class DataMetrics:
 
     def _peer(self, group: GroupId, peer: NodeId, session: PeerSample) -> None:
         self._connected(group, peer).set(session.connected)
+        if session.preferred_ring is not None:
+            self._preferred(group, peer).set(session.preferred_ring)
         self._lag_records(group, peer).set(session.lag_records)
         self._lag_bytes(group, peer).set(session.lag_bytes)
         self._lag_seconds(group, peer).set(session.lag_ms / 1000)

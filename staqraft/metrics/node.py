@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
@@ -19,6 +20,10 @@ class NodeMetrics:
 
     def __init__(self, to: Families, version: str) -> None:
         to.gauge("build_info", "1; the labels say what runs here.", "version")(version).set(1)
+        # Asked at each scrape: rules compare it with the scraper's clock, and so the nodes'.
+        to.gauge("wall_clock_timestamp_seconds", "What this host's clock says.")().set_function(
+            time.time
+        )
         self._problem = to.gauge(
             "problem",
             "1 while 'staqctl status' on this node complains; the group is empty for the node.",

@@ -30,6 +30,7 @@ class PeerSample:
     """The session with a peer, as the stream process sees it."""
 
     connected: bool
+    preferred_ring: bool | None  # it goes over the best of the networks; None: no ring is known
     lag_records: int
     lag_bytes: int
     lag_ms: int

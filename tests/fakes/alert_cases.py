@@ -25,7 +25,7 @@ class Case:
 
 
 _NO_GROUP = re.compile(
-    r"staqraft_(raft|member|cert|fence_dev|notif|cluster|events|build)|up\b",
+    r"staqraft_(raft|wall|member|cert|fence_dev|notif|cluster|events|build)|up\b",
 )
 
 
@@ -140,6 +140,16 @@ CASES: Final = (
         "JournalNearBound",
         {'lag_bytes{peer="b"}': "900x60", "journal_limit_bytes": "1000x60"},
         {'lag_bytes{peer="b"}': "700x60", "journal_limit_bytes": "1000x60"},
+    ),
+    _case(
+        "OtherRing",
+        {'stream_on_preferred_ring{peer="b"}': "0x60", **_AND_ACTIVE},
+        {'stream_on_preferred_ring{peer="b"}': "0x60", **_AND_STANDBY},
+    ),
+    _case(
+        "ClockOffset",
+        {"wall_clock_timestamp_seconds": "0+60x60", "wall_clock_timestamp_seconds b": "2+60x60"},
+        {"wall_clock_timestamp_seconds": "5+60x60", "wall_clock_timestamp_seconds b": "5+60x60"},
     ),
     _case(
         "NotEligible",

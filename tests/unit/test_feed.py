@@ -127,6 +127,7 @@ def spoil(of: Scene) -> None:
 def spoil_data(group: admin_pb2.GroupStatus) -> None:
     peer, trees, stream = group.stream.peers[0], group.trees, group.stream
     peer.state = pb.SESSION_STATE_DISCONNECTED
+    peer.ring = "service"
     peer.lag_records, peer.lag_bytes, peer.lag_ms = 5, 5000, 1500
     peer.applied.CopyFrom(position(5, 3000))
     peer.wire_bytes, peer.raw_bytes = 1000, 3000

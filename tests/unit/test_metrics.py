@@ -61,6 +61,7 @@ ACTIVE = GroupSample(
 STANDBY = replace(ACTIVE, phase="standby", eligible=False, lease_left_ms=-40)
 STREAM = PeerSample(
     connected=True,
+    preferred_ring=False,
     lag_records=5,
     lag_bytes=5000,
     lag_ms=1500,
