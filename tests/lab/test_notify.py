@@ -50,7 +50,8 @@ def story(lab: Lab) -> Iterator[Story]:
     told = Story(lab=lab, cluster=Telling(lab))
     lab.enable("client", "sink", lab.module("sink", ARRIVED), notify=False)
     told.start()
-    told.write("web")
+    for part in ("web", "mail"):
+        told.write(part)
     told.compare()
     yield told
     if told.watcher is not None:
