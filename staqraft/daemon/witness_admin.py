@@ -16,7 +16,7 @@ from staqraft.api.node import (
 )
 from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
-from staqraft.daemon import planning, raft_status
+from staqraft.daemon import raft_status
 from staqraft.daemon.changes import RaftChanges
 from staqraft.daemon.maintaining import maintain
 from staqraft.errors import NotActive
@@ -81,10 +81,14 @@ class WitnessAdmin:
 
     async def schedule(self, wish: ScheduleWish) -> str:
         """See `planning.schedule`."""
+        from staqraft.daemon import planning  # noqa: PLC0415 - it brings gRPC
+
         return await planning.schedule(self._raft, self._config.node, wish)
 
     async def cancel_switchover(self, group: GroupId, requested_by: str) -> str:
         """See `planning.cancel`."""
+        from staqraft.daemon import planning  # noqa: PLC0415 - it brings gRPC
+
         return await planning.cancel(self._raft, self._config.node, group, requested_by)
 
     async def maintain(self, wish: MaintenanceWish) -> str:

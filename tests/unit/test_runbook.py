@@ -17,6 +17,7 @@ import yaml
 from fakes.runbook_samples import ALL
 from staqraft.api.concerns import CODES, CRITICAL, plain_code
 from staqraft.cli.staqctl import EXIT_CODES, _parser
+from staqraft.decision.eligibility import Against
 from staqraft.model import NodeId
 from staqraft.notify.message import Message, Severity
 
@@ -135,6 +136,11 @@ def test_every_refusal_is_explained() -> None:
     explained = " ".join(section("Refusals").split())
     missing = [f"{name}: {text}" for name, text in sorted(found) if text not in explained]
     assert missing == []
+
+
+def test_every_reason_against_a_takeover_has_a_page() -> None:
+    pages = re.findall(r"^### Takeover: (.+)$", PAGE, re.MULTILINE)
+    assert pages == [code.value for code in Against]
 
 
 def test_every_exit_code_is_explained() -> None:
