@@ -6,6 +6,9 @@ had, and `restore` brings it back; `inspect` looks at the disk whatever the inde
 `verify` and `scrub`. All of it is synchronous and belongs to one thread, but for the reconcile's
 conversation.
 
+What is mounted inside of a standby's tree, and a btrfs subvolume in it, is not the tree's: nothing
+is compared or applied until it is gone or excluded (`safety.MountedInside`).
+
 Rules of the applier
 - A record is state: each sets the whole state that it speaks of, so executing one twice in a row
   ends in the same tree. A run of records is not executed again from an earlier point, because moves

@@ -24,7 +24,7 @@ from staqraft.apply.places import Places
 from staqraft.apply.quick import Quick
 from staqraft.apply.replay import IndexReplay
 from staqraft.apply.rollback import Rollback
-from staqraft.apply.safety import CannotWrite, TreeRoot, check_path, sync_filesystem
+from staqraft.apply.safety import CannotWrite, TreeRoot, check_path, refusal, sync_filesystem
 from staqraft.apply.touched import TouchedDirectories
 from staqraft.apply.unsettled import Unsettled
 from staqraft.apply.watermark import Watermark
@@ -49,7 +49,6 @@ logger = logging.getLogger(__name__)
 
 JOURNAL_STAGES = b"stage-"
 FETCHED_STAGES = b"fetch-"
-_PAUSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 class Applier:
@@ -485,11 +484,8 @@ class Applier:
 
     def _failed(self, record: Record, error: OSError) -> None:
         where = f"tree {record.tree}, {record.path!r}"
-        if error.errno in _PAUSES:
-            raise CannotWrite(
-                f"{where}: {error.strerror}; applying pauses and tries again by itself: free space "
-                f"or repair the volume of {self.roots[record.tree].path}"
-            ) from error
+        if (refused := refusal(self.roots[record.tree], record.path, error)) is not None:
+            raise refused from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             self.roots[record.tree].require_staging()
         else:

@@ -18,7 +18,7 @@ from typing import Final
 
 from staqraft.apply.localscan import Excluded
 from staqraft.apply.observe import identity_of, look, metadata_at
-from staqraft.apply.safety import TreeRoot
+from staqraft.apply.safety import MountedInside, TreeRoot
 from staqraft.index import Entry, FileIdentity, Index, content_hasher, is_reserved
 from staqraft.journal.record import Metadata, ObjectType
 
@@ -84,7 +84,7 @@ class Inspector:
         try:
             number = root.directory(path)
             names = sorted(os.fsencode(name) for name in os.listdir(number))  # noqa: PTH208 - of an open one
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, MountedInside):
             return
         for name in names:
             child = path + b"/" + name if path else name
@@ -98,7 +98,7 @@ class Inspector:
         root = self._root(tree)
         try:
             return self._object(root, path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, MountedInside):
             return None
         finally:
             root.release()

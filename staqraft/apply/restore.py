@@ -25,7 +25,7 @@ from staqraft.apply.copying import Place, copy_object, move_without_replacing
 from staqraft.apply.manifest import Kept
 from staqraft.apply.observe import digest_at, look, metadata_at
 from staqraft.apply.quarantine import Quarantine, QuarantineError, is_copy
-from staqraft.apply.safety import TreeRoot, check_path
+from staqraft.apply.safety import MountedInside, TreeRoot, check_path
 from staqraft.errors import PathEscape
 from staqraft.index import is_reserved
 from staqraft.model import Epoch
@@ -84,7 +84,7 @@ class Restorer:
                 if found is None:
                     raise QuarantineError(f"{kept.kept_at} is not there any more")
                 return self._restore(kept, source, found, target)
-        except (OSError, PathEscape) as error:
+        except (OSError, PathEscape, MountedInside) as error:
             raise QuarantineError(_why(kept, target, error)) from error
         finally:
             if target.root is not None:
@@ -268,9 +268,9 @@ def _compared(found: os.stat_result, present: os.stat_result) -> str:
     return f"another one of the same time ({when})"
 
 
-def _why(kept: Kept, target: Target, error: OSError | PathEscape) -> str:
+def _why(kept: Kept, target: Target, error: OSError | PathEscape | MountedInside) -> str:
     where = target.shown
-    if isinstance(error, PathEscape):
+    if isinstance(error, PathEscape | MountedInside):
         return f"{where}: {error}"
     match error.errno:
         case code if code in _FULL:

@@ -19,11 +19,14 @@ from staqraft.errors import ApplyError, PathEscape
 from staqraft.index import STAGING_NAME
 
 _SYS_OPENAT2: Final = 437  # the same on all architectures
+_RESOLVE_NO_XDEV: Final = 0x01
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_NO_SYMLINKS: Final = 0x04
 _RESOLVE_BENEATH: Final = 0x08
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CACHED: Final = 256
+_PAUSES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+_OTHER_FILESYSTEM: Final = frozenset({errno.EXDEV, errno.EBUSY})  # below a mount, or one itself
 
 
 class RootMissing(ApplyError):
@@ -36,6 +39,20 @@ class CannotWrite(ApplyError):
     """The volume refuses writes (full, read-only, broken): nothing is lost, apply again later."""
 
     retryable = True
+
+
+class MountedInside(CannotWrite):
+    """Something is mounted inside of a tree, or a subvolume: what is below it is not the tree's."""
+
+    def __init__(self, path: bytes, tree: str = "") -> None:
+        """`tree`: which, for a person."""
+        self.path = path
+        super().__init__(
+            f"{tree}{': ' if tree else ''}{os.fsdecode(path)!r} is, or is below, a mount point or a"
+            " btrfs subvolume inside of the tree: what is there is not the tree's, so nothing is"
+            " compared, written or removed in the whole tree. Unmount it; or, if it is meant to be"
+            " there, exclude it on both replicas or make it a tree of its own"
+        )
 
 
 class _OpenHow(ctypes.Structure):
@@ -64,19 +81,40 @@ def check_path(path: bytes) -> None:
 
 
 def open_beneath(root: int, path: bytes) -> int:
-    """Opens the directory `path` beneath `root`; NotADirectoryError if a link is in the way."""
-    how = _OpenHow(_DIRECTORY, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
-    number = _libc.syscall(_SYS_OPENAT2, root, path or b".", ctypes.byref(how), ctypes.sizeof(how))
+    """Opens the directory `path` beneath `root`; NotADirectoryError if a link is in the way.
+
+    Raises MountedInside for one on another filesystem, and for one below a bind mount.
+    """
+    number, code = _openat2(root, path, _RESOLVE_NO_XDEV)
     if number >= 0:
-        return int(number)
-    code = ctypes.get_errno()
+        return _same_filesystem(root, number, path)
     if code in (errno.ENOSYS, errno.EPERM):
-        return walk_beneath(root, path)
+        return _same_filesystem(root, walk_beneath(root, path), path)
     if code == errno.EXDEV:
+        number, code = _openat2(root, path, 0)
+        if number >= 0:
+            os.close(number)
+            raise MountedInside(path)
         raise PathEscape(f"{path!r} leads out of its tree: refused")
     if code == errno.ELOOP:  # a link is no directory of the tree, wherever it leads
         code = errno.ENOTDIR
     raise OSError(code, os.strerror(code), os.fsdecode(path))
+
+
+def _openat2(root: int, path: bytes, more: int) -> tuple[int, int]:
+    """The open directory or -1, and the error's number."""
+    resolve = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS | more
+    how = _OpenHow(_DIRECTORY, 0, resolve)
+    number = _libc.syscall(_SYS_OPENAT2, root, path or b".", ctypes.byref(how), ctypes.sizeof(how))
+    return int(number), ctypes.get_errno()
+
+
+def _same_filesystem(root: int, number: int, path: bytes) -> int:
+    """Btrfs subvolumes are no mounts, and nothing can be renamed into them either."""
+    if os.fstat(root).st_dev != os.fstat(number).st_dev:
+        os.close(number)
+        raise MountedInside(path)
+    return number
 
 
 def walk_beneath(root: int, path: bytes) -> int:
@@ -107,6 +145,11 @@ class TreeRoot:
         except OSError as error:
             raise _missing(name, path, error.strerror or str(error)) from error
         self._identity = _identity(os.fstat(self.fd))
+
+    @property
+    def shown(self) -> str:
+        """The tree, for a person."""
+        return f"tree {self.name} ({self.path})"
 
     def require_present(self) -> None:
         """Raises RootMissing if what the path leads to now is not what was opened."""
@@ -146,7 +189,10 @@ class TreeRoot:
         if found is None:
             if len(self._cache) >= _CACHED:
                 self.release()
-            found = self._cache[path] = open_beneath(self.fd, path)
+            try:
+                found = self._cache[path] = open_beneath(self.fd, path)
+            except MountedInside as error:
+                raise MountedInside(error.path, self.shown) from None
         return found
 
     def parent(self, path: bytes) -> tuple[int, bytes]:
@@ -177,6 +223,16 @@ class TreeRoot:
         """Closes everything."""
         self.release()
         os.close(self.fd)
+
+
+def refusal(root: TreeRoot, path: bytes, error: OSError) -> CannotWrite | None:
+    """Why nothing can be written; None: something is wrong with this object only."""
+    if error.errno in _PAUSES:
+        return CannotWrite(
+            f"tree {root.name}, {path!r}: {error.strerror}; applying pauses and tries again by "
+            f"itself: free space or repair the volume of {root.path}"
+        )
+    return MountedInside(path, root.shown) if error.errno in _OTHER_FILESYSTEM else None
 
 
 def sync_filesystem(directory: int) -> None:

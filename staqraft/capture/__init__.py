@@ -56,7 +56,8 @@ second; nothing blocks, nothing is lost, status says so. The dirty set is bounde
 everything is compared. An object that cannot be read is reported and tried again.
 
 **What is not seen at once.** Writes through a shared mapping make no event until it is taken down:
-files that are mapped so are compared every 30 s (`mapped`). chattr flags are not replicated, and
+files that are mapped so are looked for every 30 s (`mapped`) and compared then, and at each barrier
+since they are known. chattr flags are not replicated, and
 are taken off on a standby where they forbid what a record says. With
 inotify, a write under a name outside of the trees, or under one that existed only for a moment,
 is found by the next scan. Times of a file are believed unless they are younger than 2 s at the last

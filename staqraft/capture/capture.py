@@ -117,6 +117,8 @@ class Capture:
         self._rescanned_ms = now_ms()
         self._mapped_ms = now_ms()
         self._mapped: Iterator[set[tuple[int, int]]] | None = None
+        self._found_mapped: set[tuple[str, int, int]] = set()  # by the look that goes on
+        self._known_mapped: set[tuple[str, int, int]] = set()  # by that and the one before
         self._complete = False
 
     # --- life --------------------------------------------------------------------------------
@@ -208,6 +210,8 @@ class Capture:
         self._large.thorough = True
         try:
             self._large.recheck(everything=True)
+            for file in self._known_mapped:
+                self._large.compare_all_of(*file)
             self._turn(everything=True)
             self._finish(earlier, deadline)
             self._large.recheck(everything=True)  # those that were in a transfer before
@@ -441,8 +445,14 @@ class Capture:
         found = next(self._mapped, None)
         if found is None:
             self._mapped, self._mapped_ms = None, now
+            self._known_mapped, self._found_mapped = self._found_mapped, set()
             return
         for tree, root in self._watcher.directories.roots.items():
             for dev, ino in found:
-                if self._watcher.is_on(tree, dev):
-                    self._large.compare_all_of(tree, root.inode[0], ino)
+                if self._watcher.is_on(tree, dev) and self._index.names_of(
+                    tree, root.inode[0], ino
+                ):
+                    file = (tree, root.inode[0], ino)
+                    self._found_mapped.add(file)
+                    self._known_mapped.add(file)
+                    self._large.compare_all_of(*file)

@@ -218,8 +218,9 @@ class Differences:
             self._foreign.add(key)
             self._report(
                 key,
-                f"tree {place.tree}: {os.fsdecode(path)!r} is a mount point or StaqRaft's own"
-                " directory, and is not replicated; make it a tree of its own, or exclude it",
+                f"tree {place.tree}: {os.fsdecode(path)!r} is a mount point, a btrfs subvolume or"
+                " StaqRaft's own directory, and is not replicated; make it a tree of its own, or"
+                " exclude it",
             )
         elif key in self._foreign:
             self._foreign.discard(key)

@@ -132,6 +132,12 @@ def test_writes_through_a_mapping_that_is_kept_are_found_in_time(
             assert program.stdout.readline() == "written\n"
             in_time(captured, name.encode(), (root / name).read_bytes())
             assert b"a word" in captured.replica.objects[name.encode()].data
+            program.stdin.write("another word\n")  # to a page that is dirty already
+            program.stdin.flush()
+            assert program.stdout.readline() == "written\n"
+            captured.settle()
+            told = captured.replica.objects[name.encode()].data
+            assert b"another word" in told, "a barrier looks at a mapping that is known"
     captured.check()
 
 
@@ -381,6 +387,22 @@ def test_what_is_mounted_in_a_tree_is_not_the_trees(
     (root / "kept" / "later").write_bytes(b"visible again")
     captured.check()
     assert problems(captured) == ""
+
+
+def test_a_subvolume_in_a_tree_is_not_the_trees(captured: Captured, root: Path) -> None:
+    made = ["btrfs", "-q", "subvolume", "create", str(root / "kept" / "sub")]
+    done = subprocess.run(made, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"only btrfs has them: {done.stderr.strip()}")
+    (root / "kept" / "sub" / "inside").write_bytes(b"not the tree's")
+    (root / "kept" / "beside").write_bytes(b"the tree's")
+    captured.settle()
+    assert "'kept/sub' is a mount point, a btrfs subvolume" in problems(captured)
+    assert b"kept/beside" in captured.replica.objects
+    assert b"kept/sub/inside" not in captured.replica.objects
+    captured.capture.scan("t")
+    captured.settle()
+    assert b"kept/sub/inside" not in captured.replica.objects
 
 
 def test_a_mount_that_was_there_first(
