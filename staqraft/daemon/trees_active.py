@@ -23,6 +23,7 @@ from staqraft.capture.adoption import Read
 from staqraft.capture.objects import ObjectState
 from staqraft.capture.signatures import Memory
 from staqraft.daemon.trees_common import Assignment, Common, close_roots
+from staqraft.daemon.trees_damage import DamageScrubber
 from staqraft.errors import ActionError, JournalCorrupt, StaqraftError
 from staqraft.index import Entry, Listed, relearn
 from staqraft.journal.cursor import Cursor, Frames
@@ -93,6 +94,7 @@ class ActiveRole:
         self._reader = ObjectReader(common.group.trees)
         self._adopted_at: Position | None = None
         # Never the number of a stage of an earlier process, whose pieces a standby may still have.
+        self.scrubber = DamageScrubber(common, assignment, self.barrier, failed)
         self._stages = itertools.count(common.wall_ms() * 1000)
 
     # --- life --------------------------------------------------------------------------------
@@ -103,6 +105,7 @@ class ActiveRole:
         Raises NeedsNewEpoch (nothing changed), JournalError, CaptureError.
         """
         await self._common.on_disk(self._open)
+        self.scrubber.start()
 
     def _open(self) -> None:
         common = self._common
@@ -214,6 +217,7 @@ class ActiveRole:
 
     async def stop(self) -> None:
         """Captures what has happened, then lets go of the journal, marked as stopped cleanly."""
+        await self.scrubber.stop()
         await self._common.on_disk(self._close)
 
     def _close(self) -> None:

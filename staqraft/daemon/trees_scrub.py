@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_NOTE: Final = "scrub"
 _FIRST_MS: Final = 60_000  # nothing is looked at in the first minute of a role
 _LOOK_S: Final = 1.0
 _RETRY_S: Final = 10.0
@@ -73,6 +72,8 @@ class Place:
 class Scrubber:
     """From `start` to `stop`, both harmless when repeated. `failed`: it ended by itself."""
 
+    note = "scrub"  # where in the index it keeps its place
+
     def __init__(
         self, common: Common, standby: Standby, failed: Callable[[BaseException], None]
     ) -> None:
@@ -84,7 +85,7 @@ class Scrubber:
         self._pace = Pace(self._limits.rate_bytes, self._stopping, self._busy)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scrub", initializer=read_when_idle)
         self._task: asyncio.Task[None] | None = None
-        self._place = _recalled(common)
+        self._place = _recalled(common, self.note)
         self._remembered_ms = common.clock_ms()
         self._counts = pb.ScrubStatus()
         self._corrupt_before = 0
@@ -155,7 +156,11 @@ class Scrubber:
             age_ms = self._common.wall_ms() - self._place.begun_ms
             if not 0 <= age_ms < self._limits.period_ms and not self._standby.reason:
                 return
+            await self._meanwhile()
             await asyncio.sleep(min(_LOOK_S, self._limits.period_ms / 1000))
+
+    async def _meanwhile(self) -> None:
+        """Between two passes, now and then."""
 
     async def _directories(self) -> AsyncIterator[tuple[str, bytes]]:
         """All of them in order, from the place on; each is to be read before the next is asked."""
@@ -291,15 +296,15 @@ class Scrubber:
     async def _remember(self) -> None:
         self._remembered_ms = self._common.clock_ms()
         text = json.dumps(asdict(self._place))
-        await self._common.on_disk(partial(self._common.index.set_meta, _NOTE, text))
+        await self._common.on_disk(partial(self._common.index.set_meta, self.note, text))
         try:
             await self._standby.consistent(lambda: None)  # which commits
         except (StaqraftError, OSError) as error:
             logger.debug("where the scrubber is will be kept with the next commit: %s", error)
 
 
-def _recalled(common: Common) -> Place:
-    noted = common.index.meta(_NOTE)
+def _recalled(common: Common, note: str) -> Place:
+    noted = common.index.meta(note)
     if noted is None:
         return Place()
     try:

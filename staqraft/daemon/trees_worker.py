@@ -310,6 +310,7 @@ class TreesWorker:
                 for text in capture.problems:
                     answer.problems.add(code="capture", text=text)
                 answer.last.CopyFrom(to_position(active.last))
+                answer.scrub.CopyFrom(active.scrubber.status())
             case StandbyRole() as standby:
                 answer.needs_reconcile = standby.reason
                 answer.healed = standby.healed

@@ -71,3 +71,40 @@ async def test_drift_and_silent_damage_are_found_and_healed() -> None:
         await until(damage_found, "the damage is found and healed")
         assert "damaged without anybody writing" in (await pair.b.status()).scrub.last_finding
         await pair.settle(pair.a, pair.b)
+
+
+async def test_damage_on_the_active_is_said_and_not_spread() -> None:
+    async with data_pair(scrub_ms=50) as pair:
+        await pair.promote(pair.a, pair.b)
+        for number in range(9):
+            (pair.a.tree / f"f{number}").write_bytes(b"%d" % number)
+        await pair.settle(pair.a, pair.b)
+
+        # The file's inode is as it was when it was indexed, and its content is not.
+        await pair.a.stop_processes()
+        index = pair.a.config.group_dir(MAIL) / "index.sqlite"
+        with contextlib.closing(sqlite3.connect(index)) as database:
+            database.execute("UPDATE entries SET digest=zeroblob(16) WHERE name=CAST('f4' AS BLOB)")
+            database.execute("DELETE FROM meta WHERE key='capture.captured-ns'")  # not just written
+            database.commit()
+        pair.a.start()
+        await pair.promote(pair.a, pair.b)
+
+        async def said() -> bool:
+            return "damaged" in await pair.a.problems()
+
+        await until(said, "the damage is told")
+        text = (await pair.a.problems())["damaged"]
+        assert "'f4' of tree mail is not what was written, and nobody wrote to it since" in text
+        assert "staqctl verify --deep" in text
+        scrub = (await pair.a.status()).scrub
+        assert (scrub.found, scrub.corrupt) == (1, 1), "said once, however often it is read"
+        assert (pair.b.tree / "f4").read_bytes() == b"4"
+
+        (pair.a.tree / "f4").write_bytes(b"restored")
+
+        async def over() -> bool:
+            return not await said()
+
+        await until(over, "what was written anew is not damaged")
+        await pair.settle(pair.a, pair.b)
