@@ -109,7 +109,7 @@ def reconcile_sample(trees: pb.GetTreesStatusResponse) -> ReconcileSample:
 
 
 def scrub_sample(scrub: pb.ScrubStatus) -> ScrubSample:
-    """What a standby's scrubber counted."""
+    """What the scrubber counted."""
     return ScrubSample(
         found=scrub.found,
         healed=scrub.healed,

@@ -86,7 +86,7 @@ class DataMetrics:
 
     def _drift(self, to: Families) -> None:
         self._scrub_found = to.counter(
-            "scrub_findings", "Objects of a standby that were not as they should be.", "group"
+            "scrub_findings", "Objects that scrubbing found not as they should be.", "group"
         )
         self._scrub_healed = to.counter(
             "scrub_healed", "Of these, fetched anew from the active.", "group"

@@ -127,7 +127,7 @@ class _Round:
             if phase.ending == "failover" and await self._may_fail_over():
                 over.set()
                 await postman
-                await self._failover(phase, writers, may_refuse=bool(damaged))
+                await self._failover(phase, writers, damaged=bool(damaged))
                 return
         finally:
             over.set()
@@ -152,16 +152,20 @@ class _Round:
         place.notes += await asyncio.to_thread(checks.equal, place.active, place.standby)
         checks.acknowledged(place.standby, self._postman.written)
         checks.same_totals(await place.active.status(), await place.standby.status())
-        new = self._new_in_quarantine(place.standby)
-        if new and not may_keep:
-            names = ", ".join(f"{entry.path!r} ({entry.reason})" for entry in new[:5])
-            raise Violation(
-                f"{place.standby.node} had nothing of its own, and yet {len(new)} went into "
-                f"quarantine: {names}"
-            )
+        self._nothing_kept(place.standby, may_keep=may_keep)
         for node in (place.active, place.standby):
             for code, text in (await node.problems()).items():
                 place.notes.append(f"{node.node} still has a problem: {code}: {text}")
+
+    def _nothing_kept(self, node: DataNode, *, may_keep: bool) -> None:
+        """A standby has nothing of its own, unless its index was damaged: it cannot know then."""
+        new = self._new_in_quarantine(node)
+        if new and not may_keep:
+            names = ", ".join(f"{entry.path!r} ({entry.reason})" for entry in new[:5])
+            raise Violation(
+                f"{node.node} had nothing of its own, and yet {len(new)} went into quarantine:"
+                f" {names}"
+            )
 
     def _new_in_quarantine(self, node: DataNode) -> list[Kept]:
         known = self._kept.setdefault(node.node, set())
@@ -187,7 +191,7 @@ class _Round:
         return self._postman.in_sync and await self._ground.in_sync()
 
     async def _failover(
-        self, phase: Phase, writers: list[asyncio.Task[None]], *, may_refuse: bool
+        self, phase: Phase, writers: list[asyncio.Task[None]], *, damaged: bool
     ) -> None:
         place, dice = self._ground, random.Random(phase.number)
         old, new = place.active, place.standby
@@ -201,12 +205,13 @@ class _Round:
                 new.start(name)
         place.swap()
         self._postman.in_sync = False
-        if not await self._promoted(new, may_refuse=may_refuse):
+        if not await self._promoted(new, may_refuse=damaged):
             place.swap()
             await place.well()
             await self._settle(may_keep=False)
             return
         self._outcome.failovers += 1
+        self._nothing_kept(new, may_keep=damaged)
         promoted = await asyncio.to_thread(checks.tree_of, new)
         self._say(f"{old.node} is lost, {new.node} is active in epoch {place.pair.epoch}")
         checks.acknowledged(new, self._postman.written)

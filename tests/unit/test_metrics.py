@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from staqraft.daemon.figures import reconcile_sample, scrub_sample
 from staqraft.metrics import (
     MAX_CONNECTIONS,
     REQUEST_BYTES,
@@ -22,6 +23,7 @@ from staqraft.metrics import (
     ScrubSample,
 )
 from staqraft.model import Epoch, GroupId, NodeId
+from staqraft.wire.v1 import data_worker_pb2 as pb
 
 GROUP = GroupId("default")
 A, B = NodeId("a"), NodeId("b")
@@ -159,6 +161,38 @@ def test_the_stream_and_the_journal_are_shown(metrics: Metrics) -> None:
     assert shown["quarantine_objects group=default"] == 2
     assert shown["quarantine_bytes group=default"] == 4096
     assert "journal_free_bytes group=default" not in shown  # not known is not 0
+
+
+def test_a_comparison_is_shown_while_it_runs(metrics: Metrics) -> None:
+    running = pb.GetTreesStatusResponse(
+        reconcile=pb.ReconcileResponse(
+            objects_done=40,
+            objects_total=100,
+            bytes_done=5000,
+            bytes_per_s=2500,
+            left_ms=1500,
+        )
+    )
+    metrics.data.reconciling(GROUP, reconcile_sample(running))
+    shown = figures(metrics.text())
+    assert shown["reconcile_objects group=default"] == 40
+    assert shown["reconcile_expected_objects group=default"] == 100
+    assert shown["reconcile_fetched_bytes group=default"] == 5000
+    assert shown["reconcile_bytes_per_second group=default"] == 2500
+    assert shown["reconcile_left_seconds group=default"] == 1.5
+    metrics.data.reconciling(GROUP, reconcile_sample(pb.GetTreesStatusResponse()))
+    assert figures(metrics.text())["reconcile_expected_objects group=default"] == 0
+
+
+def test_what_scrubbing_found_is_counted_and_its_end_is_shown(metrics: Metrics) -> None:
+    scrub = pb.ScrubStatus(found=7, healed=5, corrupt=2, ended_wall_ms=1_700_000_000_500)
+    for _ in range(2):  # as each scrape finds it
+        metrics.data.scrubbed(GROUP, scrub_sample(scrub))
+    shown = figures(metrics.text())
+    assert shown["scrub_findings_total group=default"] == 7
+    assert shown["scrub_healed_total group=default"] == 5
+    assert shown["scrub_corrupt_total group=default"] == 2
+    assert shown["scrub_last_pass_timestamp_seconds group=default"] == 1_700_000_000.5
 
 
 def test_a_worker_that_began_to_count_anew_takes_nothing_back(metrics: Metrics) -> None:
