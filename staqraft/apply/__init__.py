@@ -1,10 +1,10 @@
 """Apply: the standby's side of the data flow, from journal records to trees.
 
-`applier` executes records one after the other; `writer` has the file system calls; `safety` keeps
-them inside the tree; `reconcile` makes whole trees equal; `quarantine` keeps what only this node
-had, and `restore` brings it back; `inspect` looks at the disk whatever the index says, for
-`verify` and `scrub`. All of it is synchronous and belongs to one thread, but for the reconcile's
-conversation.
+`applier` executes records one after the other, runs of new files together (`newfiles`); `writer`
+has the file system calls; `safety` keeps them inside the tree; `reconcile` makes whole trees equal;
+`quarantine` keeps what only this node had, and `restore` brings it back; `inspect` looks at the
+disk whatever the index says, for `verify` and `scrub`. All of it is synchronous and belongs to one
+thread, but for the reconcile's conversation.
 
 What is mounted inside of a standby's tree, and a btrfs subvolume in it, is not the tree's: nothing
 is compared or applied until it is gone or excluded (`safety.MountedInside`).

@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from staqraft.apply.doubt import Doubt
 from staqraft.apply.doubtful import Doubtful
 from staqraft.apply.localscan import Excluded
 from staqraft.apply.matching import is_same, is_same_node, is_unchanged
+from staqraft.apply.newfiles import NewFiles
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
 from staqraft.apply.places import Places
 from staqraft.apply.quick import Quick
@@ -74,7 +75,8 @@ class Applier:
         self._places = Places(roots, self._writers, index, excluded)
         self.doubtful = Doubtful(index, self.unsettled, self._places)
         self._touched = TouchedDirectories(roots, index)
-        self._quick = Quick(self._writers, self._places, index, self._touched)
+        self._quick = Quick(self._places, index, self._touched)
+        self._new_files = NewFiles(self._writers, self._places, index, self._touched)
         self._written = set(roots)  # who knows what was written before, and not synced
         self._doubt = Doubt(index)
         self._may_clear_parked = False
@@ -102,6 +104,16 @@ class Applier:
             self.unsettled.add(record)
         if not fetched:
             self.watermark.set(record.position)
+
+    def make_new(self, records: Sequence[Record], *, fetched: bool = False) -> int:
+        """Makes the files of a run of records that are new files; how many were done, if any."""
+        if self.unsettled or records[0].tree not in self.roots:
+            return 0
+        self._written.add(records[0].tree)
+        done = self._new_files.make(records, None if fetched else self.watermark.set)
+        for record in records[:done]:
+            self._count(record, "upsert")
+        return done
 
     def replay_index(self, done: Iterable[Record]) -> None:
         """After a kill, before anything is applied: the records behind the index's position.
@@ -149,23 +161,10 @@ class Applier:
 
     def _apply_quickly(self, record: Record) -> bool:
         """Whether that was possible: of what most records say, see `Quick`."""
-        upsert = record.change
-        if not isinstance(upsert, Upsert) or upsert.content is None or self.unsettled:
+        if self.unsettled or self._doubt.about(record) or not self._quick.apply(record):
             return False
-        content = upsert.content
-        if not isinstance(content, (Inline, MovedFrom)) or self._doubt.about(record):
-            return False
-        if self.index.get(record.tree, record.path) is not None:
-            return False
-        self._touched.add_parent(record.tree, record.path)
-        if isinstance(content, Inline):
-            done = self._quick.make(record, upsert, content.data)
-        else:
-            check_path(content.path)
-            done = self._quick.rename(record, upsert, content.path)
-        if done:
-            self._count(record, "upsert")
-        return done
+        self._count(record, "upsert")
+        return True
 
     def _apply(self, record: Record, *, fetched: bool) -> None:
         if self._apply_quickly(record):

@@ -1,49 +1,49 @@
-"""The short ways for what most records are: a new file, a file renamed to where nothing is.
+"""The short way for a file that is renamed to where nothing is.
 
-They do what the general way would do, with fewer questions, and only where the answers are known
-beforehand: the index has nothing at the place, the kernel refuses when the disk has something
-there, and a file that has the change time that the index knows was not touched by anybody. In every
-other case they do nothing and say so, and the general way is taken.
+It does what the general way would do, with fewer questions, and only where the answers are known
+beforehand: neither index nor disk have anything at the place, and a file that has the change time
+that the index knows was not touched by anybody. In every other case it does nothing and says so,
+and the general way is taken. New files have a way of their own (`newfiles`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from staqraft.apply import metadata as meta
 from staqraft.apply.observe import identity_of, look
 from staqraft.apply.places import Places
+from staqraft.apply.safety import check_path
 from staqraft.apply.touched import TouchedDirectories
-from staqraft.apply.writer import TreeWriter
 from staqraft.index import Entry, Index
-from staqraft.journal.record import ObjectType, Record, Upsert
+from staqraft.journal.record import MovedFrom, ObjectType, Record, Upsert
 
 
 class Quick:
-    """Each method returns True when the record is done, False when nothing was."""
+    """`apply` returns True when the record is done, False when nothing was."""
 
     def __init__(
         self,
-        writers: Mapping[str, TreeWriter],
         places: Places,
         index: Index,
         touched: TouchedDirectories,
     ) -> None:
-        self._writers = writers
         self._places = places
         self._index = index
         self._touched = touched
 
-    def make(self, record: Record, upsert: Upsert, data: bytes) -> bool:
-        """A file that the index does not have. Raises OSError, MissingParent."""
-        at = self._places.at(record.tree, record.path)
-        made = self._writers[record.tree].make_file(at, data, upsert.metadata)
-        if made is not None:
-            self._put(record, upsert, made)
-        return made is not None
+    def apply(self, record: Record) -> bool:
+        """Raises OSError, MissingParent, PathEscape."""
+        upsert = record.change
+        if not isinstance(upsert, Upsert) or not isinstance(upsert.content, MovedFrom):
+            return False
+        if self._index.get(record.tree, record.path) is not None:
+            return False
+        check_path(upsert.content.path)
+        self._touched.add_parent(record.tree, record.path)
+        return self._rename(record, upsert, upsert.content.path)
 
-    def rename(self, record: Record, upsert: Upsert, source: bytes) -> bool:
+    def _rename(self, record: Record, upsert: Upsert, source: bytes) -> bool:
         """A file that nobody touched goes where neither index nor disk have anything."""
         tree = record.tree
         known = self._index.get(tree, source)

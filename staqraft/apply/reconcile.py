@@ -20,7 +20,7 @@ from staqraft.apply.localscan import Excluded, scan_tree, unknown_files
 from staqraft.apply.quarantine import Quarantine
 from staqraft.errors import ReplicationError
 from staqraft.index import UNRECORDED, Entry, Listed, SharedHistory, TreeSummary
-from staqraft.journal.record import Chunk, ObjectType, Record, Remove, Staged, Upsert
+from staqraft.journal.record import Change, Chunk, ObjectType, Record, Remove, Staged, Upsert
 from staqraft.model import Epoch, Position
 
 logger = logging.getLogger(__name__)
@@ -303,24 +303,40 @@ class Reconciler:
         await self._run(self._commit_now_and_then)
 
     def _take_over(self, records: list[Record]) -> None:
-        for record in records:
-            match record.change:
-                case Upsert() as upsert:
-                    self._keep_if_own(record, upsert)
-                    self.progress.done += 1
-                    self.progress.fetched += 1
-                    if not isinstance(upsert.content, Staged):  # whose bytes came before
-                        self.progress.bytes += upsert.metadata.size
-                case Remove():
-                    # Removed since it was listed, or moved: a record will tell which, and where to.
-                    self._keep_below(record.tree, record.path, "the active removed it")
-                    self._applier.doubtful.suspect(record.tree, record.path)
-                    self.progress.done += 1
-                    continue
-                case Chunk(data=data):
-                    self.progress.bytes += len(data)
-            position = max(self._position, record.position)
-            self._applier.apply(replace(record, position=position), fetched=True)
+        todo = [
+            replace(record, position=max(self._position, record.position)) for record in records
+        ]
+        while todo:
+            # Where a new file can be made nothing stands that could be this node's own.
+            done = self._applier.make_new(todo, fetched=True)
+            for record in todo[:done]:
+                self._count_taken(record.change)
+            if not done:
+                self._take_over_one(todo[0])
+            del todo[: done or 1]
+
+    def _take_over_one(self, record: Record) -> None:
+        match record.change:
+            case Upsert() as upsert:
+                self._keep_if_own(record, upsert)
+            case Remove():
+                # Removed since it was listed, or moved: a record will tell which, and where to.
+                self._keep_below(record.tree, record.path, "the active removed it")
+                self._applier.doubtful.suspect(record.tree, record.path)
+                self.progress.done += 1
+                return
+        self._count_taken(record.change)
+        self._applier.apply(record, fetched=True)
+
+    def _count_taken(self, change: Change) -> None:
+        match change:
+            case Upsert() as upsert:
+                self.progress.done += 1
+                self.progress.fetched += 1
+                if not isinstance(upsert.content, Staged):  # whose bytes came before
+                    self.progress.bytes += upsert.metadata.size
+            case Chunk(data=data):
+                self.progress.bytes += len(data)
 
     async def _settle(self) -> None:
         """Fetches again what could not be put right at once (links before their files, say)."""

@@ -64,8 +64,8 @@ class IndexPort(Protocol):
         """Sets an entry."""
         ...
 
-    def add_all(self, tree: str, entries: Sequence[Entry]) -> None:
-        """Sets the entries of objects in one directory, but for those that it has already."""
+    def add_all(self, tree: str, entries: Sequence[Entry]) -> list[Entry]:
+        """Sets the entries of objects in one directory; returns those that it has already."""
         ...
 
     def complete(self, tree: str, entries: Sequence[Entry]) -> None:

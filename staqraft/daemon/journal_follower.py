@@ -11,9 +11,11 @@ import os
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from staqraft.apply.applier import Applier
+from staqraft.apply.newfiles import AT_ONCE
 from staqraft.apply.safety import CannotWrite, RootMissing, TreeRoot, sync_filesystem
 from staqraft.apply.watermark import Watermark
 from staqraft.daemon.trees_common import Common, close_roots
@@ -135,10 +137,11 @@ class JournalFollower:
             for root in self._roots.values():
                 root.require_present()
             while self._todo:
-                record = self._todo[0]
-                applier.apply(record)
-                self._todo.popleft()
-                self._reached = record.position
+                done = applier.make_new(list(islice(self._todo, AT_ONCE)))
+                if not done:
+                    applier.apply(self._todo[0])
+                for _ in range(done or 1):
+                    self._reached = self._todo.popleft().position
             if self._is_due():
                 self.commit(applier)
         except IndexFull:

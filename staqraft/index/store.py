@@ -177,18 +177,18 @@ class Index:
             if entry.metadata.type is ObjectType.FILE:
                 self._comparison.invalidate_links(number, entry.identity)
 
-    def add_all(self, tree: str, entries: Sequence[Entry]) -> None:
+    def add_all(self, tree: str, entries: Sequence[Entry]) -> list[Entry]:
         """As `put` for many objects of one directory (or the root alone), new ones only.
 
-        What the index has already stays as it is. No file may have a second name. Raises
-        MissingParent if the directory is not in the index.
+        Returns those of which the index has something already. No file may have a second name.
+        Raises MissingParent if the directory is not in the index.
         """
         with self.lock:
             number = self._tree(tree)
             parent, _ = self._place_for_put(tree, number, entries[0].path)
             new = {entry.path.rpartition(b"/")[2]: entry for entry in entries}
-            for (name,) in self._db.all(sql.which_of(len(new)), (parent, *new)):
-                del new[name]
+            found = self._db.all(sql.which_of(len(new)), (parent, *new))
+            known = [new.pop(name) for (name,) in found]
             self._db.change_all(
                 sql.INSERT, [(*to_row(entry), number, parent, name) for name, entry in new.items()]
             )
@@ -196,6 +196,7 @@ class Index:
                 self._recent.forget((parent, name))
             self._count(number, len(new), sum(entry.metadata.size for entry in new.values()))
             self._comparison.invalidate(parent)
+            return known
 
     def complete(self, tree: str, entries: Sequence[Entry]) -> None:
         """Unread files were read: their entries, if each is still of that inode and origin."""

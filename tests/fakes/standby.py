@@ -50,16 +50,19 @@ class Standby:
         sync_filesystem(self.root.fd)
 
     def apply(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self.applier.apply(record)
+        """As it follows its journal: runs of new files together."""
+        todo = list(records)
+        while todo:
+            done = self.applier.make_new(todo)
+            if not done:
+                self.applier.apply(todo[0])
+            del todo[: done or 1]
 
     def apply_and_commit(self, records: Iterable[Record]) -> list[Record]:
-        position = self.index.position
-        for record in records:
-            self.applier.apply(record)
-            position = record.position
+        todo = list(records)
+        self.apply(todo)
         wrong = self.applier.settle()
-        self.applier.commit(position)
+        self.applier.commit(todo[-1].position if todo else self.index.position)
         return wrong
 
     def restart(self, journal: Sequence[Record] = (), *, in_the_middle: bool = False) -> int:
