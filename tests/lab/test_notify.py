@@ -80,16 +80,12 @@ def test_a_test_says_of_each_receiver_whether_it_arrived(story: Story, node: str
     argv = [*STAQCTL, "--config", CONFIGURATION, "notify", "test"]
     done = story.lab.run(node, argv, check=False, timeout_s=60)
     assert done.returncode == 1
-    assert (
-        sorted(done.stdout.splitlines())
-        == [
-            "admins: sent",
-            "chat: sent",
-            "hangs: FAILED: the webhook cannot be reached: timed out",
-            "pager: sent",
-        ]
-        or "hangs: FAILED: no answer within 3 s" in done.stdout
-    ), done.stdout
+    assert sorted(done.stdout.splitlines()) == [
+        "admins: sent",
+        "chat: sent",
+        "hangs: FAILED: no answer within 3 s",
+        "pager: sent",
+    ]
     assert len(arrived(story, "test")) >= 2
 
 

@@ -31,7 +31,8 @@ HEADINGS: Final = re.findall(r"^#{2,3} (.+)$", PAGE, re.MULTILINE)
 # Where commands and the replicated record refuse; a return of what is no refusal is left out.
 REFUSING: Final = (
     "api/admin.py", "api/data_admin.py", "consensus/maintenance.py", "consensus/statemachine.py",
-    "consensus/switchovers.py", "daemon/admin.py", "daemon/barriers.py", "daemon/data_admin.py",
+    "consensus/switchovers.py", "decision/pair.py", "daemon/admin.py", "daemon/barriers.py",
+    "daemon/data_admin.py",
     "daemon/fencing.py", "daemon/forcing.py", "daemon/trees_verify.py", "daemon/witness_admin.py",
 )  # fmt: skip
 VERDICTS: Final = {"Verdict", "str | None", "ClusterRecord | str"}
@@ -126,7 +127,7 @@ def refusals() -> Iterator[tuple[str, str]]:
                 for inner in ast.walk(node):
                     if isinstance(inner, ast.Return) and inner.value is not None:
                         text = sentence(inner.value)
-                        if text and " " in text:
+                        if text and re.search(r"[a-z]+ [a-z]+", text):
                             yield name, text
 
 
