@@ -63,6 +63,9 @@ _TAKING_OVER: Final = frozenset(
     )
 )
 
+# Said as `unreachable` and `config-differs`, with the cause if the probes know it.
+_OF_MEMBERS: Final = frozenset({"peer-silent", "daemon-silent", "config"})
+
 
 def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
     """Everything that is wrong; none: all is as it should be."""
@@ -73,8 +76,26 @@ def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
             Complaint(None, problem.code, problem.text, _severity(problem.code))
             for problem in status.problems
         ),
+        *_findings(status),
         *(one for group in status.groups for one in _group(group, status)),
     ]
+
+
+def _findings(status: admin_pb2.GetStatusResponse) -> Iterator[Complaint]:
+    """What the node's own probes found, but what is said of a member already."""
+    for one in status.findings:
+        if one.code not in _OF_MEMBERS:
+            text = f"{one.text}: {one.remedy}"
+            severity = Severity[one.severity.upper()]
+            yield Complaint(None, one.code, text, severity, about=one.subject)
+
+
+def _why(status: admin_pb2.GetStatusResponse, node: str, *codes: str) -> str:
+    """What the probes say of a member; "" if nothing."""
+    for one in status.findings:
+        if one.code in codes and one.subject.split(" ")[0] == node:
+            return f"{one.text}: {one.remedy}"
+    return ""
 
 
 def _of(code: str, text: str, group: str = "", *, about: str = "", ours: bool = True) -> Complaint:
@@ -86,13 +107,13 @@ def _nodes(status: admin_pb2.GetStatusResponse) -> Iterator[Complaint]:
     versions = {node.version for node in status.nodes if node.version}
     for node in status.nodes:
         if not node.reachable:
-            text = (
+            text = _why(status, node.node, "peer-silent", "daemon-silent") or (
                 f"{node.node} is not heard by {status.node}: is the host up ('ping'), does its"
                 " daemon run ('systemctl status staqraftd' there), and are the links between them?"
             )
             yield _of("unreachable", text, about=node.node)
         if node.config_differs:
-            text = (
+            text = _why(status, node.node, "config") or (
                 f"the configuration of {node.node} differs from that of {status.node}: compare the"
                 " files; 'staqraftd --check' prints a fingerprint that is to be the same everywhere"
             )
@@ -167,6 +188,12 @@ def _takeover(
     elif group.maintenance:
         text = "maintenance is on, nothing is taken over automatically"
         yield _of("maintenance", text, name)
+    for other in group.takeovers:
+        told = [r for r in other.refusals if r.code not in {"not-in-sync", "maintenance"}]
+        if told and other.node != me:  # which tells it by itself
+            why = "; ".join(f"{r.reason}: {r.remedy}" for r in told)
+            text = f"{other.node} would not take over if {group.active} failed now: {why}"
+            yield _of("not-eligible", text, name, about=other.node, ours=False)
     if missing:
         are = "is" if len(missing) == 1 else "are"
         text = (

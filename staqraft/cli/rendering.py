@@ -12,6 +12,7 @@ from staqraft.wire.v1 import admin_pb2, data_worker_pb2, types_pb2
 
 WIDTH = 100
 LABEL = 14
+_STALE_MS = 6_000
 
 _SESSION = {
     data_worker_pb2.SESSION_STATE_IDLE: "idle",
@@ -146,7 +147,33 @@ def _nodes(status: admin_pb2.GetStatusResponse) -> list[str]:
     return [
         *table(rows),
         f"Raft: {quorum}, term {raft.term}, entry {raft.commit_index}, {applied}{late}",
+        *map(_link, status.links),
     ]
+
+
+def _link(link: admin_pb2.LinkStatus) -> str:
+    trip = f", {duration_text(link.round_trip_us / 1000)}" if link.round_trip_us else ""
+    ends = f"{safe(link.address)} - {safe(link.peer)} {safe(link.peer_address)}"
+    return f"Link {safe(link.ring)}: {ends}: {safe(link.way)}{trip}"
+
+
+def _takeover(takeover: admin_pb2.TakeoverStatus) -> list[str]:
+    """Whether a replica would take over by itself, or each reason why not."""
+    node = takeover.node
+    if takeover.active:
+        return [f"{node} is active"]
+    if not takeover.known:
+        return [f"{node} has not been heard, so it is not known whether it would"]
+    age = ""
+    if takeover.heard_ms > _STALE_MS:
+        age = f" (by its word of {duration_text(takeover.heard_ms)} ago)"
+    if not takeover.refusals:
+        return [f"{node} would take over now{age}"]
+    found = []
+    for refusal in takeover.refusals:
+        since = f" since {local_time(refusal.since_wall_ms)}" if refusal.since_wall_ms else ""
+        found.append(f"{node} would NOT{age}: {refusal.reason}{since}: {refusal.remedy}")
+    return found
 
 
 def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
@@ -163,8 +190,12 @@ def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
     say("in sync", ", ".join(group.in_sync) or "nobody")
     lease = f", lease runs for {duration_text(group.lease_left_ms)}" if group.lease_left_ms else ""
     say(f"{me} is", f"{group.phase}{lease}")
-    for reason in group.not_eligible:
-        say("no takeover", reason)
+    for takeover in group.takeovers:
+        for text in _takeover(takeover):
+            say("takeover", text)
+    if not group.takeovers:
+        for reason in group.not_eligible:
+            say("no takeover", reason)
     for vip in group.vips:
         held = "held here" if vip.held else "not here"
         gate = f", gate {group.gate}" if group.gate and vip.held else ""

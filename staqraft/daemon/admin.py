@@ -58,6 +58,7 @@ class NodeAdmin:
         fingerprint: str,
         forward: Forward,
         problems: Callable[[], Sequence[WorkerProblem]],
+        add_health: Callable[[admin_pb2.GetStatusResponse], None] | None = None,
         test_notifications: Callable[[str], Awaitable[list[tuple[str, str]]]],
         count_barrier: Callable[[GroupId, float | None], None],
         now_ms: Callable[[], int],
@@ -69,6 +70,7 @@ class NodeAdmin:
         self._fingerprint = fingerprint
         self._forward = forward
         self._problems = problems
+        self._add_health = add_health
         self._test_notifications = test_notifications
         self._count_barrier = count_barrier
         self._now_ms = now_ms
@@ -91,7 +93,7 @@ class NodeAdmin:
                 held, admission = {}, None
                 loop.executor.vip_problem = str(error)
             groups.append(status.group_status(self._config, loop, self._now_ms(), held, admission))
-        return admin_pb2.GetStatusResponse(
+        whole = admin_pb2.GetStatusResponse(
             cluster=self._config.cluster,
             node=self._config.node,
             version=__version__,
@@ -102,6 +104,9 @@ class NodeAdmin:
             groups=groups,
             problems=self._problems(),
         )
+        if self._add_health is not None:
+            self._add_health(whole)
+        return whole
 
     def group(self, group: GroupId) -> GroupRecord:
         """The group's record as applied on this node."""

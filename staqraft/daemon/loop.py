@@ -17,6 +17,7 @@ from staqraft.daemon.tally import Tally
 from staqraft.daemon.watch import DataWatch
 from staqraft.decision import events as on
 from staqraft.decision import pair
+from staqraft.decision.defects import Defect
 from staqraft.decision.insync import barrier_peers
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING, SENTENCES, Phase
@@ -54,6 +55,7 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
     failback = config.groups[group].failback
     return Settings(
         pair=alone,
+        moves_for_health=config.health.failover,
         # Who cannot ask a majority goes on serving: without a witness no lease proves anything.
         fenced_by=rungs - {FenceRung.LEASE} if alone else rungs,
         watchdog_ms=config.watchdog.timeout_ms if config.watchdog else 0,
@@ -267,6 +269,16 @@ class GroupLoop:
     def vouch_off(self, node: NodeId, by: str) -> None:
         """Somebody says that `node` is off."""
         self._queue.put_nowait(on.OffConfirmed(now_ms=self._now_ms(), node=node, by=by))
+
+    def tell_health(
+        self, node: NodeId, defects: tuple[Defect, ...], *, ready: bool = True, age_ms: int = 0
+    ) -> None:
+        """How `node` is, by its own word; see `decision.health`."""
+        self._queue.put_nowait(
+            on.HealthReported(
+                now_ms=self._now_ms(), node=node, defects=defects, ready=ready, age_ms=age_ms
+            )
+        )
 
     async def changed(self) -> None:
         """Return when the state changed after the call."""

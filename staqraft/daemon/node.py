@@ -20,7 +20,7 @@ from staqraft.actions.watchdog import KernelDevice, Watchdog
 from staqraft.api.admin import AdminServicer
 from staqraft.api.data_admin import DataAdminServicer
 from staqraft.api.forward import over_any_ring
-from staqraft.api.server import ApiServers
+from staqraft.api.server import AddToServer, ApiServers
 from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config
 from staqraft.consensus.endpoint import RaftEndpoint
@@ -36,6 +36,7 @@ from staqraft.daemon.executor import Hands
 from staqraft.daemon.feed import Feed, open_counters
 from staqraft.daemon.fence_watch import FenceWatch
 from staqraft.daemon.gates import open_gates, remove_stale_gates
+from staqraft.daemon.health import Health
 from staqraft.daemon.history import note, report_quarantine, report_scrub
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.maintaining import remind
@@ -76,6 +77,7 @@ class ControlNode:
             show=self._metrics.node.fence_device,
             note=partial(note, self.raft, config.node, "fence-device"),
         )
+        self._health = self._looks() if is_replica else None
         self._admin = NodeAdmin(
             config,
             self.raft,
@@ -84,6 +86,7 @@ class ControlNode:
             fingerprint=self._fingerprint,
             forward=over_any_ring(config),
             problems=self._problems,
+            add_health=self._health.add_to if self._health is not None else None,
             test_notifications=self._test_notifications,
             count_barrier=self._metrics.groups.barrier,
             now_ms=boottime_ms,
@@ -99,7 +102,7 @@ class ControlNode:
             config,
             AdminServicer(config, self._admin, over_any_ring(config)),
             FenceServicer(config, self._let_go, self._fence),
-            peers=[self._endpoint.add_to_server],
+            peers=[self._endpoint.add_to_server, *self._health_servicers()],
             data=DataAdminServicer(
                 config,
                 NodeData(config, self.raft, self.loops, verified=self._verified),
@@ -111,6 +114,14 @@ class ControlNode:
 
     def _verified(self, group: GroupId, found: int, left: int) -> None:
         self._metrics.data.verified(group, found=found, unrepaired=left, ended_s=wall_ms() / 1000)
+
+    def _looks(self) -> Health:
+        return Health(
+            self._config, self.raft, self.loops, fingerprint=self._fingerprint, now_ms=boottime_ms
+        )
+
+    def _health_servicers(self) -> list[AddToServer]:
+        return [self._health.monitor.servicer.add_to_server] if self._health is not None else []
 
     async def _test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
         return await self._telling.test(requested_by)
@@ -182,6 +193,7 @@ class ControlNode:
             self._fence_watch.run,
             partial(remind, self.raft, config),
             self._telling.run,
+            *([self._health.run] if self._health is not None else []),
             partial(announce, self.raft, config.node, self._fingerprint),
             *(loop.hands.data.run for loop in self.loops.values()),
             *(loop.run for loop in self.loops.values()),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from staqraft.model import NodeId
 
 DISK, FULL, UPLINK, WORKER, SERVICE = "disk", "full", "uplink", "worker", "service"
+CONFIG = "config"
 """The kinds of defects that there are; what compares is the kind, and any other word will do."""
 
 

@@ -141,7 +141,7 @@ def _of_this_node(state: GroupState, now_ms: int) -> Iterator[Refusal]:
         for defect in health.own(state).barring:
             yield Refusal(
                 code=Against.UNHEALTHY,
-                reason=f"{me} cannot serve, since {defect.text}",
+                reason=f"{me} is not fit to serve, since {defect.text}",
                 remedy=defect.remedy or "see 'findings' in 'staqctl status'",
             )
 

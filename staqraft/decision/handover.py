@@ -34,7 +34,7 @@ def can_follow(state: GroupState, target: NodeId, now_ms: int) -> str | None:
     if target not in state.record.in_sync:
         return f"{target} is not in sync"
     if barring := state.health.get(target, NodeHealth()).barring:
-        return f"{target} cannot serve: {barring[0].text}"
+        return f"{target} is not fit to serve: {barring[0].text}"
     sync = state.peers.get(target)
     timeout = state.settings.timing.in_sync_timeout_ms
     if sync is None or not sync.streaming or now_ms - sync.streaming_ms > timeout:

@@ -67,7 +67,7 @@ def settle(turn: Turn) -> None:
 
 def _better_off(state: GroupState, now_ms: int) -> NodeId | None:
     mine = own(state).kinds
-    if not mine or state.record.maintenance:
+    if not mine or state.record.maintenance or not state.settings.moves_for_health:
         return None
     for peer in state.settings.peers:
         said = state.health.get(peer)

@@ -43,6 +43,7 @@ class Settings:
     watchdog_ms: int = 0  # its time-out; 0: there is none
     gate: bool = False
     pair: bool = False  # there is no witness: see `pair`
+    moves_for_health: bool = True  # to a replica that is better off
     prefer: NodeId | None = None  # failback: who is to be active when it has been well for long
     failback_ms: int = 0  # so long
 

@@ -1,4 +1,5 @@
 from staqraft.wire.v1 import data_worker_pb2 as _data_worker_pb2
+from staqraft.wire.v1 import health_pb2 as _health_pb2
 from staqraft.wire.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -125,7 +126,7 @@ class VipStatus(_message.Message):
     def __init__(self, address: _Optional[str] = ..., interface: _Optional[str] = ..., held: _Optional[bool] = ...) -> None: ...
 
 class GroupStatus(_message.Message):
-    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away", "scheduled", "failback")
+    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away", "scheduled", "failback", "takeovers")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +149,7 @@ class GroupStatus(_message.Message):
     AWAY_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
     FAILBACK_FIELD_NUMBER: _ClassVar[int]
+    TAKEOVERS_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -170,7 +172,8 @@ class GroupStatus(_message.Message):
     away: _containers.RepeatedScalarFieldContainer[str]
     scheduled: ScheduledSwitchover
     failback: str
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., scheduled: _Optional[_Union[ScheduledSwitchover, _Mapping]] = ..., failback: _Optional[str] = ...) -> None: ...
+    takeovers: _containers.RepeatedCompositeFieldContainer[TakeoverStatus]
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., scheduled: _Optional[_Union[ScheduledSwitchover, _Mapping]] = ..., failback: _Optional[str] = ..., takeovers: _Optional[_Iterable[_Union[TakeoverStatus, _Mapping]]] = ...) -> None: ...
 
 class ScheduledSwitchover(_message.Message):
     __slots__ = ("target", "at_ms", "requested_by", "reason")
@@ -199,7 +202,7 @@ class MaintenanceStatus(_message.Message):
     def __init__(self, node: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., lasts_ms: _Optional[int] = ..., long: _Optional[bool] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("cluster", "node", "version", "nodes", "raft", "groups", "problems")
+    __slots__ = ("cluster", "node", "version", "nodes", "raft", "groups", "problems", "findings", "links")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +210,8 @@ class GetStatusResponse(_message.Message):
     RAFT_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     node: str
     version: str
@@ -214,7 +219,39 @@ class GetStatusResponse(_message.Message):
     raft: RaftStatus
     groups: _containers.RepeatedCompositeFieldContainer[GroupStatus]
     problems: _containers.RepeatedCompositeFieldContainer[_data_worker_pb2.WorkerProblem]
-    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., version: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeStatus, _Mapping]]] = ..., raft: _Optional[_Union[RaftStatus, _Mapping]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[_health_pb2.Finding]
+    links: _containers.RepeatedCompositeFieldContainer[LinkStatus]
+    def __init__(self, cluster: _Optional[str] = ..., node: _Optional[str] = ..., version: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeStatus, _Mapping]]] = ..., raft: _Optional[_Union[RaftStatus, _Mapping]] = ..., groups: _Optional[_Iterable[_Union[GroupStatus, _Mapping]]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[_health_pb2.Finding, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ...) -> None: ...
+
+class TakeoverStatus(_message.Message):
+    __slots__ = ("node", "active", "known", "refusals", "heard_ms")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    HEARD_MS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    active: bool
+    known: bool
+    refusals: _containers.RepeatedCompositeFieldContainer[_health_pb2.TakeoverRefusal]
+    heard_ms: int
+    def __init__(self, node: _Optional[str] = ..., active: _Optional[bool] = ..., known: _Optional[bool] = ..., refusals: _Optional[_Iterable[_Union[_health_pb2.TakeoverRefusal, _Mapping]]] = ..., heard_ms: _Optional[int] = ...) -> None: ...
+
+class LinkStatus(_message.Message):
+    __slots__ = ("peer", "ring", "address", "peer_address", "way", "round_trip_us")
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PEER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    WAY_FIELD_NUMBER: _ClassVar[int]
+    ROUND_TRIP_US_FIELD_NUMBER: _ClassVar[int]
+    peer: str
+    ring: str
+    address: str
+    peer_address: str
+    way: str
+    round_trip_us: int
+    def __init__(self, peer: _Optional[str] = ..., ring: _Optional[str] = ..., address: _Optional[str] = ..., peer_address: _Optional[str] = ..., way: _Optional[str] = ..., round_trip_us: _Optional[int] = ...) -> None: ...
 
 class BarrierRequest(_message.Message):
     __slots__ = ("group", "timeout_ms", "min_replicas", "anywhere")
