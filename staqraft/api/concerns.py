@@ -64,7 +64,7 @@ _TAKING_OVER: Final = frozenset(
 )
 
 # Said as `unreachable` and `config-differs`, with the cause if the probes know it.
-_OF_MEMBERS: Final = frozenset({"peer-silent", "daemon-silent", "config"})
+OF_MEMBERS: Final = frozenset({"peer-silent", "daemon-silent", "config"})
 
 
 def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
@@ -84,7 +84,7 @@ def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
 def _findings(status: admin_pb2.GetStatusResponse) -> Iterator[Complaint]:
     """What the node's own probes found, but what is said of a member already."""
     for one in status.findings:
-        if one.code not in _OF_MEMBERS:
+        if one.code not in OF_MEMBERS:
             text = f"{one.text}: {one.remedy}"
             severity = Severity[one.severity.upper()]
             yield Complaint(None, one.code, text, severity, about=one.subject)

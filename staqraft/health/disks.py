@@ -14,6 +14,7 @@ from staqraft.model import GroupId, NodeId
 NO_ROOM: Final = frozenset({"ENOSPC", "EDQUOT"})
 LEAST_BYTES: Final = 4 << 20  # with less, whatever is written next may not fit
 LEAST_INODES: Final = 64
+_LOOKED_AGAIN_MS: Final = 1_000  # this process may just have been stopped for a while
 PERCENT: Final = 100
 
 
@@ -47,6 +48,7 @@ def judge(look: VolumeLook, limits: DiskHealth, node: NodeId) -> Iterator[Findin
             f" {hangs_ms // 1000} s",
             f"look at 'dmesg' on {node} for errors of the disk, its controller or its network path",
             bars=True,
+            sure_ms=_LOOKED_AGAIN_MS,
         )
         return
     if hangs_ms >= limits.slow_ms or (look.took_ms or 0) >= limits.slow_ms:

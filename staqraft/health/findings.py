@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Final
 
 from staqraft.decision.defects import Defect
 from staqraft.model import GroupId
+
+CODES: Final = frozenset(
+    {
+        *("disk-hung", "disk-failed", "disk-slow", "disk-full", "disk-space", "disk-unknown"),
+        *("memory", "clock", "worker-silent"),
+        *("uplink-lost", "ping-silent", "ping-never"),
+        *("link-address", "link-cable", "link-one-way", "link-cut", "link-port"),
+        *("peer-silent", "daemon-silent", "config"),
+    }
+)
+"""What people are told of; deploy/RUNBOOK.md has a page for each."""
 
 
 class Severity(IntEnum):
@@ -37,6 +49,10 @@ class Finding:
     bars: bool = False
     sure_ms: int | None = 0
     groups: frozenset[GroupId] = frozenset()
+
+    def __post_init__(self) -> None:
+        told = self.severity > Severity.SUSPICION
+        assert self.code in CODES or not told, f"{self.code} is not in CODES"
 
     @property
     def key(self) -> tuple[str, str]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from staqraft.config.schema import PingHealth
 from staqraft.decision.defects import UPLINK
 from staqraft.health.findings import Finding, Severity
 from staqraft.model import NodeId
+
+_LOOKED_AGAIN_MS: Final = 1_000  # this process may just have been stopped for a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,4 +115,5 @@ def _lost(
         text=text,
         remedy=remedy,
         defect=UPLINK,
+        sure_ms=_LOOKED_AGAIN_MS,
     )

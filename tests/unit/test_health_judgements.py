@@ -104,7 +104,7 @@ class TestUplink:
         lost = next(f for f in found if f.code == "uplink-lost")
         assert words in lost.text
         assert remedy in lost.remedy
-        assert (lost.defect, lost.bars, lost.sure_ms) == (UPLINK, False, 0)
+        assert (lost.defect, lost.bars, lost.sure_ms) == (UPLINK, False, 1_000)
 
     def test_one_silent_target_of_two_is_no_lost_uplink(self) -> None:
         (found,) = self.judged(target(answered_ms=60_000), target(address="192.0.2.9"))

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from fakes.runbook_samples import ALL
-from staqraft.api.concerns import CODES, CRITICAL, plain_code
+from staqraft.api.concerns import CODES, CRITICAL, OF_MEMBERS, plain_code
 from staqraft.cli.staqctl import EXIT_CODES, _parser
 from staqraft.decision.eligibility import Against
+from staqraft.health.findings import CODES as PROBED
 from staqraft.model import NodeId
 from staqraft.notify.message import Message, Severity
 
@@ -110,7 +111,7 @@ def test_every_finding_has_a_page() -> None:
     found = {plain_code(dynamic.get(code, code)) for code in codes_in_the_code()}
     assert {"journal-full", "trees-silent", "listen"} <= found
     pages = set(re.findall(r"^### (.+)$", section("Findings"), re.MULTILINE))
-    assert found | set(CODES) | CRITICAL | {"stream-silent"} <= pages
+    assert found | set(CODES) | CRITICAL | {"stream-silent"} | (PROBED - OF_MEMBERS) == pages
 
 
 def refusals() -> Iterator[tuple[str, str]]:
