@@ -85,6 +85,7 @@ class Monitor:
         }
         self._host: _Host | None = None
         self._gateways: dict[str, str] = {}  # address: interface; the last that were known
+        self._elsewhere: set[str] = set()  # targets that have answered another replica
         self._latch = Latch(steady_ms=config.health.steady_ms)
         self.rings: dict[NodeId, list[RingState]] = {}
         # A call that waits for the routing lock holds this thread, and no second one.
@@ -163,11 +164,7 @@ class Monitor:
             yield from box.judge_memory(*self._host.memory, limits.memory_percent, me)
         for group, part, silent_ms in self._silent_workers():
             yield from box.judge_worker(group, part, silent_ms, me)
-        others = {
-            node: {target.address: target.answers for target in partner.said.targets}
-            for node, partner in self.partners.items()
-            if partner.said is not None and self._is_fresh(partner)
-        }
+        others = self._others_targets()
         yield from uplink.judge(self._target_looks(), limits.ping, me, others)
         for node, partner in self.partners.items():
             yield from (s.finding for s in self.rings.get(node, ()) if s.finding is not None)
@@ -175,6 +172,17 @@ class Monitor:
                 ahead_ms, round_trip_ms = (value / _MILLI for value in best)
                 yield from box.judge_clock(ahead_ms, round_trip_ms, limits.clock_ms, me, node)
             yield from self._judge_config(node, partner)
+
+    def _others_targets(self) -> dict[NodeId, dict[str, bool]]:
+        """Which targets the other replica says that it reaches now."""
+        others = {
+            node: {target.address: target.answers for target in partner.said.targets}
+            for node, partner in self.partners.items()
+            if partner.said is not None and self._is_fresh(partner)
+        }
+        for seen in others.values():
+            self._elsewhere |= {address for address, answers in seen.items() if answers}
+        return others
 
     def _judge_config(self, node: NodeId, partner: Partner) -> Iterator[Finding]:
         """By what it said last, however long ago: it matters when it is gone."""
@@ -195,7 +203,9 @@ class Monitor:
                 answered_ms=_age(pinger.answered_ms, now_ms),
                 asked_for_ms=now_ms - pinger.since_ms,
                 way=self._way(address) or pinger.problem,
-                gateway=address in self._gateways,
+                gateway=address in self._gateways
+                and address not in self._config.health.ping.targets,
+                elsewhere=address in self._elsewhere,
             )
             for address, pinger in self._targets.items()
         ]

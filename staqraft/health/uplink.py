@@ -23,6 +23,7 @@ class TargetLook:
     """A target as it was asked lately. Times are ages, in milliseconds; None: never.
 
     `way`: why it cannot be asked at all, or what is wrong with the interface that leads there.
+    `elsewhere`: it has answered another replica, so that it is one that answers.
     """
 
     address: str
@@ -30,6 +31,7 @@ class TargetLook:
     asked_for_ms: int  # since when it has been asked
     way: str = ""
     gateway: bool = False
+    elsewhere: bool = False
 
     def __str__(self) -> str:
         return f"the gateway {self.address}" if self.gateway else self.address
@@ -42,12 +44,10 @@ def judge(
     others: Mapping[NodeId, Mapping[str, bool]],
 ) -> Iterator[Finding]:
     """`others`: which targets another replica says that it reaches."""
-    if not looks:
-        return
-    reached = [look for look in looks if _unanswered_ms(look) < limits.lost_after_ms]
-    silent = [look for look in looks if look not in reached and look.answered_ms is not None]
-    never = [look for look in looks if look not in reached and look.answered_ms is None]
-    for look in never:
+    mute = [look for look in looks if _is_mute(look, limits)]
+    for look in mute:
+        if look.gateway:
+            continue  # nobody chose it, and many routers do not answer
         yield Finding(
             code="ping-never",
             subject=look.address,
@@ -55,6 +55,11 @@ def judge(
             text=f"{look} has never answered a ping of {node}, so it says nothing of the uplink",
             remedy="name another target under 'health.ping.targets', or let it answer pings",
         )
+    looks = [look for look in looks if look not in mute]
+    if not looks:
+        return
+    reached = [look for look in looks if _unanswered_ms(look) < limits.lost_after_ms]
+    silent = [look for look in looks if look not in reached]
     need = min(limits.need, len(looks))
     if len(reached) < need and silent:
         yield _lost(silent, node, others)
@@ -68,8 +73,7 @@ def judge(
                 remedy=f"see whether {look.address} is up",
             )
     soon_ms = limits.interval_ms * 5 // 2  # two pings in a row have not been answered
-    fine = [look for look in reached if _unanswered_ms(look) < soon_ms and look.answered_ms]
-    fine += [look for look in reached if look.answered_ms == 0]
+    fine = [look for look in looks if look.answered_ms is not None and look.answered_ms < soon_ms]
     if len(fine) < need:
         yield Finding(
             code="uplink-doubt",
@@ -80,6 +84,12 @@ def judge(
             defect=UPLINK,
             sure_ms=None,
         )
+
+
+def _is_mute(look: TargetLook, limits: PingHealth) -> bool:
+    """It has never answered anybody, so it says nothing."""
+    never = look.answered_ms is None and not look.elsewhere
+    return never and look.asked_for_ms >= limits.lost_after_ms
 
 
 def _unanswered_ms(look: TargetLook) -> int:

@@ -111,9 +111,14 @@ class TestUplink:
         assert (found.code, found.defect) == ("ping-silent", "")
 
     def test_a_target_that_never_answered_says_nothing_of_the_uplink(self) -> None:
-        found = self.judged(target(answered_ms=None))
-        assert [f.code for f in found if f.severity >= Severity.INFO] == ["ping-never"]
-        assert all(f.sure_ms is None for f in found if f.defect)
+        (found,) = self.judged(target(answered_ms=None, gateway=False))
+        assert (found.code, found.defect) == ("ping-never", "")
+        assert self.judged(target(answered_ms=None)) == []  # a gateway that nobody chose
+        assert self.judged(target(answered_ms=None), target(address="192.0.2.9")) == []
+
+    def test_one_that_has_answered_only_the_other_replica_does(self) -> None:
+        found = self.judged(target(answered_ms=None, elsewhere=True), others={"192.0.2.1": True})
+        assert "uplink-lost" in [f.code for f in found]
 
     def test_a_daemon_that_has_just_started_says_nothing_yet(self) -> None:
         assert self.judged(target(answered_ms=None, asked_for_ms=1_000)) != []
