@@ -25,10 +25,10 @@ import sys
 import threading
 import time
 
-NAME = ".staqraft-probe"  # never replicated: see staqraft.index.reserved
 BLOCK = 4096
 _PR_SET_PDEATHSIG = 1
 _CLONE_FILES = 0x400
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _SAY = threading.Lock()
 _OWNERS: dict[int, str] = {}  # by device: which directory's thread writes to it
 _OWNING = threading.Lock()
@@ -43,19 +43,40 @@ def say(**words: object) -> None:
 
 def write_once(directory: str) -> str:
     """Writes and syncs a block; the name of the errno if that fails, else ""."""
-    path = os.path.join(directory, NAME)  # noqa: PTH118 - pathlib is slow to import
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        handle = os.open(path, flags, 0o600)
+        handle = _open(directory)
         try:
-            # Truncated before: each write has to find room anew.
             os.write(handle, time.time_ns().to_bytes(8, "big") * (BLOCK // 8))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno in _NO_TMPFILE:
+            return _sync_only(directory)
+        return errno.errorcode.get(error.errno or 0, str(error.errno))
+    return ""
+
+
+def _sync_only(directory: str) -> str:
+    """Where the filesystem has no files without a name: a disk that hangs or fails is seen so."""
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
             os.fsync(handle)
         finally:
             os.close(handle)
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, str(error.errno))
     return ""
+
+
+def _open(directory: str) -> int:
+    """An empty file without a name, so that each write has to find room anew.
+
+    A name is never made: in the mount point of a volume that is not mounted it would look as if
+    the tree had been emptied on purpose.
+    """
+    return os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
 
 def look(directory: str, run_dir: str, pause_s: float) -> None:
