@@ -20,11 +20,14 @@ from lab.errors import LabError
 from lab.lab import Lab
 from lab.layout import REPLICAS, other
 from lab.linux import boottime
-from lab.processes import command_line, descendants
+from lab.processes import command_line, descendants, wait_until
 from lab.views import View, Views, admin
+from staqraft.api.concerns import concerns
 from staqraft.wire.v1 import admin_pb2
 
 SWITCHOVER_MS = 6_000
+ANSWER_S = 3.0
+MAY_STAY = frozenset({"service-failed"})
 LOOK_EVERY_S = 10.0  # whether a host is off
 FILLER = "chaos.filler"  # at the top of a disk, which no host mounts for its users
 
@@ -145,6 +148,34 @@ class Ground:
             except LabError as error:
                 if left_s <= LOOK_EVERY_S:
                     raise LabError(f"not well within {within_s:.0f} s: {error}") from error
+
+    def complaints(self) -> list[str]:
+        """All that any member says is wrong, as in `staqctl status`, but for services."""
+        found = []
+        for node in self.lab.members:
+            try:
+                with admin(self.lab, node) as daemon:
+                    status = daemon.GetStatus(admin_pb2.GetStatusRequest(), timeout=ANSWER_S)
+            except (grpc.RpcError, LabError):
+                found.append(f"{node} does not answer")
+                continue
+            found += [
+                f"{node} says: {one.text}" for one in concerns(status) if one.code not in MAY_STAY
+            ]
+        return found
+
+    def wait_content(self, within_s: float) -> None:
+        """Until nobody complains any more. LabError with what is still said to be wrong."""
+        found: list[str] = []
+
+        def content() -> bool:
+            found[:] = self.complaints()
+            return not found
+
+        try:
+            wait_until(content, within_s, "no status complains", every_s=0.25)
+        except LabError as error:
+            raise LabError(f"{error}: {'; '.join(found)}") from None
 
     def freeze(self, host: str, volume: str) -> None:
         """Whoever writes to the volume waits from now on. OSError if it is frozen already."""

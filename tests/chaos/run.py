@@ -25,6 +25,7 @@ from lab.story import Story
 from lab.views import View, Views
 
 WELL_WITHIN_S = 90.0  # after everything was healed: both in sync, one serves, all of one mind
+CONTENT_WITHIN_S = 60.0  # then: no status says that anything is wrong
 SERVED_S = 0.5  # a client that asks 50 times a second is served this long when all is well
 ASK_EVERY_MS = 20
 Trouble = (LabError, subprocess.SubprocessError, OSError)
@@ -134,6 +135,8 @@ def _strike(ground: Ground, client: Client, step: Step, judgement: Judgement) ->
     try:
         after = ground.wait_well(WELL_WITHIN_S)
         served = client.wait_served(boottime())
+        well = boottime()
+        ground.wait_content(CONTENT_WITHIN_S)
     except LabError as error:
         raise LabError(f"after fault {number}, {step.name}: {error}") from error
     client.wait_served(served + SERVED_S)
@@ -145,7 +148,7 @@ def _strike(ground: Ground, client: Client, step: Step, judgement: Judgement) ->
         active=before.node,
         since=since,
         healed=healed,
-        well=boottime() - SERVED_S,
+        well=well,
         outage_s=client.record.worst(since=since).seconds,
         epoch=after.epoch,
     )
