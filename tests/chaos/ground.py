@@ -39,6 +39,11 @@ def send(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def told(node: str, status: admin_pb2.GetStatusResponse) -> list[str]:
+    """What a member's status says is wrong (PURE)."""
+    return [f"{node} says: {one.text}" for one in concerns(status) if one.code not in MAY_STAY]
+
+
 @dataclass(slots=True, kw_only=True)
 class Ground:
     """`active` is who was when all was well for the last time."""
@@ -159,9 +164,7 @@ class Ground:
             except (grpc.RpcError, LabError):
                 found.append(f"{node} does not answer")
                 continue
-            found += [
-                f"{node} says: {one.text}" for one in concerns(status) if one.code not in MAY_STAY
-            ]
+            found += told(node, status)
         return found
 
     def wait_content(self, within_s: float) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from chaos.account import lost, unaccounted
 from chaos.courier import MAIL, PAGE, Sent
+from chaos.ground import told
 from chaos.history import Op, Said
 from chaos.mailer import answer
 from chaos.promises import Receipt
 from chaos.writes import foreign
 from lab.cluster import Kept
+from staqraft.wire.v1 import admin_pb2
 
 
 def sent(kind: str, number: int, host: str = "a", begun: float = 1.0, ended: float = 0.0) -> Sent:
@@ -130,6 +132,17 @@ def test_a_write_that_a_host_took_in_anothers_reign_is_seen() -> None:
 def test_a_write_before_a_claim_of_the_same_reign_is_seen() -> None:
     # Epoch 2 is claimed later, so that epoch 3 cannot have begun; and epoch 2 was known before.
     assert foreign(REIGNS, [sent(MAIL, 1, "a", 4.2, 5.9)])
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+
+def test_a_status_that_says_that_something_is_wrong_is_seen() -> None:
+    status = admin_pb2.GetStatusResponse(node="a", raft=admin_pb2.RaftStatus(has_quorum=True))
+    assert told("a", status) == []
+    status.nodes.add(node="b", reachable=False)
+    status.raft.has_quorum = False
+    assert ["b is not heard" in told("a", status)[0], len(told("a", status))] == [True, 2]
 
 
 # --- the mailer -----------------------------------------------------------------------------------
