@@ -114,6 +114,8 @@ class PeerSender:
                     await wait(self._stopping, BACKOFF_MS[failures])
         finally:
             await self._cool()
+            # Nobody would say that it is over: who sends nothing has no trouble with sending.
+            self._problems.clear(f"peer-{self.status.node}")
             for _, waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)

@@ -107,6 +107,18 @@ async def test_waiting_for_an_acknowledgement_ends_when_the_node_is_no_longer_ac
             await both.a.acknowledged(B, last)
 
 
+async def test_who_sends_no_more_complains_of_its_peer_no_more() -> None:
+    async def says_so() -> bool:
+        return "peer-b" in await both.a.problems()
+
+    async with pair() as both:
+        await both.b.be_idle()
+        await both.a.be_active()
+        await until(says_so, "the active says that b is not a standby")
+        await both.a.be_idle()
+        assert await both.a.problems() == {}
+
+
 async def test_a_role_given_twice_changes_nothing() -> None:
     async with pair() as both:
         await follow(both)
