@@ -132,6 +132,8 @@ class Ground:
                     self.thaw(host, volume)
                     self.remove_filler(host, volume)
                 send(self.processes(host, "host"), signal.SIGCONT)
+                if host in self.lab.members:  # who was told to stop while it could not hear
+                    self.lab.ask_init(host, op="start", unit=DAEMON)
             if host in REPLICAS and self.lab.has_power(host):
                 self.lab.run(host, ["mount", "-o", "remount,rw", "/srv"], check=False)
         self.lab.network.restore()

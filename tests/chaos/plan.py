@@ -222,9 +222,11 @@ def draw(seed: int, *, devices: bool = False) -> Iterator[Step]:
         if len(waiting) < several:
             waiting += rng.sample(makers, len(makers))
         chosen = [waiting.pop(0)(rng) for _ in range(several)]
-        if several == 1:
+        # A disk that is dead until somebody takes over would hold the others up.
+        chosen = [one for one in chosen if isinstance(one, Dead)][:1] or chosen
+        if len(chosen) == 1:
             chosen = [_with_others(chosen[0], rng)]
-        within_s = STORM_S if several == MANY[-1] else chosen[0].hold_s + 1
+        within_s = STORM_S if len(chosen) == MANY[-1] else chosen[0].hold_s + 1
         starts = [0.0, *(rng.uniform(0, within_s) for _ in chosen[1:])]
         faults = []
         for nemesis, start_s in zip(chosen, starts, strict=True):

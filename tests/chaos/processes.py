@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
 
 from chaos.ground import Ground, send
 from chaos.nemesis import Nemesis, repeat
 from lab.cluster import DAEMON
-from lab.errors import LabError
-from lab.processes import wait_until
 
 LOOP = "crash loop of"
-ENDED_WITHIN_S = 60.0  # a daemon that was told to end: it hands over, and its workers end before it
 
 
 class Kill(Nemesis):
@@ -63,16 +59,8 @@ class Restart(Nemesis):
         if not lab.has_power(host):
             return
 
-        def ended() -> bool:
-            if not lab.has_power(host):
-                return True
-            with suppress(LabError, OSError):  # the power went while it was asked
-                return lab.ask_init(host, op="status")[DAEMON]["pid"] is None
-            return False
-
         def restore() -> None:
-            wait_until(ended, ENDED_WITHIN_S, f"the daemon of {host} has ended, as it was told to")
-            if lab.has_power(host):
+            if lab.has_power(host):  # one that is still ending is started when it has ended
                 lab.ask_init(host, op="start", unit=DAEMON)
 
         self._repairs.callback(restore)
