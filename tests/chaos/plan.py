@@ -223,7 +223,8 @@ def draw(seed: int, *, devices: bool = False) -> Iterator[Step]:
             waiting += rng.sample(makers, len(makers))
         chosen = [waiting.pop(0)(rng) for _ in range(several)]
         # A disk that is dead until somebody takes over would hold the others up.
-        chosen = [one for one in chosen if isinstance(one, Dead)][:1] or chosen
+        dead: list[Nemesis] = [one for one in chosen if isinstance(one, Dead)]
+        chosen = dead[:1] or chosen
         if len(chosen) == 1:
             chosen = [_with_others(chosen[0], rng)]
         within_s = STORM_S if len(chosen) == MANY[-1] else chosen[0].hold_s + 1
