@@ -21,7 +21,8 @@ member is asked what it thinks (`lab.views`). At the end:
 - every acknowledged mail is on the active, as it was written, and every acknowledged page, or a
   newer version; mails that were on a host's disk and are not on the active are in that host's
   quarantine (`account.py`);
-- the trees of both replicas are equal.
+- the trees of both replicas are equal, no status says that anything is wrong (after each step), and
+  no log has an exception that nobody handled.
 
 `test_checkers.py` plants a violation for each. What does not hold is printed with what happened
 around it, host by host and on one clock (`trace.py`), with the command that does the same faults

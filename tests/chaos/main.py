@@ -15,14 +15,16 @@ from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from bench import record
-from chaos import report
+from chaos import report, trace
 from chaos.clocks import can_shift
+from chaos.history import Violation
 from chaos.plan import Step, draw
 from chaos.run import Judgement, run
 from lab import requirements
 from lab.errors import LabError, MissingError
 from lab.lab import Lab
 from lab.layout import PROFILES
+from lab.linux import boottime
 from lab.logs import keep_logs
 from lab.state import default_directory
 
@@ -131,6 +133,11 @@ def _run(arguments: argparse.Namespace, seed: int) -> int:
             print(f"seed {seed}", flush=True)
         tell = report.tell_json if arguments.json else report.tell
         judgement = run(lab, until(), tell, devices=arguments.devices)
+        judgement.violations += [
+            Violation(at=boottime(), text=text)
+            for host in lab.members
+            for text in trace.unhandled(host, trace.log_of(lab, host))
+        ]
         if arguments.story:
             report.print_story(judgement, lab)
         if judgement.violations:

@@ -13,6 +13,7 @@ from chaos.ground import told
 from chaos.history import Op, Said
 from chaos.mailer import answer
 from chaos.promises import Receipt
+from chaos.trace import unhandled
 from chaos.writes import foreign
 from lab.cluster import Kept
 from staqraft.wire.v1 import admin_pb2
@@ -143,6 +144,17 @@ def test_a_status_that_says_that_something_is_wrong_is_seen() -> None:
     status.nodes.add(node="b", reachable=False)
     status.raft.has_quorum = False
     assert ["b is not heard" in told("a", status)[0], len(told("a", status))] == [True, 2]
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+def test_exceptions_that_nobody_handled_and_unexpected_ends_are_seen() -> None:
+    fine = ["--- staqraftd: start 1: x", "a line", "--- staqraftd: ended with -9"]
+    assert unhandled("a", fine) == []
+    found = unhandled("a", [*fine, "about to fail", "Traceback (most recent call last):", "  File"])
+    assert found == ["a: an exception that nobody handled, behind: about to fail"]
+    assert "ended with 1" in unhandled("b", ["--- staqraftd: ended with 1"])[0]
 
 
 # --- the mailer -----------------------------------------------------------------------------------

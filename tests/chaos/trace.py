@@ -16,6 +16,8 @@ _LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (\w+) +(.*)$")
 _TOLD = ("warning", "error", "critical")
 _PHASE = re.compile(r"daemon\.loop: group \S+: [a-z]+ -> [a-z]+ in epoch")
 _SUPERVISOR = re.compile(r"^--- ")
+_ENDED = re.compile(r"^--- staqraftd: ended with (-?\d+)")
+EXPECTED_ENDS = (0, -9)  # told to, killed
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,12 +53,35 @@ def of_log(host: str, log: Iterable[str], offset_s: float, shifts: Shifts) -> li
     return [Line(at, text) for at, text in zip(times, texts, strict=True) if text]
 
 
+def unhandled(host: str, log: Iterable[str]) -> list[str]:
+    """Exceptions that nobody handled, and ends that nobody asked for: bugs whatever else happened
+    (PURE).
+    """
+    found = []
+    last = ""
+    for line in log:
+        ended = _ENDED.match(line)
+        if line.startswith("Traceback ") or "exception was never retrieved" in line:
+            found.append(f"{host}: an exception that nobody handled, behind: {last}")
+        elif ended and int(ended[1]) not in EXPECTED_ENDS:
+            found.append(f"{host}: staqraftd ended with {ended[1]}, behind: {last}")
+        if line.strip():
+            last = line.rstrip()
+    return found
+
+
+def log_of(lab: Lab, host: str) -> list[str]:
+    """The lines of a member's log."""
+    path = lab.host_directory(host) / "log" / f"{DAEMON}.log"
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+
+
 def of_run(judgement: Judgement, lab: Lab) -> list[Line]:
     """All that happened, in the order of time."""
     offset_s = -wall_less_boottime()
     lines = [Line(at, text) for at, text in judgement.deeds]
     for host in lab.members:
-        lines += of_log(host, _log(lab, host), offset_s, judgement.shifts.get(host, []))
+        lines += of_log(host, log_of(lab, host), offset_s, judgement.shifts.get(host, []))
     lines += [
         Line(at, f"the VIP is answered for by {who or 'nobody'}") for at, who in judgement.holders
     ]
@@ -70,8 +95,3 @@ def of_run(judgement: Judgement, lab: Lab) -> list[Line]:
 def around(lines: Iterable[Line], at: float, within_s: float) -> Iterator[Line]:
     """Those near an instant."""
     return (line for line in lines if abs(line.at - at) < within_s)
-
-
-def _log(lab: Lab, host: str) -> list[str]:
-    path = lab.host_directory(host) / "log" / f"{DAEMON}.log"
-    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
