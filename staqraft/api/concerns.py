@@ -40,6 +40,7 @@ CODES: Final = {
 CRITICAL: Final = frozenset(
     {
         "address-conflict",
+        "damaged",
         "journal-full",
         "not-captured",
         "root-missing",
@@ -221,7 +222,9 @@ def _problems(group: admin_pb2.GroupStatus) -> Iterator[Complaint]:
         if group.trees.needs_reconcile:
             text = f"the trees are to be compared with the active's: {group.trees.needs_reconcile}"
             yield _of("needs-reconcile", text, name)
-        if damaged := group.trees.scrub.corrupt_lately:
+        damaged = group.trees.scrub.corrupt_lately
+        # An active says by itself what it cannot heal.
+        if damaged and group.trees.role != data_worker_pb2.WORKER_ROLE_ACTIVE:
             files = "a file" if damaged == 1 else f"{damaged} files"
             text = (
                 f"the disk of this replica damaged {files} that nobody wrote; they were fetched"

@@ -91,6 +91,14 @@ def test_of_which_ring_or_peer_it_is_makes_no_code_of_its_own() -> None:
     ]
 
 
+def test_what_a_disk_damaged_is_told_by_the_standby_that_healed_it() -> None:
+    status = healthy_status()
+    status.groups[0].trees.scrub.corrupt_lately = 2
+    assert codes(status) == []  # the active names the files, as a finding of their own
+    status.groups[0].trees.role = pb.WORKER_ROLE_STANDBY
+    assert codes(status) == ["disk-corrupt"]
+
+
 def test_who_knows_nothing_yet_does_not_say_that_nobody_is_active() -> None:
     status = healthy_status()
     status.groups[0].active = ""

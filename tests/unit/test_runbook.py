@@ -88,10 +88,24 @@ def test_no_page_is_of_an_alert_that_is_gone() -> None:
     assert sorted(pages) == sorted(rule["alert"] for rule in alerts())
 
 
+def constants(tree: ast.Module) -> dict[str, str]:
+    """The texts that a module gives a name."""
+    found = {}
+    for node in tree.body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text)))
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(text)))
+            ):
+                found[name] = text
+    return found
+
+
 def codes_in_the_code() -> set[str]:
     """What workers and watchers call their findings, wherever they do."""
     found = set()
     for _, tree in parsed():
+        names = constants(tree)
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
@@ -102,14 +116,15 @@ def codes_in_the_code() -> set[str]:
                 found |= {sentence(k.value) for k in node.keywords if k.arg == "code"}
             owner = ast.unparse(node.func).rpartition(".")[0]
             if name == "set" and owner.endswith("problems") and node.args:
-                found.add(sentence(node.args[0]))
+                first = node.args[0]
+                found.add(names.get(ast.unparse(first)) or sentence(first))
     return {code for code in found if code}
 
 
 def test_every_finding_has_a_page() -> None:
     dynamic = {"peer-…": "peer", "…-silent": "trees-silent"}
     found = {plain_code(dynamic.get(code, code)) for code in codes_in_the_code()}
-    assert {"journal-full", "trees-silent", "listen"} <= found
+    assert {"journal-full", "trees-silent", "listen", "damaged"} <= found
     pages = set(re.findall(r"^### (.+)$", section("Findings"), re.MULTILINE))
     assert found | set(CODES) | CRITICAL | {"stream-silent"} | (PROBED - OF_MEMBERS) == pages
 
