@@ -16,7 +16,7 @@ from staqraft.daemon.figures import (
     scrub_sample,
 )
 from staqraft.daemon.loop import GroupLoop
-from staqraft.metrics import Metrics
+from staqraft.metrics import HealthMetrics, Metrics
 from staqraft.model import Epoch, FenceRung, GroupId, NodeId, NodeRole
 from staqraft.sdnotify import Notifier
 from staqraft.wire.v1 import admin_pb2
@@ -56,6 +56,7 @@ class Feed:
         *,
         status: Status,
         outboxes: Outboxes,
+        show_health: Callable[[HealthMetrics], None] | None,
         config: Config,
     ) -> None:
         self._metrics = metrics
@@ -64,6 +65,7 @@ class Feed:
         self._loops = loops
         self._status = status
         self._outboxes = outboxes
+        self._show_health = show_health
         self._config = config
         self._others = frozenset(config.nodes) - {config.node}
         self._told_index: int | None = None  # of the history
@@ -88,6 +90,8 @@ class Feed:
             if loop is not None:
                 self._counts(loop)
                 self._data(loop, group)
+        if self._show_health is not None:
+            self._show_health(self._metrics.health)
         said = "; ".join(f"{group.group}: {group.summary}" for group in status.groups)
         if self._config.me.role is NodeRole.WITNESS:
             said = "witness: votes, holds no data"

@@ -11,7 +11,9 @@ from staqraft.daemon.loop import GroupLoop
 from staqraft.decision.defects import Defect
 from staqraft.decision.eligibility import Against, refusals
 from staqraft.health.exchange import Partner
+from staqraft.health.links import Way
 from staqraft.health.monitor import Monitor, SilentWorker
+from staqraft.metrics import HealthMetrics, LinkSample, VolumeSample
 from staqraft.model import GroupId
 from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import health_pb2 as pb
@@ -107,6 +109,33 @@ class Health:
                 reason=refusal.reason,
                 remedy=refusal.remedy,
                 since_wall_ms=since_ms,
+            )
+
+    def show(self, metrics: HealthMetrics) -> None:
+        """What the probes measured last."""
+        for node, states in self.monitor.rings.items():
+            for state in states:
+                if state.way is not Way.UNKNOWN:
+                    metrics.link(
+                        LinkSample(
+                            peer=node,
+                            ring=state.look.ring,
+                            up=state.way is Way.BOTH,
+                            round_trip_ms=state.look.round_trip_ms,
+                        )
+                    )
+        for node, partner in self.monitor.partners.items():
+            if partner.clock.best is not None:
+                metrics.clock(node, partner.clock.best[0])
+        for look in self.monitor.volumes():
+            metrics.volume(
+                VolumeSample(
+                    path=look.path,
+                    took_ms=max(look.took_ms or 0, look.writing_ms or 0),
+                    failed=bool(look.error),
+                    free_bytes=look.free,
+                    size_bytes=look.size,
+                )
             )
 
     def add_to(self, status: admin_pb2.GetStatusResponse) -> None:

@@ -184,6 +184,7 @@ class ControlNode:
             self.loops,
             status=self._admin.status,
             outboxes=self._telling.outboxes,
+            show_health=self._health.show if self._health is not None else None,
             config=config,
         )
         work: list[Callable[[], Coroutine[Any, Any, None]]] = [

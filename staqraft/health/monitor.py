@@ -12,6 +12,7 @@ from typing import Final
 from staqraft.config.schema import GATEWAY, Config, Ring
 from staqraft.decision.defects import Defect
 from staqraft.health import box, configs, disks, host, links, uplink
+from staqraft.health.disks import VolumeLook
 from staqraft.health.exchange import Caller, HealthServicer, Partner
 from staqraft.health.findings import Finding, Latch
 from staqraft.health.links import End, RingLook, RingState
@@ -92,6 +93,10 @@ class Monitor:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-look")
         self._looking: Future[_Host] | None = None
         self._look_ms = 0
+
+    def volumes(self) -> tuple[VolumeLook, ...]:
+        """The last look at each volume."""
+        return self._prober.looks()
 
     async def run(self) -> None:
         """Look until cancelled."""

@@ -5,6 +5,7 @@ one port to scrape. Whoever knows a figure hands over a sample; nobody else touc
 
     GroupMetrics   roles, epochs, leases, takeovers, fencing, addresses, services, barriers
     DataMetrics    lag, journal, quarantine, comparing, scrubbing and verifying
+    HealthMetrics  what probes measure of volumes and networks
     NodeMetrics    Raft, members, findings, fence devices, messages, certificates
 
 Every series of StaqRaft's own carries `cluster` and `node`, so that rules over the figures of many
@@ -21,14 +22,17 @@ from prometheus_client import ProcessCollector, generate_latest
 from staqraft.metrics.data import DataMetrics
 from staqraft.metrics.families import Families, Family
 from staqraft.metrics.groups import GroupMetrics
+from staqraft.metrics.health import HealthMetrics
 from staqraft.metrics.node import NodeMetrics
 from staqraft.metrics.samples import (
     DataSample,
     GroupSample,
+    LinkSample,
     PeerSample,
     RaftSample,
     ReconcileSample,
     ScrubSample,
+    VolumeSample,
 )
 from staqraft.metrics.server import MAX_CONNECTIONS, REQUEST_BYTES, MetricsServer
 from staqraft.model import NodeId
@@ -41,6 +45,8 @@ __all__ = [
     "Family",
     "GroupMetrics",
     "GroupSample",
+    "HealthMetrics",
+    "LinkSample",
     "Metrics",
     "MetricsServer",
     "NodeMetrics",
@@ -48,6 +54,7 @@ __all__ = [
     "RaftSample",
     "ReconcileSample",
     "ScrubSample",
+    "VolumeSample",
 ]
 
 
@@ -59,6 +66,7 @@ class Metrics:
         ProcessCollector(registry=self._families.registry)
         self.groups = GroupMetrics(self._families)
         self.data = DataMetrics(self._families)
+        self.health = HealthMetrics(self._families)
         self.node = NodeMetrics(self._families, version)
 
     def text(self) -> bytes:

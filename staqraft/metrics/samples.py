@@ -79,6 +79,27 @@ class ScrubSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSample:
+    """A network between this replica and another one."""
+
+    peer: NodeId
+    ring: str
+    up: bool  # both ways
+    round_trip_ms: float | None  # None: none came back yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSample:
+    """A volume that this replica needs."""
+
+    path: str
+    took_ms: int  # the last write, or one that has not ended yet
+    failed: bool
+    free_bytes: int
+    size_bytes: int  # 0: not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RaftSample:
     """Raft as this node sees it now."""
 

@@ -25,7 +25,7 @@ class Case:
 
 
 _NO_GROUP = re.compile(
-    r"staqraft_(raft|wall|member|cert|fence_dev|notif|cluster|events|build)|up\b",
+    r"staqraft_(raft|wall|link|volume|clock|member|cert|fence_dev|notif|cluster|events|build)|up\b",
 )
 
 
@@ -142,9 +142,14 @@ CASES: Final = (
         {'lag_bytes{peer="b"}': "700x60", "journal_limit_bytes": "1000x60"},
     ),
     _case(
-        "OtherRing",
-        {'stream_on_preferred_ring{peer="b"}': "0x60", **_AND_ACTIVE},
-        {'stream_on_preferred_ring{peer="b"}': "0x60", **_AND_STANDBY},
+        "RingDown",
+        {'link_up{peer="b",ring="sync"}': "0x60", 'link_up{peer="a",ring="sync"} b': "1x60"},
+        {'link_up{peer="b",ring="sync"}': "1x8 0x50", 'link_up{peer="a",ring="sync"} b': "1x60"},
+    ),
+    _case(
+        "DiskHangs",
+        {'volume_probe_seconds{volume="/srv"}': "0+60x60"},
+        {'volume_probe_seconds{volume="/srv"}': "4x60"},
     ),
     _case(
         "ClockOffset",

@@ -19,7 +19,7 @@ from staqraft.config.tls import expiries
 from staqraft.consensus.group import RaftView
 from staqraft.daemon.feed import Feed, open_counters
 from staqraft.daemon.tally import Takeover, Tally
-from staqraft.metrics import Metrics
+from staqraft.metrics import HealthMetrics, LinkSample, Metrics, VolumeSample
 from staqraft.model import ClusterEvent, ClusterRecord, Epoch, GroupId, NodeId
 from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import data_worker_pb2 as pb
@@ -49,6 +49,8 @@ class Scene:
     restarts: int = 0
     tally: Tally = field(default_factory=Tally)
     renewal: int = 10
+    well: bool = True
+    took_ms: int = 5
 
     def __post_init__(self) -> None:
         self.metrics = Metrics("lab", A, "0.1.0")
@@ -76,8 +78,21 @@ class Scene:
             cast("Any", {GROUP: self.loop}),
             status=self._status,
             outboxes=lambda: self.outboxes,
+            show_health=self._health,
             config=self.config,
         )
+
+    def _health(self, metrics: HealthMetrics) -> None:
+        metrics.link(LinkSample(peer=B, ring="sync", up=self.well, round_trip_ms=self.took_ms))
+        metrics.clock(B, self.took_ms)
+        volume = VolumeSample(
+            path="/srv",
+            took_ms=self.took_ms,
+            failed=not self.well,
+            free_bytes=self.took_ms,
+            size_bytes=1000 + self.took_ms,
+        )
+        metrics.volume(volume)
 
     async def _status(self) -> admin_pb2.GetStatusResponse:
         return self.status
@@ -117,6 +132,7 @@ def spoil(of: Scene) -> None:
     of.events += [event(2, "force-active"), event(3, "takeover", B)]
     of.outboxes = {"chat": (2, 1)}
     of.restarts, of.renewal = 2, 14
+    of.well, of.took_ms = False, 700
     spoil_data(group)
     of.tally.takeovers.append(Takeover("lease", 3400))
     of.tally.given_up = 1

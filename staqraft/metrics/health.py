@@ -1,0 +1,51 @@
+"""What this replica's own probes measure: its volumes, and the networks to the other one."""
+
+from __future__ import annotations
+
+from staqraft.metrics.families import Families
+from staqraft.metrics.samples import LinkSample, VolumeSample
+from staqraft.model import NodeId
+
+
+class HealthMetrics:
+    """Of a replica. What follows from it is among the findings."""
+
+    def __init__(self, to: Families) -> None:
+        self._link = to.gauge(
+            "link_up", "1 while packets pass both ways on the network.", "peer", "ring"
+        )
+        self._round_trip = to.gauge(
+            "link_round_trip_seconds", "How long a call there and back took lately.",
+            "peer", "ring",
+        )  # fmt: skip
+        self._clock = to.gauge(
+            "clock_ahead_seconds", "By how much the other replica's clock is ahead.", "peer"
+        )
+        self._probe = to.gauge(
+            "volume_probe_seconds",
+            "How long the last small durable write took, or one that has not ended takes so far.",
+            "volume",
+        )
+        self._failed = to.gauge(
+            "volume_probe_failed", "1 if the last such write was refused.", "volume"
+        )
+        self._free = to.gauge("volume_free_bytes", "Free space of the volume.", "volume")
+        self._size = to.gauge("volume_size_bytes", "Size of the volume.", "volume")
+
+    def link(self, sample: LinkSample) -> None:
+        """Shows a network to the other replica."""
+        self._link(sample.peer, sample.ring).set(sample.up)
+        if sample.round_trip_ms is not None:
+            self._round_trip(sample.peer, sample.ring).set(sample.round_trip_ms / 1000)
+
+    def clock(self, peer: NodeId, ahead_us: int) -> None:
+        """Shows by how much the clock of `peer` is ahead."""
+        self._clock(peer).set(ahead_us / 1_000_000)
+
+    def volume(self, sample: VolumeSample) -> None:
+        """Shows a volume."""
+        self._probe(sample.path).set(sample.took_ms / 1000)
+        self._failed(sample.path).set(sample.failed)
+        if sample.size_bytes:  # it has been looked at
+            self._free(sample.path).set(sample.free_bytes)
+            self._size(sample.path).set(sample.size_bytes)
