@@ -8,9 +8,8 @@ defects.
 
 **Disks** are written to by a program of its own, since what waits for a disk that hangs can be
 ended by nothing. It is never waited for and never doubled: a thread that hangs holds a lock, in
-memory, that its successor's waits for. What it writes has no name: nothing is
-seen of it in a tree, and an empty mount point stays empty, which is how a tree that is not mounted
-is told from one that was emptied.
+memory, that its successor's waits for. What it writes has no
+name, so that nothing of it is ever seen in a tree.
 
 **A full disk** on the active is nearly always as full on the standby, since all that filled it was
 replicated; handing over would move the outage and add one. So the active hands over only to a

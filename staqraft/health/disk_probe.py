@@ -73,8 +73,8 @@ def _sync_only(directory: str) -> str:
 def _open(directory: str) -> int:
     """An empty file without a name, so that each write has to find room anew.
 
-    A name is never made: in the mount point of a volume that is not mounted it would look as if
-    the tree had been emptied on purpose.
+    A name would change the time of its directory, which is replicated, and on a standby would
+    look like another hand's doing.
     """
     return os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 

@@ -17,7 +17,7 @@ from typing import Final
 from staqraft.health.findings import Finding, Severity
 from staqraft.model import NodeId
 
-DAEMON_STARTS_MS: Final = 15_000  # a daemon that was just started has not been called yet
+DAEMON_STARTS_MS: Final = 10_000  # a daemon that was just started has not been called yet
 
 
 class Way(Enum):

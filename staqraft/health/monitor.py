@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from staqraft.config.schema import GATEWAY, Config, Ring
+from staqraft.config.schema import GATEWAY, Config, Node, Ring
 from staqraft.decision.defects import Defect
 from staqraft.health import box, configs, disks, host, links, uplink
 from staqraft.health.disks import VolumeLook
@@ -19,7 +19,7 @@ from staqraft.health.links import End, RingLook, RingState
 from staqraft.health.ping import Pinger
 from staqraft.health.prober import Prober
 from staqraft.health.uplink import TargetLook
-from staqraft.model import GroupId, NodeId
+from staqraft.model import GroupId, NodeId, NodeRole
 from staqraft.wire.v1 import health_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -74,10 +74,11 @@ class Monitor:
             if node != config.node
         }
         self.servicer = HealthServicer(config, self.partners, self._tell)
+        self._witnesses = tuple(n for n in config.nodes.values() if n.role is NodeRole.WITNESS)
         self._rings = {
-            (node, ring.name): Pinger(ring.address, mine.address, now_ms=now_ms)
-            for node, partner in self.partners.items()
-            for mine, ring in _common(config.me.rings, partner.node.rings)
+            (node.id, ring.name): Pinger(ring.address, mine.address, now_ms=now_ms)
+            for node in (*(p.node for p in self.partners.values()), *self._witnesses)
+            for mine, ring in _common(config.me.rings, node.rings)
         }
         self._targets = {
             address: Pinger(address, now_ms=now_ms)
@@ -177,6 +178,34 @@ class Monitor:
                 ahead_ms, round_trip_ms = (value / _MILLI for value in best)
                 yield from box.judge_clock(ahead_ms, round_trip_ms, limits.clock_ms, me, node)
             yield from self._judge_config(node, partner)
+        for witness in self._witnesses:
+            yield from self._judge_witness(witness)
+
+    def _judge_witness(self, witness: Node) -> Iterator[Finding]:
+        """Where Raft does not reach it: why. It says nothing of itself, but its host answers."""
+        if witness.id in self._reachable():
+            return
+        now_ms, me = self._now_ms(), self._config.node
+        looks = [
+            RingLook(
+                ring=mine.name,
+                mine=self._end(mine.address),
+                peer_address=theirs.address,
+                answered_ms=_age(pinger.answered_ms, now_ms),
+                problem=pinger.problem,
+                asked_for_ms=now_ms - pinger.since_ms,
+            )
+            for mine, theirs in _common(self._config.me.rings, witness.rings)
+            for pinger in (self._rings[witness.id, mine.name],)
+        ]
+        states = links.judge(looks, self._lost_ms(), me, witness.id, daemon=False)
+        first = next((state.finding for state in states if state.finding is not None), None)
+        if first is not None:
+            silent = first.code == "daemon-silent"
+            yield first if silent else replace(first, code="peer-silent")
+
+    def _lost_ms(self) -> int:
+        return max(self._config.health.ping.lost_after_ms, _LEAST_LOST_MS)
 
     def _others_targets(self) -> dict[NodeId, dict[str, bool]]:
         """Which targets the other replica says that it reaches now."""
@@ -229,13 +258,12 @@ class Monitor:
 
     def _judge_rings(self, node: NodeId) -> Iterator[RingState]:
         partner = self.partners[node]
-        lost_ms = max(self._config.health.ping.lost_after_ms, _LEAST_LOST_MS)
         looks = [
             self._ring_look(partner, mine, ring)
             for mine, ring in _common(self._config.me.rings, partner.node.rings)
         ]
         return links.judge(
-            looks, lost_ms, self._config.node, node, daemon=node in self._reachable()
+            looks, self._lost_ms(), self._config.node, node, daemon=node in self._reachable()
         )
 
     def _ring_look(self, partner: Partner, mine: Ring, theirs: Ring) -> RingLook:

@@ -73,7 +73,7 @@ async def test_what_is_on_one_volume_is_written_to_once(tmp_path: Path) -> None:
         assert look.error == ""
         assert look.size > 0
         assert look.groups == frozenset()  # the state directory is everybody's
-    # Nothing is left behind: an empty mount point is to look like one.
+    # Nothing is left behind, and no directory's time is another.
     assert list(tree.iterdir()) == []
 
 

@@ -120,6 +120,33 @@ def test_one_direction_of_a_ring_is_lost_and_both_say_which(tale: Tale) -> None:
     tale.wait_well()
 
 
+def test_both_rings_are_lost_and_nothing_moves_while_the_witness_hears_both(tale: Tale) -> None:
+    epoch = tale.epoch_of("a")
+    tale.lab.cut("a-b")
+    for node in REPLICAS:
+        words = f"{other(node)} does not answer on any ring"
+        tale.wait_finding(node, "peer-silent", words)
+    assert tale.epoch_of("a") == epoch
+    assert tale.cluster.group("a")["active"] == "a"
+    tale.lab.heal("a-b")
+    tale.wait_well()
+
+
+def test_a_witness_without_its_daemon_and_one_without_power(tale: Tale) -> None:
+    tale.lab.cut("a-w", port=7400)
+    tale.lab.cut("b-w", port=7400)
+    for node in REPLICAS:
+        tale.wait_finding(node, "daemon-silent", "the host of w answers pings (10.77.0.13)")
+    tale.lab.heal("a-w", port=7400)
+    tale.lab.heal("b-w", port=7400)
+    tale.wait_well()
+    tale.lab.power_off("w")
+    for node in REPLICAS:
+        tale.wait_finding(node, "peer-silent", "w does not answer on any ring")
+    tale.lab.power_on("w")
+    tale.wait_well()
+
+
 def test_an_uplink_that_both_lost_moves_nothing(tale: Tale) -> None:
     epoch = tale.epoch_of("a")
     for node in REPLICAS:

@@ -143,6 +143,12 @@ def test_handed_over_to_who_is_strictly_better_off(
     assert health.target(state, later - 1) is None
 
 
+def test_nobody_is_handed_over_to_where_that_is_not_wanted() -> None:
+    state = active()
+    state = replace(state, settings=replace(state.settings, moves_for_health=False))
+    assert said(said(state, A, NO_UPLINK), B).better is None
+
+
 def test_who_would_not_take_over_is_not_better_off() -> None:
     state = said(said(active(), A, NO_UPLINK), B, ready=False)
     assert state.better is None
