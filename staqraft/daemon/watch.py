@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 # longer one must stay far below `in_sync_timeout_ms`.
 _PERIOD_S = 0.25
 _PERIOD_AT_REST_S = 0.5
+_SILENT = (
+    "the {} process does not answer: if its disk is well, see the log of staqraftd; it is started"
+    " again by itself when it ends"
+)
 _FOLLOWING = frozenset({pb.SESSION_STATE_STREAMING, pb.SESSION_STATE_CATCHING_UP})
 
 
@@ -25,11 +29,15 @@ def blockers_of(status: WorkerStatus) -> tuple[str, ...]:
     """Why the data of this node forbids a takeover, a sentence each."""
     found: list[str] = []
     if status.trees is None:
-        found.append("the trees process does not answer: see the log of staqraftd")
+        found.append(_SILENT.format("trees"))
     elif status.trees.needs_reconcile:
-        found.append(f"the trees must be compared first: {status.trees.needs_reconcile}")
+        found.append(
+            f"the trees must be compared with the active's first ({status.trees.needs_reconcile}):"
+            " it is done by itself as soon as the active is reached, and 'staqctl status' says how"
+            " far it is"
+        )
     if status.stream is None:
-        found.append("the stream process does not answer: see the log of staqraftd")
+        found.append(_SILENT.format("stream"))
     return tuple(found)
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from staqraft.model import NodeId
 
-DISK, FULL, UPLINK, WORKER, SERVICE = "disk", "full", "uplink", "worker", "service"
-CONFIG = "config"
+DISK, FULL, UPLINK, WORKER, CONFIG = "disk", "full", "uplink", "worker", "config"
 """The kinds of defects that there are; what compares is the kind, and any other word will do."""
 
 

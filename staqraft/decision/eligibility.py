@@ -133,8 +133,8 @@ def _of_this_node(state: GroupState, now_ms: int) -> Iterator[Refusal]:
             remedy=f"this ends when {me} hears of that epoch: check its link to the other members",
         )
     for blocker in state.blockers:
-        reason, _, remedy = blocker.partition(": ")
-        remedy = remedy or "see the log of staqraftd"
+        reason, _, remedy = blocker.rpartition(": ")
+        reason, remedy = (reason, remedy) if reason else (blocker, "see the log of staqraftd")
         yield Refusal(code=Against.DATA, reason=reason, remedy=remedy)
     wish = state.record.switchover
     if wish is None or not wish.forced or wish.target != me:  # an operator knows better

@@ -96,7 +96,10 @@ class CaptureBroken(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataReported(_Event):
-    """How this node's data worker is. `blockers` are sentences; any of them forbids a takeover."""
+    """How this node's data worker is. Any of `blockers`, sentences, forbids a takeover.
+
+    Each may end with what to do: behind the last ": ".
+    """
 
     blockers: tuple[str, ...]
     last: Position = ORIGIN  # newest record in the journal

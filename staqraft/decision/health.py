@@ -1,7 +1,7 @@
 """When a replica that works lets another one serve, because that one is better off (PURE).
 
 Whatever probes find that makes a replica less fit to serve is a `Defect`: a data disk that hangs,
-an uplink that is gone, a service that does not stay up. Each replica tells its own to the others,
+an uplink that is gone, a data process that is silent. Each replica tells its own to the others,
 and the active hands over when another one is **strictly better**: it says itself that nothing is
 against it, it is in sync, and each kind of defect that it has, or may be about to have, this one
 has as well, and more. So what hit both (the router is off) moves nothing, and of two replicas with

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from fakes.decision import A, B, settings
+from staqraft.daemon.watch import blockers_of
+from staqraft.daemon.workers import WorkerStatus
 from staqraft.decision import health
 from staqraft.decision.defects import DISK, FULL, UPLINK, Defect
 from staqraft.decision.eligibility import Against, refusals
@@ -28,6 +30,7 @@ from staqraft.model import (
     SetInSync,
     Switchover,
 )
+from staqraft.wire.v1 import data_worker_pb2 as pb
 
 NOW = 100_000
 DISK_HANGS = Defect(
@@ -102,6 +105,21 @@ def test_each_reason_against_a_takeover_says_what_to_do(code: Against) -> None:
     assert len(found[0].reason.split()) > 3
     assert len(found[0].remedy.split()) > 3
     assert not found[0].reason.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        WorkerStatus(),
+        WorkerStatus(trees=pb.GetTreesStatusResponse(needs_reconcile="web: b parted")),
+    ],
+)
+def test_what_the_data_worker_says_has_a_remedy(status: WorkerStatus) -> None:
+    blockers = blockers_of(status)
+    for refusal in refusals(standby(blockers=blockers), NOW):
+        assert refusal.code is Against.DATA
+        assert str(refusal) in blockers
+        assert "by itself" in refusal.remedy
 
 
 def test_nothing_is_against_a_standby_in_sync() -> None:
