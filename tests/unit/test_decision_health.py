@@ -111,7 +111,7 @@ def test_each_reason_against_a_takeover_says_what_to_do(code: Against) -> None:
     "status",
     [
         WorkerStatus(),
-        WorkerStatus(trees=pb.GetTreesStatusResponse(needs_reconcile="web: b parted")),
+        WorkerStatus(trees=pb.GetTreesStatusResponse(needs_reconcile="web: parted")),
     ],
 )
 def test_what_the_data_worker_says_has_a_remedy(status: WorkerStatus) -> None:
