@@ -85,7 +85,7 @@ def concerns(status: admin_pb2.GetStatusResponse) -> list[Complaint]:
 def _findings(status: admin_pb2.GetStatusResponse) -> Iterator[Complaint]:
     """What the node's own probes found, but what is said of a member already."""
     for one in status.findings:
-        if one.code not in OF_MEMBERS:
+        if one.code not in OF_MEMBERS and one.node in {"", status.node}:
             text = f"{one.text}: {one.remedy}"
             severity = Severity[one.severity.upper()]
             yield Complaint(None, one.code, text, severity, about=one.subject)

@@ -22,7 +22,9 @@ def concerns(status: admin_pb2.GetStatusResponse) -> list[str]:
 
 def notices(status: admin_pb2.GetStatusResponse) -> list[str]:
     """What is worth knowing but is not wrong."""
-    found = []
+    found = [
+        f"{one.text}: {one.remedy}" for one in status.findings if one.node not in {"", status.node}
+    ]
     for group in status.groups:
         count = group.trees.quarantined if group.HasField("trees") else 0
         if count:

@@ -141,6 +141,7 @@ class Health:
     def add_to(self, status: admin_pb2.GetStatusResponse) -> None:
         """What is found, the links, and for each replica whether it could take over."""
         status.findings.extend(self.monitor.findings())
+        status.findings.extend(self.monitor.findings_of_others())
         for node, states in self.monitor.rings.items():
             for state in states:
                 trip_ms = state.look.round_trip_ms

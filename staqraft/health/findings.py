@@ -21,6 +21,14 @@ CODES: Final = frozenset(
 )
 """What people are told of; deploy/RUNBOOK.md has a page for each."""
 
+BETWEEN: Final = frozenset(
+    {
+        *("link-address", "link-cable", "link-one-way", "link-cut", "link-port"),
+        *("clock", "peer-silent", "daemon-silent", "config"),
+    }
+)
+"""Of these, what lies between two nodes: each of them finds it."""
+
 
 class Severity(IntEnum):
     """How much a finding matters."""

@@ -14,7 +14,7 @@ from staqraft.decision.defects import Defect
 from staqraft.health import box, configs, disks, host, links, uplink
 from staqraft.health.disks import VolumeLook
 from staqraft.health.exchange import Caller, HealthServicer, Partner
-from staqraft.health.findings import Finding, Latch
+from staqraft.health.findings import BETWEEN, Finding, Latch
 from staqraft.health.links import End, RingLook, RingState
 from staqraft.health.ping import Pinger
 from staqraft.health.prober import Prober
@@ -318,9 +318,16 @@ class Monitor:
                 text=finding.text,
                 remedy=finding.remedy,
                 lasts_ms=now_ms - since_ms,
+                node=self._config.node,
             )
             for finding, since_ms in self._latch.findings()
         ]
+
+    def findings_of_others(self) -> Iterator[pb.Finding]:
+        """What another replica finds about itself, by its word of just now."""
+        for partner in self.partners.values():
+            if partner.said is not None and self._is_fresh(partner):
+                yield from (f for f in partner.said.findings if f.code not in BETWEEN)
 
     def _tell(self, addressee: NodeId) -> pb.NodeHealth:
         """What another replica is told."""

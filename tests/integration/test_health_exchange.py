@@ -90,6 +90,9 @@ async def test_each_learns_what_the_other_says_and_that_all_rings_work(tmp_path:
         await until(lambda: heard(a, B) and heard(b, A))
         said = heard(a, B)
         assert said is not None
+        said.findings.add(code="disk-space", node=B)
+        said.findings.add(code="link-cut", node=B)
+        assert [f.code for f in a.findings_of_others()] == ["disk-space"]
         assert said.groups[0].refusals[0].reason == "it hangs"
         for monitor, node in ((a, B), (b, A)):
             await until(lambda m=monitor, n=node: m.partners[n].clock.best)  # type: ignore[misc]

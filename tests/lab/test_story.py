@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from lab.cluster import Cluster
 from lab.figures import live_latency
 from lab.lab import Lab
 from lab.layout import REPLICAS, other
+from lab.processes import wait_until
 from lab.story import UNSENT, Story
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -36,6 +38,20 @@ def test_every_member_sees_the_same_protected_cluster(story: Story) -> None:
         )
         assert sorted(group["in_sync"]) == list(REPLICAS)
         assert int(group["epoch"]) == 1
+
+
+def test_either_replica_says_who_would_take_over_and_that_both_networks_work(
+    story: Story,
+) -> None:
+    def well(node: str) -> bool:
+        status = story.cluster.status(node) or {}
+        ways = [link["way"] for link in status.get("links", [])]
+        takeovers = {t["node"]: t for g in status.get("groups", []) for t in g["takeovers"]}
+        ready = "b" in takeovers and takeovers["b"]["known"] and not takeovers["b"]["refusals"]
+        return ways == ["both ways"] * 2 and ready and takeovers["a"]["active"]
+
+    for node in REPLICAS:
+        wait_until(partial(well, node), 30, f"{node} says that b would take over")
 
 
 def test_what_a_barrier_acknowledged_is_equal_on_both_replicas(story: Story) -> None:

@@ -37,6 +37,15 @@ class TestConcerns:
         assert (one.code, one.text, one.about) == ("disk-hung", "disk-hung it is: do this", "/srv")
         assert one.severity is Severity.CRITICAL
 
+    def test_what_the_other_replica_finds_about_itself_is_its_own_to_tell(self) -> None:
+        theirs = finding("disk-space", "/srv")
+        theirs.node = "b"
+        status = status_with(theirs)
+        assert concerns(status) == []
+        text = render_status(status)
+        assert "All is well." in text
+        assert "Worth knowing\n  - disk-space it is: do this" in text
+
     def test_a_member_that_is_not_heard_is_told_once_with_the_cause(self) -> None:
         status = status_with(finding("peer-silent", "b sync"))
         status.nodes[1].reachable = False

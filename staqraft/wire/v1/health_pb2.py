@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstaqraft/wire/v1/health.proto\x12\x10staqraft.wire.v1\"j\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08severity\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0e\n\x06remedy\x18\x05 \x01(\t\x12\x10\n\x08lasts_ms\x18\x06 \x01(\x04\"V\n\x0fTakeoverRefusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\x12\x15\n\rsince_wall_ms\x18\x04 \x01(\x12\"P\n\x06\x44\x65\x66\x65\x63t\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\x12\x0c\n\x04\x62\x61rs\x18\x04 \x01(\x08\x12\x0c\n\x04sure\x18\x05 \x01(\x08\"|\n\x0bGroupHealth\x12\r\n\x05group\x18\x01 \x01(\t\x12\x33\n\x08refusals\x18\x02 \x03(\x0b\x32!.staqraft.wire.v1.TakeoverRefusal\x12)\n\x07\x64\x65\x66\x65\x63ts\x18\x03 \x03(\x0b\x32\x18.staqraft.wire.v1.Defect\"r\n\tRingSight\x12\x0c\n\x04ring\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61rrier\x18\x04 \x01(\x08\x12\x15\n\x08heard_ms\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0b\n\t_heard_ms\"/\n\x0bTargetSight\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x08\"\xee\x02\n\nNodeHealth\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1a\n\x12\x63onfig_fingerprint\x18\x03 \x01(\t\x12+\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x19.staqraft.wire.v1.Finding\x12-\n\x06groups\x18\x05 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupHealth\x12*\n\x05rings\x18\x06 \x03(\x0b\x32\x1b.staqraft.wire.v1.RingSight\x12.\n\x07targets\x18\x07 \x03(\x0b\x32\x1d.staqraft.wire.v1.TargetSight\x12<\n\x08settings\x18\x08 \x03(\x0b\x32*.staqraft.wire.v1.NodeHealth.SettingsEntry\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x01\n\x15\x45xchangeHealthRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04ring\x18\x02 \x01(\t\x12,\n\x06health\x18\x03 \x01(\x0b\x32\x1c.staqraft.wire.v1.NodeHealth\x12\x15\n\x08\x61head_us\x18\x04 \x01(\x12H\x00\x88\x01\x01\x12\x15\n\rround_trip_us\x18\x05 \x01(\x04\x42\x0b\n\t_ahead_us\"W\n\x16\x45xchangeHealthResponse\x12,\n\x06health\x18\x01 \x01(\x0b\x32\x1c.staqraft.wire.v1.NodeHealth\x12\x0f\n\x07wall_us\x18\x02 \x01(\x12\x32t\n\rHealthService\x12\x63\n\x0e\x45xchangeHealth\x12\'.staqraft.wire.v1.ExchangeHealthRequest\x1a(.staqraft.wire.v1.ExchangeHealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dstaqraft/wire/v1/health.proto\x12\x10staqraft.wire.v1\"x\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x10\n\x08severity\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0e\n\x06remedy\x18\x05 \x01(\t\x12\x10\n\x08lasts_ms\x18\x06 \x01(\x04\x12\x0c\n\x04node\x18\x07 \x01(\t\"V\n\x0fTakeoverRefusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\x12\x15\n\rsince_wall_ms\x18\x04 \x01(\x12\"P\n\x06\x44\x65\x66\x65\x63t\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\x12\x0c\n\x04\x62\x61rs\x18\x04 \x01(\x08\x12\x0c\n\x04sure\x18\x05 \x01(\x08\"|\n\x0bGroupHealth\x12\r\n\x05group\x18\x01 \x01(\t\x12\x33\n\x08refusals\x18\x02 \x03(\x0b\x32!.staqraft.wire.v1.TakeoverRefusal\x12)\n\x07\x64\x65\x66\x65\x63ts\x18\x03 \x03(\x0b\x32\x18.staqraft.wire.v1.Defect\"r\n\tRingSight\x12\x0c\n\x04ring\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\x12\x0f\n\x07\x63\x61rrier\x18\x04 \x01(\x08\x12\x15\n\x08heard_ms\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0b\n\t_heard_ms\"/\n\x0bTargetSight\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x08\"\xee\x02\n\nNodeHealth\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1a\n\x12\x63onfig_fingerprint\x18\x03 \x01(\t\x12+\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x19.staqraft.wire.v1.Finding\x12-\n\x06groups\x18\x05 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupHealth\x12*\n\x05rings\x18\x06 \x03(\x0b\x32\x1b.staqraft.wire.v1.RingSight\x12.\n\x07targets\x18\x07 \x03(\x0b\x32\x1d.staqraft.wire.v1.TargetSight\x12<\n\x08settings\x18\x08 \x03(\x0b\x32*.staqraft.wire.v1.NodeHealth.SettingsEntry\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x01\n\x15\x45xchangeHealthRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04ring\x18\x02 \x01(\t\x12,\n\x06health\x18\x03 \x01(\x0b\x32\x1c.staqraft.wire.v1.NodeHealth\x12\x15\n\x08\x61head_us\x18\x04 \x01(\x12H\x00\x88\x01\x01\x12\x15\n\rround_trip_us\x18\x05 \x01(\x04\x42\x0b\n\t_ahead_us\"W\n\x16\x45xchangeHealthResponse\x12,\n\x06health\x18\x01 \x01(\x0b\x32\x1c.staqraft.wire.v1.NodeHealth\x12\x0f\n\x07wall_us\x18\x02 \x01(\x12\x32t\n\rHealthService\x12\x63\n\x0e\x45xchangeHealth\x12\'.staqraft.wire.v1.ExchangeHealthRequest\x1a(.staqraft.wire.v1.ExchangeHealthResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEHEALTH_SETTINGSENTRY']._loaded_options = None
   _globals['_NODEHEALTH_SETTINGSENTRY']._serialized_options = b'8\001'
   _globals['_FINDING']._serialized_start=51
-  _globals['_FINDING']._serialized_end=157
-  _globals['_TAKEOVERREFUSAL']._serialized_start=159
-  _globals['_TAKEOVERREFUSAL']._serialized_end=245
-  _globals['_DEFECT']._serialized_start=247
-  _globals['_DEFECT']._serialized_end=327
-  _globals['_GROUPHEALTH']._serialized_start=329
-  _globals['_GROUPHEALTH']._serialized_end=453
-  _globals['_RINGSIGHT']._serialized_start=455
-  _globals['_RINGSIGHT']._serialized_end=569
-  _globals['_TARGETSIGHT']._serialized_start=571
-  _globals['_TARGETSIGHT']._serialized_end=618
-  _globals['_NODEHEALTH']._serialized_start=621
-  _globals['_NODEHEALTH']._serialized_end=987
-  _globals['_NODEHEALTH_SETTINGSENTRY']._serialized_start=940
-  _globals['_NODEHEALTH_SETTINGSENTRY']._serialized_end=987
-  _globals['_EXCHANGEHEALTHREQUEST']._serialized_start=990
-  _globals['_EXCHANGEHEALTHREQUEST']._serialized_end=1149
-  _globals['_EXCHANGEHEALTHRESPONSE']._serialized_start=1151
-  _globals['_EXCHANGEHEALTHRESPONSE']._serialized_end=1238
-  _globals['_HEALTHSERVICE']._serialized_start=1240
-  _globals['_HEALTHSERVICE']._serialized_end=1356
+  _globals['_FINDING']._serialized_end=171
+  _globals['_TAKEOVERREFUSAL']._serialized_start=173
+  _globals['_TAKEOVERREFUSAL']._serialized_end=259
+  _globals['_DEFECT']._serialized_start=261
+  _globals['_DEFECT']._serialized_end=341
+  _globals['_GROUPHEALTH']._serialized_start=343
+  _globals['_GROUPHEALTH']._serialized_end=467
+  _globals['_RINGSIGHT']._serialized_start=469
+  _globals['_RINGSIGHT']._serialized_end=583
+  _globals['_TARGETSIGHT']._serialized_start=585
+  _globals['_TARGETSIGHT']._serialized_end=632
+  _globals['_NODEHEALTH']._serialized_start=635
+  _globals['_NODEHEALTH']._serialized_end=1001
+  _globals['_NODEHEALTH_SETTINGSENTRY']._serialized_start=954
+  _globals['_NODEHEALTH_SETTINGSENTRY']._serialized_end=1001
+  _globals['_EXCHANGEHEALTHREQUEST']._serialized_start=1004
+  _globals['_EXCHANGEHEALTHREQUEST']._serialized_end=1163
+  _globals['_EXCHANGEHEALTHRESPONSE']._serialized_start=1165
+  _globals['_EXCHANGEHEALTHRESPONSE']._serialized_end=1252
+  _globals['_HEALTHSERVICE']._serialized_start=1254
+  _globals['_HEALTHSERVICE']._serialized_end=1370
 # @@protoc_insertion_point(module_scope)

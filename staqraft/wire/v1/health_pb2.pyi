@@ -7,20 +7,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Finding(_message.Message):
-    __slots__ = ("code", "subject", "severity", "text", "remedy", "lasts_ms")
+    __slots__ = ("code", "subject", "severity", "text", "remedy", "lasts_ms", "node")
     CODE_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     SEVERITY_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REMEDY_FIELD_NUMBER: _ClassVar[int]
     LASTS_MS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     code: str
     subject: str
     severity: str
     text: str
     remedy: str
     lasts_ms: int
-    def __init__(self, code: _Optional[str] = ..., subject: _Optional[str] = ..., severity: _Optional[str] = ..., text: _Optional[str] = ..., remedy: _Optional[str] = ..., lasts_ms: _Optional[int] = ...) -> None: ...
+    node: str
+    def __init__(self, code: _Optional[str] = ..., subject: _Optional[str] = ..., severity: _Optional[str] = ..., text: _Optional[str] = ..., remedy: _Optional[str] = ..., lasts_ms: _Optional[int] = ..., node: _Optional[str] = ...) -> None: ...
 
 class TakeoverRefusal(_message.Message):
     __slots__ = ("code", "reason", "remedy", "since_wall_ms")
