@@ -17,13 +17,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import signal
 import sys
 import threading
 import time
+import zlib
 
 BLOCK = 4096
 _PR_SET_PDEATHSIG = 1
@@ -84,7 +84,7 @@ def look(directory: str, run_dir: str, pause_s: float) -> None:
     # A descriptor table of its own: else a thread that hangs would keep the others' locks, too.
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_FILES):
         raise OSError(ctypes.get_errno(), "unshare")
-    name = hashlib.sha256(directory.encode()).hexdigest()[:16]
+    name = f"{zlib.crc32(directory.encode()):08x}"
     lock = os.open(f"{run_dir}/probe-{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     while True:
         try:
