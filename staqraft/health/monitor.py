@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from staqraft.health.links import End, RingLook, RingState
 from staqraft.health.ping import Pinger
 from staqraft.health.prober import Prober
 from staqraft.health.uplink import TargetLook
+from staqraft.logs import Once, log_once
 from staqraft.model import GroupId, NodeId, NodeRole
 from staqraft.wire.v1 import health_pb2 as pb
 
@@ -93,6 +95,7 @@ class Monitor:
         # A call that waits for the routing lock holds this thread, and no second one.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-look")
         self._looking: Future[_Host] | None = None
+        self._told = Once()
         self._look_ms = 0
 
     def volumes(self) -> tuple[VolumeLook, ...]:
@@ -134,8 +137,9 @@ class Monitor:
         if self._looking is not None and self._looking.done():
             try:
                 self._host = self._looking.result()
-            except OSError as error:
-                logger.warning("this host cannot be looked at: %s", error)
+            except (OSError, ValueError, struct.error) as error:  # or another kernel's words
+                sentence = f"this host cannot be looked at: {error}"
+                log_once(self._told, sentence, logger, logging.WARNING, sentence)
             else:
                 if self._host.gateways:
                     self._forget_gateways(dict(self._host.gateways))

@@ -133,13 +133,10 @@ class Pinger:
 
     def take(self, packet: bytes) -> None:
         """What came from the address."""
-        if self._raw and not self._v6 and packet:
-            packet = packet[(packet[0] & 0x0F) * 4 :]
-        if len(packet) < _HEADER.size + len(MARK):
+        echo = parse(packet, ip_header=self._raw and not self._v6)
+        if echo is None:
             return
-        kind, _, _, identity, number = _HEADER.unpack_from(packet)
-        if not packet.startswith(MARK, _HEADER.size):
-            return
+        kind, identity, number = echo
         if kind == (_V6_REQUEST if self._v6 else _V4_REQUEST):
             self.heard_ms = self._now_ms()
         elif kind == (_V6_REPLY if self._v6 else _V4_REPLY):
@@ -147,6 +144,16 @@ class Pinger:
             ours = identity == self._identity or not self._raw
             if ours and self._asked.pop(number, None) is not None:
                 self.answered_ms = self._now_ms()
+
+
+def parse(packet: bytes, *, ip_header: bool) -> tuple[int, int, int] | None:
+    """Kind, identity and number of an echo with our mark; None: something else."""
+    if ip_header and packet:
+        packet = packet[(packet[0] & 0x0F) * 4 :]
+    if len(packet) < _HEADER.size or not packet.startswith(MARK, _HEADER.size):
+        return None
+    kind, _, _, identity, number = _HEADER.unpack_from(packet)
+    return kind, identity, number
 
 
 def _sum(data: bytes) -> int:

@@ -97,8 +97,9 @@ class Prober:
         assert process.stdout is not None, "its output is read"
         try:
             async for line in process.stdout:
-                self.problem = ""
-                self.take(json.loads(line))
+                if line.endswith(b"\n"):  # else it was killed in the middle of it
+                    self.problem = ""
+                    self.take(json.loads(line))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

@@ -20,6 +20,7 @@ from staqraft.consensus.message_codec import message_from_wire, message_to_wire
 from staqraft.consensus.openings import SESSION_ID_BYTES, check_opening, make_opening, named
 from staqraft.consensus.snapshot_store import SnapshotStore
 from staqraft.errors import JournalCorrupt, Outdated, StaqraftError
+from staqraft.health import ping
 from staqraft.index.digest import pack_xattrs, unpack_xattrs
 from staqraft.journal import frames, record_codec, segment, state
 from staqraft.journal.record import (
@@ -422,7 +423,18 @@ JOURNAL = (
     ),
 )
 
-DECODERS = (*RAFT, *JOURNAL)
+_ECHO = bytes([8, 0, 0, 0, 0, 7, 0, 9]) + ping.MARK
+NETWORK = (
+    Decoder(
+        name="pings",
+        decode=lambda data: ping.parse(data, ip_header=True),
+        encode=None,
+        errors=(),
+        examples=(b"\x45" + bytes(19) + _ECHO, b"\x46" + bytes(23) + _ECHO),
+    ),
+)
+
+DECODERS = (*RAFT, *JOURNAL, *NETWORK)
 
 
 def endless(decoder: Decoder, rng: random.Random) -> Iterator[bytes]:
