@@ -11,11 +11,15 @@ import ctypes
 import errno
 import os
 import struct
+import time
+from collections.abc import Callable
 from typing import Final
 
 AT_EMPTY_PATH: Final = 0x1000
 MAX_HANDLE_BYTES: Final = 128
 KEY_PREFIX: Final = struct.Struct("=8sIi")
+_FIRST_PAUSE_S: Final = 0.001
+_MOST_S: Final = 2.0  # the pause at which it is given up: four seconds in all
 _NOT_A_DIRECTORY: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -89,11 +93,24 @@ def inode_of(mount_fd: int, key: bytes) -> tuple[int, int] | None:
         os.close(fd)
 
 
+def patiently(call: Callable[[], int], pause: Callable[[float], None] = time.sleep) -> int:
+    """The result of a libc call that may say ENOMEM for a while, which is then no lack of memory.
+
+    open_by_handle_at does so on ext4 (kernel 6.18) for a directory that is moved or removed at the
+    same time: it is gone, or found, some milliseconds later.
+    """
+    wait_s = _FIRST_PAUSE_S
+    while (result := call()) < 0 and ctypes.get_errno() == errno.ENOMEM and wait_s < _MOST_S:
+        pause(wait_s)
+        wait_s *= 2
+    return result
+
+
 def _open(mount_fd: int, key: bytes, flags: int) -> int | None:
     _, size, kind = KEY_PREFIX.unpack_from(key)
     handle = _FileHandle(handle_bytes=size, handle_type=kind)
     ctypes.memmove(handle.f_handle, key[KEY_PREFIX.size :], size)
-    fd: int = libc.open_by_handle_at(mount_fd, ctypes.byref(handle), flags)
+    fd = patiently(lambda: int(libc.open_by_handle_at(mount_fd, ctypes.byref(handle), flags)))
     if fd >= 0:
         return fd
     if ctypes.get_errno() in (errno.ESTALE, *_NOT_A_DIRECTORY):

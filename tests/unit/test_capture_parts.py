@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import struct
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from staqraft.capture import dirty, fanotify
+from staqraft.capture import dirty, fanotify, handles
 from staqraft.capture.directories import DirectoryMap
 from staqraft.capture.dirty import HOLD_MS, DirtySet
 from staqraft.capture.exclude import Excludes
@@ -21,6 +23,33 @@ from staqraft.config.schema import Tree
 from staqraft.index import content_digest
 
 FSID = b"\x01\x02\x03\x04\x05\x06\x07\x08"
+
+
+class Busy:
+    """A libc call that says ENOMEM so many times before it says what it has to say."""
+
+    def __init__(self, times: int, result: int) -> None:
+        self.times, self.result = times, result
+
+    def __call__(self) -> int:
+        self.times -= 1
+        ctypes.set_errno(errno.ENOMEM if self.times >= 0 else errno.ESTALE)
+        return -1 if self.times >= 0 else self.result
+
+
+@pytest.mark.parametrize("result", [7, -1])
+def test_a_directory_that_moves_while_it_is_opened_is_looked_for_again(result: int) -> None:
+    pauses: list[float] = []
+    assert handles.patiently(Busy(3, result), pauses.append) == result
+    assert ctypes.get_errno() != errno.ENOMEM
+    assert len(pauses) == 3
+
+
+def test_a_lack_of_memory_that_stays_is_said() -> None:
+    pauses: list[float] = []
+    assert handles.patiently(Busy(1000, 7), pauses.append) == -1
+    assert ctypes.get_errno() == errno.ENOMEM
+    assert 1 < sum(pauses) < 10
 
 
 def info(kind: int, handle: bytes, name: bytes = b"") -> bytes:
