@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_MS = 500
 BACKOFF_MS = (20, 100, 250, 500)
+LASTING_MS = 1000
 PREFERRED_CHECK_MS = 1000
 APPLY_STUCK_MS = 10_000  # applying is told twice a second; under load it moves all the time
 
@@ -108,8 +109,11 @@ class PeerSender:
         failures = 0
         try:
             while not self._stopping.is_set():
+                begun_ms, durable = self._clock(), self.status.durable
                 streamed = await self._one_session()
-                failures = 0 if streamed else min(failures + 1, len(BACKOFF_MS) - 1)
+                # One whose first records are refused (a full journal) was none.
+                lasted = self._clock() - begun_ms >= LASTING_MS or self.status.durable > durable
+                failures = 0 if streamed and lasted else min(failures + 1, len(BACKOFF_MS) - 1)
                 if not self._stopping.is_set() and self._warm is None:
                     await wait(self._stopping, BACKOFF_MS[failures])
         finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -331,7 +333,10 @@ async def test_a_full_journal_disk_on_the_standby_refuses_and_goes_on_when_freed
             await until(over, "the problems are over")
 
 
-async def test_a_standby_that_cannot_apply_stops_taking_and_keeps_what_it_has() -> None:
+async def test_a_standby_that_cannot_apply_stops_taking_and_keeps_what_it_has(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "staqraft.replication")
     small = Limits(segment_bytes=20_000, max_bytes=100_000)
     async with pair(b_limits=small) as both:
         await follow(both)
@@ -348,6 +353,16 @@ async def test_a_standby_that_cannot_apply_stops_taking_and_keeps_what_it_has() 
         held = positions(both.b.journal_dir)
         assert held[0] == at(1, 1)
         assert held[-1] < last
+
+        def sessions() -> int:
+            return sum("following a in epoch" in record.getMessage() for record in caplog.records)
+
+        async def more() -> bool:
+            return sessions() >= before + 5
+
+        before, begun_s = sessions(), time.monotonic()
+        await until(more, "it is tried again")
+        assert time.monotonic() - begun_s > 0.8, "but not as fast as it can be refused"
         while (await both.a.session()).durable != to_position(last):
             both.b.trees.applied = (await both.b.worker.ends())[1]
             await asyncio.sleep(0.1)
