@@ -195,7 +195,7 @@ class DataAdminServicer(pb_grpc.DataAdminServiceServicer):
                 for_ms = await self._node.allow_removals(group, request.tree)
                 text = (
                     f"what vanished from tree {request.tree} is removed from {standby}, and nobody"
-                    f" is asked for the next {for_ms // 1000} s"
+                    f" is asked for the next {max(1, for_ms // 60_000)} min"
                 )
                 self._node.note(group, "removals", f"{who} allowed it: {text}")
                 return pb.AllowRemovalsResponse(text=text)

@@ -20,7 +20,7 @@ _FEW: Final = 20  # so many may always go: a tree of ten files is not to ask for
 @dataclass(slots=True)
 class _Tree:
     limit: RemovalLimit
-    gone: deque[tuple[int, int]] = field(default_factory=deque)  # when, and how many objects
+    gone: deque[tuple[int, int, int]] = field(default_factory=deque)  # when, how many, of how many
     count: int = 0  # of these
     of: int = 0  # objects there were when it was asked; 0: nothing is asked
     free_until_ms: int = 0
@@ -51,11 +51,12 @@ class Removals:
         now = self._now_ms()
         while guarded.gone and guarded.gone[0][0] <= now - guarded.limit.within_ms:
             guarded.count -= guarded.gone.popleft()[1]
-        of, gone = there + guarded.count, guarded.count + objects
+        of = max(there, guarded.gone[0][2]) if guarded.gone else there
+        gone = guarded.count + objects
         if gone > _FEW and gone * 100 > of * guarded.limit.percent:
             guarded.of = of
             return False
-        guarded.gone.append((now, objects))
+        guarded.gone.append((now, objects, there))
         guarded.count = gone
         return True
 
@@ -71,10 +72,12 @@ class Removals:
         guarded = self._trees.get(tree)
         if guarded is None or not guarded.of:
             return ""
+        seconds = guarded.limit.within_ms // 1000
+        within = f"{seconds} s" if seconds % 60 else f"{seconds // 60} min"
         return (
             f"tree {tree}: more than {guarded.limit.percent} % of its {guarded.of:,} objects"
-            f" vanished within {guarded.limit.within_ms // 1000} s, and removals are held: the"
-            " standby keeps what is not removed there yet. If that was meant, say so with 'staqctl"
-            f" removals allow {tree}'. If not, 'staqctl switchover' brings the files back from the"
-            " standby; or put them back here, and then allow"
+            f" vanished within {within}, and removals are held: the standby keeps what is not"
+            f" removed there yet. If that was meant, say so with 'staqctl removals allow {tree}'."
+            " If not, 'staqctl switchover' brings the files back from the standby; or put them back"
+            " here, and then allow"
         )

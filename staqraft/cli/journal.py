@@ -99,6 +99,8 @@ def _wanted(config: Config, group: GroupId, tree: str, pattern: str) -> Wanted:
     trees = [known.name for known in config.groups[group].trees]
     if tree and tree not in trees:
         raise ConfigError([f"group {group} has no tree {tree!r}: it is one of {', '.join(trees)}"])
+    if pattern.startswith("/"):
+        raise ConfigError([_relative(config, group, pattern)])
     glob = os.fsencode(pattern)
 
     def wanted(record: Record) -> bool:
@@ -107,6 +109,18 @@ def _wanted(config: Config, group: GroupId, tree: str, pattern: str) -> Wanted:
         return not glob or any(fnmatch.fnmatchcase(path, glob) for path in _paths(record))
 
     return wanted
+
+
+def _relative(config: Config, group: GroupId, pattern: str) -> str:
+    """What to write instead of an absolute path."""
+    for tree in config.groups[group].trees:
+        if Path(pattern).is_relative_to(tree.path) and Path(pattern) != tree.path:
+            instead = f"--tree {tree.name} --path '{Path(pattern).relative_to(tree.path)}'"
+            return f"--path is counted from the root of a tree: write {instead}"
+    return (
+        f"--path {pattern} is in no tree of group {group}: it is counted from the root of a tree,"
+        " for instance 'shop/*.php'"
+    )
 
 
 def _paths(record: Record) -> list[bytes]:

@@ -8,8 +8,8 @@ from argparse import Namespace
 from staqraft.cli.commands import OK, STATUS_S, about, me, show, to_json
 from staqraft.cli.connection import configuration, connected, worker
 from staqraft.cli.rendering import path_text, render_quarantine, safe, size_text
-from staqraft.errors import ApplyError, ConfigError
-from staqraft.model import GroupId
+from staqraft.errors import ApplyError, ConfigError, NotActive
+from staqraft.model import GroupId, NodeRole
 from staqraft.wire.v1 import data_admin_pb2 as pb
 from staqraft.wire.v1 import data_admin_pb2_grpc as pb_grpc
 from staqraft.wire.v1 import data_worker_pb2, data_worker_pb2_grpc
@@ -25,6 +25,9 @@ async def listing(options: Namespace) -> int:
     if unknown := [group for group in groups if group not in config.groups]:
         known = ", ".join(sorted(config.groups))
         raise ConfigError([f"there is no group {unknown[0]!r}: it is one of {known}"])
+    if config.me.role is NodeRole.WITNESS:
+        hosts = " or ".join(config.replicas)
+        raise NotActive(f"{config.node} is a witness, which holds no data: ask on {hosts}")
     found = data_worker_pb2.ListQuarantineResponse()
     for group in groups:
         async with worker(config.worker_socket(group, "trees")) as channel:

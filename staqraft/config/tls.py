@@ -85,9 +85,11 @@ def _files(files: Tls) -> Generator[Finding, None, bool]:
                 file.read(1)
         except OSError as error:
             readable = False
+            advice = "'staqctl certs' makes it"
+            if isinstance(error, PermissionError):
+                advice = "this needs root, try again with sudo"
             yield Finding(
-                key=("tls", name),
-                text=f"{path} cannot be read ({error.strerror}): 'staqctl certs' makes it",
+                key=("tls", name), text=f"{path} cannot be read ({error.strerror}): {advice}"
             )
             continue
         if name == "key" and stat.S_IMODE(mode) & 0o077:

@@ -256,8 +256,8 @@ class ActiveRole:
         limits = {known.name: known.removals for known in self._common.group.trees}
         if tree not in limits or not limits[tree].percent:
             raise ActionError(
-                f"removals of tree {tree} are never held: 'removals' of that tree in the"
-                " configuration does not ask for it"
+                f"there is nothing to allow: removals of tree {tree} are never held, since it has"
+                " no 'removals' in the configuration"
             )
         self._capture.allow_removals(tree)
         return limits[tree].within_ms

@@ -26,6 +26,7 @@ from staqraft.config.schema import (
     Group,
     Node,
     Ports,
+    RemovalLimit,
     Replication,
     Ring,
     Tls,
@@ -95,8 +96,8 @@ def lab_config(
     )
 
 
-def leave_out(directory: Path, **patterns: str | list[str]) -> None:
-    """The profile and patterns of a node's tree from its next start on."""
+def leave_out(directory: Path, **patterns: str | list[str] | dict[str, int]) -> None:
+    """The profile, patterns and `removals` of a node's tree from its next start on."""
     (directory / "patterns.json").write_text(json.dumps(patterns))
 
 
@@ -108,7 +109,8 @@ def use_backend(directory: Path, backend: str) -> None:
 def _left_out(directory: Path) -> dict[str, Any]:
     path = directory / "patterns.json"
     said = json.loads(path.read_text()) if path.exists() else {}
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+    limit = {"removals": RemovalLimit(**said.pop("removals"))} if "removals" in said else {}
+    return limit | {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
 
 
 @dataclass

@@ -40,6 +40,13 @@ def test_a_share_may_go_and_more_is_held(asked: Asked) -> None:
     assert "more than 30 % of its 1,000 objects vanished" in asked.guard.problem("t")
 
 
+def test_what_is_counted_while_it_still_seems_to_be_there_does_not_make_the_tree_larger(
+    asked: Asked,
+) -> None:
+    assert all(asked.remove(1, of=1000) for _ in range(300))
+    assert not asked.remove(1, of=1000)
+
+
 def test_who_asked_once_holds_everything_until_the_answer(asked: Asked) -> None:
     assert not asked.remove(400, of=1000)
     asked.now_ms = HOUR_MS

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fakes.configs import write_config
 from fakes.pki import cluster_pki
 from staqraft.cli import staqctl, staqraftd
 from staqraft.config.schema import Config
-from staqraft.errors import Unreachable
+from staqraft.errors import ConfigError, NotActive, Unreachable
 
 
 @pytest.fixture(autouse=True)
@@ -168,3 +169,35 @@ def test_the_daemon_does_not_start_with_a_bad_configuration(
     path = configuration(tmp_path, cluster="other")
     assert staqraftd.main(["--config", str(path), "--node", "a"], daemon=lambda _: 0) == 2
     assert f"{path}:" in capsys.readouterr().err
+
+
+def test_a_witness_says_where_the_quarantine_is(tmp_path: Path, capsys: Printed) -> None:
+    pki = cluster_pki()
+    mine, witness = pki.node("a"), pki.node("w")
+    path = write_config(
+        tmp_path,
+        {
+            "node: a": "node: w",
+            str(mine.certificate): str(witness.certificate),
+            str(mine.key): str(witness.key),
+        },
+    )
+    assert staqctl.main(["--config", str(path), "quarantine", "list"]) == NotActive.exit_code
+    assert "w is a witness, which holds no data: ask on a or b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("{}/host/www/shop/a.php", "write --tree web --path 'shop/a.php'"),
+        ("/etc/passwd", "is in no tree of group default"),
+    ],
+)
+def test_a_path_of_the_journal_is_counted_from_its_tree(
+    tmp_path: Path, capsys: Printed, path: str, said: str
+) -> None:
+    config = write_config(tmp_path)
+    (tmp_path / "host" / "state" / "groups" / "default" / "journal").mkdir(parents=True)
+    wanted = ["journal", "tail", "--path", path.format(tmp_path)]
+    assert staqctl.main(["--config", str(config), *wanted]) == ConfigError.exit_code
+    assert said in capsys.readouterr().err
