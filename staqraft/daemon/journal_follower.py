@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _READ_BYTES: Final = 256 << 10
 _COMMIT_MS: Final = 250
 _NAMED: Final = 5  # objects that a refusal names
-_TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
+TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
 
 
 class JournalFollower:
@@ -155,7 +155,7 @@ class JournalFollower:
         except (ApplyError, JournalError) as error:
             self.needs(str(error))
             return False
-        for code in _TROUBLES:
+        for code in TROUBLES:
             self._common.problems.clear(code)
         return True
 
@@ -276,7 +276,7 @@ class JournalFollower:
             applier.settle()
         if self._reached != self._common.index.position and self._is_due():
             self.commit(applier)
-        for code in _TROUBLES:
+        for code in TROUBLES:
             self._common.problems.clear(code)
 
     def _free_what_was_replaced(self) -> None:

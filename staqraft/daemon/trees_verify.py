@@ -13,6 +13,7 @@ from staqraft.apply.inspect import Inspector, State
 from staqraft.apply.safety import RootMissing
 from staqraft.apply.verify import Finding, Result, States, Verifier
 from staqraft.config.schema import Config, Group
+from staqraft.daemon.journal_follower import TROUBLES
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Common
 from staqraft.daemon.trees_repair import repair_all
@@ -161,6 +162,11 @@ class Here:
                         raise ReplicationError(
                             f"the trees have to be compared anew meanwhile: {self.standby.reason}"
                         )
+                    if trouble := self._trouble():
+                        raise ReplicationError(
+                            f"{self.common.config.node} cannot apply what it has received, so it"
+                            f" cannot be compared: {trouble}"
+                        )
                     await asyncio.sleep(_APPLIED_LOOK_S)
         except TimeoutError as error:
             raise ReplicationError(
@@ -168,6 +174,10 @@ class Here:
                 f" {_APPLIED_WAIT_S:.0f} s, so it cannot be compared: 'staqctl status' says how far"
                 " behind it is"
             ) from error
+
+    def _trouble(self) -> str:
+        """Why nothing is applied at present, or empty."""
+        return next((text for code, text in self.common.problems.now() if code in TROUBLES), "")
 
 
 def _all(inspector: Inspector, tree: str, path: bytes) -> dict[bytes, State]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import subprocess
 from typing import Any
 
 import grpc
@@ -112,3 +113,30 @@ async def a_resync(active: DataNode, standby: DataNode) -> None:
     await until(done, "the trees are compared")
     assert (standby.tree / "kept" / "f7").read_bytes() == b"7"
     assert b"kept/f7" in {entry.path for entry in await standby.quarantine()}
+
+
+def run(*argv: object) -> int:
+    return subprocess.run([str(word) for word in argv], check=False).returncode
+
+
+async def test_a_standby_that_cannot_apply_says_so_at_once() -> None:
+    async with data_pair() as pair:
+        await pair.promote(pair.a, pair.b)
+        (pair.a.tree / "directory").mkdir()
+        await pair.settle(pair.a, pair.b)
+        covered = pair.b.tree / "directory"
+        if run("mount", "-t", "tmpfs", "tmpfs", covered):
+            pytest.skip("nothing can be mounted here")
+        try:
+            (pair.a.tree / "directory" / "file").write_bytes(b"cannot be applied")
+
+            async def paused() -> bool:
+                return "apply-paused" in await pair.b.problems()
+
+            await until(paused, "the standby notices")
+            with pytest.raises(grpc.aio.AioRpcError, match="'directory' is, or is below, a mount"):
+                await verify(pair.b)
+        finally:
+            run("umount", covered)
+        await pair.settle(pair.a, pair.b)
+        assert await verify(pair.b) == ({}, 0)
