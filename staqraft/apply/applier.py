@@ -181,6 +181,8 @@ class Applier:
                     self._remove(record)
                     self.unsettled.discard_below(record.tree, record.path)
                     self._count(record, "remove")
+                else:
+                    self.doubtful.suspect_relics(record)
             case Upsert() as upsert:
                 if past:
                     self._pass_over(record, upsert, stages)

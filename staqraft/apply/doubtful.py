@@ -10,6 +10,7 @@ from staqraft.apply.places import Places
 from staqraft.apply.unsettled import Unsettled
 from staqraft.index import Index
 from staqraft.journal.record import Metadata, ObjectType, Record, Upsert
+from staqraft.model import ORIGIN
 
 _NEVER = bytes(16)  # a digest that no content has
 
@@ -21,12 +22,25 @@ class Doubtful:
         self._index = index
         self._unsettled = unsettled
         self._places = places
+        self.compared = ORIGIN  # where following began
 
     def suspect(self, tree: str, path: bytes) -> None:
         """Whatever is or comes here is not believed until it was fetched anew."""
         expected = Metadata(type=ObjectType.FILE, mode=0, uid=0, gid=0, mtime_ns=0)
         change = Upsert(metadata=expected, digest=_NEVER)
         self.not_sure(Record(tree=tree, path=path, change=change))
+
+    def suspect_relics(self, record: Record) -> None:
+        """A directory went, and the one that is here is a later one, which was fetched.
+
+        What records put into it since the comparison, and before this, was meant for the former.
+        """
+        entry = self._index.get(record.tree, record.path)
+        if entry is None or entry.metadata.type is not ObjectType.DIRECTORY:
+            return
+        for below in list(self._index.subtree(record.tree, record.path)):
+            if self.compared < below.origin < record.position:
+                self.suspect(record.tree, below.path)
 
     def suspect_other_names(self, record: Record) -> None:
         """A file fetched anew gets an inode of its own, and its other names would keep the old."""

@@ -357,6 +357,7 @@ class Reconciler:
         for tree in self._applier.roots:
             self._index.adopt(tree, self._shared, self._position)
         self._applier.drop_stages()
+        self._applier.doubtful.compared = self._position
         self._applier.commit(self._position)
         self._quarantine.close_batch()
 

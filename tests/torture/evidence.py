@@ -47,7 +47,7 @@ def _words(record: Record) -> str:
             what = f"chunk of {stage} at {offset}"
         case Upsert(metadata=metadata, content=content):
             told = type(content).__name__ if isinstance(content, Inline | Delta) else repr(content)
-            what = f"{metadata.type.name} {metadata.size} {told}"
+            what = f"{metadata.type.name} {metadata.size} {metadata.mtime_ns} {told}"
     return f"{record.position} {record.path!r}: {what}"
 
 
@@ -57,6 +57,6 @@ def _index(node: DataNode) -> Iterator[str]:
         contextlib.closing(sqlite3.connect(group_dir(node) / "index.sqlite")) as index,
     ):
         yield from (f"{key}={value}" for key, value in index.execute("SELECT * FROM meta"))
-        columns = "id, parent, name, type, size, ino, ctime_ns, origin_epoch, origin_seq"
+        columns = "id, parent, name, type, size, ino, ctime_ns, origin_epoch, origin_seq, mtime_ns"
         for row in index.execute(f"SELECT {columns} FROM entries ORDER BY id"):
             yield str(row)
