@@ -46,6 +46,9 @@ Rules of the reconcile
   for was removed, or moved to a place that may be done already: it is kept as unsettled, which
   moves along; when a whole directory went, the comparison is repeated. A directory that comes from
   where it was not is hollow: nothing less than another comparison fills it.
+- A directory that was moved, and made anew, while it was compared: what records put into the former
+  is fetched anew in the latter (`Doubtful.suspect_relics`), and what was moved is compared again
+  if it may have what the latter has (`note_if_mixed`).
 - An entry that says what an object should be, and not what it was found to be, has no change time
   (NOT_SURE_NS), so that no scan and no comparison believes it.
 - Of a file with several names the first is fetched with its content, and the others after it as

@@ -294,6 +294,7 @@ class Applier:
             if upsert.metadata.type is ObjectType.DIRECTORY:
                 self.unsettled.add_hollow(tree, record.path)
             return False
+        self.doubtful.note_if_mixed(record, source)
         moved = self._move_on_disk(record, known, source)
         in_doubt = self.unsettled.has(tree, source)
         root = self.roots[tree]

@@ -23,12 +23,35 @@ class Doubtful:
         self._unsettled = unsettled
         self._places = places
         self.compared = ORIGIN  # where following began
+        self.compared_until = ORIGIN  # where the active was when the comparison ended
+        self.cleaned: set[tuple[str, bytes]] = set()  # directories of which it removed something
 
     def suspect(self, tree: str, path: bytes) -> None:
         """Whatever is or comes here is not believed until it was fetched anew."""
         expected = Metadata(type=ObjectType.FILE, mode=0, uid=0, gid=0, mtime_ns=0)
         change = Upsert(metadata=expected, digest=_NEVER)
         self.not_sure(Record(tree=tree, path=path, change=change))
+
+    def note_if_mixed(self, record: Record, source: bytes) -> None:
+        """A directory moves that may have, in part, what its successor at this place has.
+
+        It moved while it was compared: what was asked for after that was told of the successor.
+        """
+        upsert, tree = record.change, record.tree
+        if (
+            not isinstance(upsert, Upsert)
+            or upsert.metadata.type is not ObjectType.DIRECTORY
+            or not self.compared < record.position <= self.compared_until
+        ):
+            return
+        below = source + b"/"
+        cleaned = any(
+            known == tree and (path == source or path.startswith(below))
+            for known, path in self.cleaned
+        )
+        later = (e.origin >= record.position for e in self._index.subtree(tree, source))
+        if cleaned or any(later):
+            self._unsettled.add_hollow(tree, source)
 
     def suspect_relics(self, record: Record) -> None:
         """A directory went, and the one that is here is a later one, which was fetched.

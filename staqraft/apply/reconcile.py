@@ -156,6 +156,7 @@ class Reconciler:
             if self._look_at is None or tree in self._look_at:
                 await self._run(partial(self._scan, tree))
         await self._run(self._applier.forget_unfinished)
+        self._applier.doubtful.cleaned.clear()
         for _ in range(_PASSES):
             await self._pass()
             if not self._vanished:
@@ -167,7 +168,8 @@ class Reconciler:
             )
         self.progress.phase = "looking again at what could not be put right at once"
         await self._settle()
-        await self._run(self._finish)
+        ended = (await self._active.begin()).position
+        await self._run(partial(self._finish, ended))
         self.progress.total = self.progress.done = max(self.progress.total, self.progress.done)
         return self._position
 
@@ -291,6 +293,7 @@ class Reconciler:
         for name in found.remove:
             child = path + b"/" + name if path else name
             self._keep_below(tree, child, "the active does not have it")
+            self._applier.doubtful.cleaned.add((tree, path))
             self._applier.apply(
                 Record(tree=tree, path=child, change=Remove(), position=self._position),
                 fetched=True,
@@ -353,11 +356,12 @@ class Reconciler:
                 return
         # They change faster than they are fetched: the records that follow tell the rest.
 
-    def _finish(self) -> None:
+    def _finish(self, ended: Position) -> None:
         for tree in self._applier.roots:
             self._index.adopt(tree, self._shared, self._position)
         self._applier.drop_stages()
         self._applier.doubtful.compared = self._position
+        self._applier.doubtful.compared_until = ended
         self._applier.commit(self._position)
         self._quarantine.close_batch()
 

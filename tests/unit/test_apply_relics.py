@@ -11,7 +11,7 @@ import pytest
 from fakes.source_tree import TREE, SourceTree
 from fakes.standby import Standby
 from lab.compare import differences, manifest
-from staqraft.journal.record import Record
+from staqraft.journal.record import Record, Remove
 
 
 @pytest.fixture
@@ -83,4 +83,42 @@ def test_what_was_put_into_a_directory_that_went_does_not_stay_in_its_successor(
     assert [record.path for record in standby.applier.settle()] == [b"box/new/late"]
     assert heal(source, standby) == [b"box/new/late"]
     standby.applier.commit(source.records[-1].position)
+    assert differences(manifest(source.path), manifest(standby.path)) == []
+
+
+@pytest.mark.parametrize("how", ["something of it was removed", "something in it was fetched"])
+def test_a_directory_that_moved_while_it_was_compared_is_compared_again(
+    source: SourceTree, standby: Standby, how: str
+) -> None:
+    source.write(b"box/new/mail", b"in the old box")
+    standby.apply_and_commit(source.records)
+    doubtful = standby.applier.doubtful
+    doubtful.compared = source.records[-1].position
+    begun = len(source.records)
+    source.move(b"box", b"elsewhere/box")
+    source.mkdir(b"box")
+    source.mkdir(b"box/new")
+    later = source.records[begun:]
+    doubtful.compared_until = later[-1].position
+    if how == "something of it was removed":  # the listing was of the new one
+        gone = Record(tree=TREE, path=b"box/new/mail", change=Remove(), position=doubtful.compared)
+        standby.applier.apply(gone, fetched=True)
+        doubtful.cleaned.add((TREE, b"box/new"))
+    else:
+        fetch(source, standby, [b"box/new"])
+    standby.apply(later)
+    assert b"elsewhere/box" in {record.path for record in doubtful.lost_directories()}
+
+
+def test_a_directory_that_moved_later_is_moved_and_that_is_all(
+    source: SourceTree, standby: Standby
+) -> None:
+    source.write(b"box/new/mail", b"in the old box")
+    standby.apply_and_commit(source.records)
+    doubtful = standby.applier.doubtful
+    doubtful.compared = doubtful.compared_until = source.records[-1].position
+    doubtful.cleaned.add((TREE, b"box/new"))
+    begun = len(source.records)
+    source.move(b"box", b"elsewhere/box")
+    assert standby.apply_and_commit(source.records[begun:]) == []
     assert differences(manifest(source.path), manifest(standby.path)) == []
