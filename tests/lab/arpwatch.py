@@ -130,14 +130,16 @@ def main() -> None:
     """Until standard input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--interval-ms", type=int, default=20)
-    interval = parser.parse_args().interval_ms / 1000
+    parser.add_argument("--vip", default=VIP)
+    options = parser.parse_args()
+    interval = options.interval_ms / 1000
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
     wire.bind((SERVICE, 0))
     # Promiscuous, as answers go to a MAC that is not the bridge's own.
     membership = struct.pack("iHH8s", socket.if_nametoindex(SERVICE), PACKET_MR_PROMISC, 0, b"")
     wire.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership)
     wire.setblocking(False)
-    watcher = Watcher(VIP)
+    watcher = Watcher(options.vip)
     print("ready", flush=True)
     next_at = boottime()
     while True:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import nginx
+from lab import nginx, second
 from lab.errors import LabError
 from lab.lab import Lab
 from lab.layout import (
@@ -58,10 +58,12 @@ def configuration(
     *,
     members: Iterable[str] = MEMBERS,
     devices: bool = False,
+    more: dict[str, Any] | None = None,
 ) -> str:
     """staqraft.yaml of a node. JSON is YAML, so nothing else is needed to write it.
 
-    With `devices` either replica can turn the other off.
+    With `devices` either replica can turn the other off. `more`: what the group says besides, or,
+    under the key of a second group, that group.
     """
     nodes = {
         name: {
@@ -84,6 +86,11 @@ def configuration(
             }
         },
     }
+    more = dict(more or {})
+    groups = {GROUP: group}
+    if (other := more.pop(second.GROUP, None)) is not None:
+        groups[second.GROUP] = other
+    group.update(more)
     tls = {
         "ca": "/etc/staqraft/tls/ca.pem",
         "certificate": f"/etc/staqraft/tls/{node}.pem",
@@ -94,7 +101,7 @@ def configuration(
         "node": node,
         "nodes": nodes,
         "tls": tls,
-        "groups": {GROUP: group},
+        "groups": groups,
         **PROFILES[profile],
         **({} if "w" in nodes else {"pair": PAIR}),
         **({"fencing": {name: fence_device(name) for name in REPLICAS}} if devices else {}),
@@ -130,8 +137,10 @@ class Barrier:
 class Cluster:
     """Two replicas, and a witness where there is one, on the hosts of a lab."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, more: dict[str, Any] | None = None) -> None:
+        """`more`: see `configuration`."""
         self.lab = lab
+        self.more = more or {}
 
     # --- setting up ---------------------------------------------------------------------------
 
@@ -148,6 +157,10 @@ class Cluster:
             self.configure(node)
         for node in REPLICAS:
             (self.lab.host_directory(node) / "etc" / "nginx.conf").write_text(nginx.TEXT)
+            if second.GROUP in self.more:
+                sites = self.lab.host_directory(node) / "etc" / Path(second.CONFIGURATION).name
+                sites.write_text(second.NGINX)
+                self.lab.run(node, ["mkdir", "-p", second.TREE])
             self.lab.run(node, self.lab.module("workload", "prepare"))
 
     def configure(self, node: str, *, devices: bool = True) -> None:
@@ -157,6 +170,7 @@ class Cluster:
             profile=self.lab.profile,
             members=self.lab.members,
             devices=devices and not self.lab.has_witness,
+            more=self.more,
         )
         path = self.lab.host_directory(node) / "etc" / "staqraft.yaml"
         path.write_text(text, encoding="utf-8")
@@ -211,11 +225,11 @@ class Cluster:
             for entry in entries
         ]
 
-    def group(self, node: str) -> Status:
-        """The one group as this node sees it; {} when it does not answer."""
+    def group(self, node: str, name: str = GROUP) -> Status:
+        """A group as this node sees it; {} when it does not answer."""
         status = self.status(node) or {}
         groups: list[Status] = status.get("groups", [])
-        return groups[0] if groups else {}
+        return next((group for group in groups if group["group"] == name), {})
 
     def events(self, node: str) -> list[Status]:
         """The history as this node has it, oldest first."""

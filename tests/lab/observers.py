@@ -67,15 +67,17 @@ class Observer(AbstractContextManager["Observer[Result]"], Generic[Result]):
             self._process.communicate(timeout=10)
 
 
-def watch_arp(lab: Lab) -> Observer[Findings]:
+def watch_arp(lab: Lab, vip: str = VIP) -> Observer[Findings]:
     """Who answers for the VIP."""
-    return Observer(lab, "switch", Findings, "arpwatch")
+    return Observer(lab, "switch", Findings, "arpwatch", "--vip", vip)
 
 
-def probe_http(lab: Lab, path: str = "/index.html", *, interval_ms: int = 50) -> Observer[Record]:
+def probe_http(
+    lab: Lab, path: str = "/index.html", *, interval_ms: int = 50, at: str = VIP
+) -> Observer[Record]:
     """What the client sees of the VIP."""
     return Observer(
-        lab, "client", Record, "prober", f"http://{VIP}{path}", "--interval-ms", str(interval_ms)
+        lab, "client", Record, "prober", f"http://{at}{path}", "--interval-ms", str(interval_ms)
     )
 
 

@@ -103,9 +103,13 @@ def _stub(channel: grpc.Channel) -> admin_pb2_grpc.AdminServiceStub:
 
 
 def _view(
-    node: str, life: int, span: tuple[float, float], answer: admin_pb2.GetStatusResponse
+    node: str,
+    life: int,
+    span: tuple[float, float],
+    answer: admin_pb2.GetStatusResponse,
+    name: str,
 ) -> View:
-    group = answer.groups[0]
+    group = next(group for group in answer.groups if group.group == name)
     return View(
         node=node,
         life=life,
@@ -129,8 +133,9 @@ def _view(
 class Views(AbstractContextManager["Views"]):
     """Asks all members until its end. `latest` of a member that does not answer is None."""
 
-    def __init__(self, lab: Lab, interval_s: float = 0.05) -> None:
+    def __init__(self, lab: Lab, interval_s: float = 0.05, *, group: str = "default") -> None:
         self._lab = lab
+        self._group = group
         self._interval_s = interval_s
         self._over = threading.Event()
         self.latest: dict[str, View | None] = dict.fromkeys(lab.members)
@@ -170,7 +175,7 @@ class Views(AbstractContextManager["Views"]):
                 answer = daemon.GetStatus(admin_pb2.GetStatusRequest(), timeout=ANSWER_S)
             except grpc.RpcError:
                 return
-            view = _view(node, life, (begun, boottime()), answer)
+            view = _view(node, life, (begun, boottime()), answer, self._group)
             self.histories[node].add(view)
             self.latest[node] = view
             self._over.wait(self._interval_s)
