@@ -31,6 +31,9 @@ closing one does (8 to 27 ms measured), so it is kept open.
 **Announcements ask twice** (announce): a gratuitous ARP from a node that no longer holds the
 address would steal the traffic, so each one is preceded by a look at the lease and at the kernel.
 
+**Who has it** (whohas): before an address is taken the network is asked for it, by ARP probes and
+duplicate address detection through packet sockets, which see answers that the gate would drop.
+
 **Services** (services, process) are commands without a shell in a process group of their own. What
 they print is drained for as long as somebody holds the other end, and its tail is quoted in the
 failure. A stop that fails is an error of its own kind, because it means "fence me".

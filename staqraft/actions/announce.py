@@ -61,14 +61,14 @@ def _advertisement(address: IPv6Address, mac: bytes) -> bytes:
     length = 4 + len(body)
     pseudo = address.packed + ALL_NODES.packed + struct.pack("!II", length, socket.IPPROTO_ICMPV6)
     unsummed = struct.pack("!BBH", ICMPV6_NEIGHBOUR_ADVERTISEMENT, 0, 0) + body
-    icmp = unsummed[:2] + struct.pack("!H", _checksum(pseudo + unsummed)) + unsummed[4:]
+    icmp = unsummed[:2] + struct.pack("!H", checksum(pseudo + unsummed)) + unsummed[4:]
     # Hop limit 255: receivers drop anything that a router could have passed on.
     header = struct.pack("!IHBB", 6 << 28, length, socket.IPPROTO_ICMPV6, 255)
     ethernet = ALL_NODES_MAC + mac + struct.pack("!H", ETHERTYPE_IPV6)
     return ethernet + header + address.packed + ALL_NODES.packed + icmp
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of an even number of bytes."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
@@ -123,7 +123,7 @@ class RawSender:
         if self._raw is None:
             flags = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             self._raw = socket.socket(socket.AF_PACKET, flags, 0)  # protocol 0: receives nothing
-        mac = _mac(self._raw, vip.interface)
+        mac = mac_of(self._raw, vip.interface)
         for frame in frames(address, mac):
             self._raw.sendto(frame, (vip.interface, 0))
         return True
@@ -135,7 +135,8 @@ class RawSender:
             self._raw = None
 
 
-def _mac(any_socket: socket.socket, interface: str) -> bytes:
+def mac_of(any_socket: socket.socket, interface: str) -> bytes:
+    """Of an Ethernet interface; OSError, EAFNOSUPPORT for another."""
     request = struct.pack("16sH22x", interface.encode(), 0)
     answer: bytes = fcntl.ioctl(any_socket, SIOCGIFHWADDR, request)
     (kind,) = struct.unpack_from("H", answer, 16)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_interface
 from pathlib import Path
 
-from staqraft.config import agents, checks, health, notify, patterns, values
+from staqraft.config import agents, checks, fencing, health, notify, patterns, values
 from staqraft.config.document import Document, Section
 from staqraft.config.fence_checks import AskAgent
 from staqraft.config.profiles import PROFILES
@@ -26,13 +26,11 @@ from staqraft.config.schema import (
     Config,
     Consensus,
     Failback,
-    FenceDevice,
     Group,
     Journal,
     Lease,
     Maintenance,
     Node,
-    NodeFencing,
     Pair,
     Ports,
     Quarantine,
@@ -47,6 +45,7 @@ from staqraft.config.schema import (
     Watchdog,
 )
 from staqraft.config.tls import Clock, utc_now
+from staqraft.decision.conflict import OnConflict
 from staqraft.errors import ConfigError
 from staqraft.logs import LEVELS
 from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
@@ -55,10 +54,10 @@ logger = logging.getLogger(__name__)
 
 ROLES = tuple(role.value for role in NodeRole)
 RUNGS = tuple(rung.value for rung in FENCED_BY)
+CONFLICTS = tuple(policy.value for policy in OnConflict)
 COMPRESSIONS = ("auto", "always", "never")
 GATES = (GATE_AUTO, GATE_ON, GATE_OFF)
 MAX_DRIFT_PPM = 100_000
-MAX_LEVEL = 9
 
 # What is beyond these is a slip of the pen, not a setting.
 beat_ms = values.duration_to("1m")  # of Raft, the lease's renewal, the stream
@@ -159,8 +158,8 @@ def fingerprint(config: Config) -> str:
     shared = asdict(config)
     for name in OWN_TO_EACH_NODE:
         del shared[name]
-    for fencing in shared["fencing"].values():
-        for device in fencing["devices"]:
+    for how in shared["fencing"].values():
+        for device in how["devices"]:
             device["options"] = agents.redacted(device["options"])
     text = json.dumps(shared, sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -190,7 +189,7 @@ def _config(document: Document, path: Path, node: NodeId | None) -> Config:
             tls=_tls(root.section("tls")),
             groups=groups,
             fencing={
-                NodeId(name): _node_fencing(name, section)
+                NodeId(name): fencing.of_node(name, section)
                 for name, section in root.named("fencing", values.node_name)
             },
             ports=_ports(root.section("ports")),
@@ -309,34 +308,6 @@ def _maintenance(section: Section) -> Maintenance:
         )
 
 
-def _node_fencing(node: str, section: Section) -> NodeFencing:
-    with section:
-        default = NodeFencing(devices=())
-        delay_ms = section.read("delay", patience_ms, default.delay_ms)
-        monitor_ms = section.read("monitor", service_ms, default.monitor_ms)
-        devices = tuple(
-            _device(name, node, device) for name, device in section.named("devices", values.name)
-        )
-        if not devices:
-            section.missing("devices", f"name at least one device that can turn {node} off")
-        return NodeFencing(devices=devices, delay_ms=delay_ms, monitor_ms=monitor_ms)
-
-
-def _device(name: str, node: str, section: Section) -> FenceDevice:
-    default = FenceDevice(name="", agent=Path("/"), plug="")
-    with section:
-        return FenceDevice(
-            name=name,
-            agent=section.require(
-                "agent", values.fence_agent, Path("/"), "name a program like fence_ipmilan"
-            ),
-            plug=section.read("plug", values.fence_value, node),
-            level=section.read("level", values.integer(1, MAX_LEVEL), default.level),
-            timeout_ms=section.read("timeout", patience_ms, default.timeout_ms),
-            options=tuple(section.pairs("options", values.fence_option, values.fence_value, "")),
-        )
-
-
 def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
     with section:
         trees = tuple(_tree(name, tree) for name, tree in section.named("trees", values.name))
@@ -359,6 +330,9 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             ),
             fenced_by=tuple(
                 FenceRung(rung) for rung in section.values("fenced_by", values.one_of(RUNGS), RUNGS)
+            ),
+            address_conflict=OnConflict(
+                section.read("address_conflict", values.one_of(CONFLICTS), OnConflict.TAKE.value)
             ),
             failback=_failback(section.section("failback")) if "failback" in section else None,
             barrier_syncfs=section.read("barrier_syncfs", values.boolean, default=True),

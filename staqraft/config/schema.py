@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from staqraft.config.notify import Receiver
+from staqraft.decision.conflict import OnConflict
 from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
 
 GATE_AUTO, GATE_ON, GATE_OFF = "auto", "on", "off"
@@ -264,6 +265,7 @@ class Group:
     vips: tuple[Vip, ...] = ()
     services: tuple[Service, ...] = ()
     fenced_by: tuple[FenceRung, ...] = FENCED_BY
+    address_conflict: OnConflict = OnConflict.TAKE
     failback: Failback | None = None  # None: whoever is active stays active
     barrier_syncfs: bool = True
     journal: Journal = field(default_factory=Journal)

@@ -22,6 +22,7 @@ from staqraft.actions.vip import VipHolder
 from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.conflicts import Claims, Conflicts
 from staqraft.daemon.tally import Tally
 from staqraft.daemon.workers import DataWorker
 from staqraft.decision import commands as do
@@ -71,6 +72,7 @@ class Hands:
     fence: FenceClient
     devices: FenceDevices
     watchdog: Watchdog | None = None
+    conflicts: Conflicts | None = None  # who else has the addresses; None: nobody is asked
     stop_ms: int = 0  # what the services may take to stop, all together
 
 
@@ -141,6 +143,8 @@ class Executor:
                     task.cancel()
             case do.AnswerFence():
                 self._answer_fence(command)
+            case do.CheckVips():
+                self._spawn(self._check(command))
             case do.StartCapture():
                 self._lane("data", self._start_capture(command))
             case do.FollowActive():
@@ -350,6 +354,18 @@ class Executor:
         # All of them, also those that outlived a restart of this daemon: they are repeated, too.
         if held.admits is Admission.OPEN:
             self._hands.announcer.announce(tuple(addresses))
+
+    async def _check(self, command: do.CheckVips) -> None:
+        conflicts = self._hands.conflicts
+        claims = Claims() if conflicts is None else await conflicts.before_taking()
+        self._post(
+            on.VipsChecked(
+                now_ms=self._now_ms(),
+                token=command.token,
+                others=claims.others,
+                former=claims.former,
+            )
+        )
 
     async def _hold(self, command: do.HoldVips) -> None:
         try:

@@ -17,6 +17,7 @@ from staqraft.daemon.tally import Tally
 from staqraft.daemon.watch import DataWatch
 from staqraft.decision import events as on
 from staqraft.decision import pair
+from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Defect
 from staqraft.decision.insync import barrier_peers
 from staqraft.decision.lease import Timing
@@ -65,6 +66,9 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
         replicas=config.replicas,
         initial_active=config.groups[group].initial_active,
         gate=gate,
+        on_conflict=config.groups[group].address_conflict
+        if config.groups[group].vips
+        else OnConflict.IGNORE,
         prefer=failback.prefer if failback else None,
         failback_ms=failback.after_ms if failback else 0,
         timing=Timing(

@@ -31,6 +31,7 @@ from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.certificates import watch_certificates
 from staqraft.daemon.clock import boottime_ms, wall_ms
+from staqraft.daemon.conflicts import Conflicts
 from staqraft.daemon.data_admin import NodeData
 from staqraft.daemon.executor import Hands
 from staqraft.daemon.feed import Feed, open_counters
@@ -159,6 +160,7 @@ class ControlNode:
                 fence=self._fence,
                 devices=self._devices,
                 watchdog=self._watchdog,
+                conflicts=Conflicts(group, settings.vips),
                 stop_ms=sum(service.stop_timeout_ms for service in settings.services),
             ),
             now_ms=boottime_ms,
@@ -200,6 +202,7 @@ class ControlNode:
             *(loop.run for loop in self.loops.values()),
             *(partial(report_quarantine, self.raft, loop) for loop in self.loops.values()),
             *(partial(report_scrub, self.raft, loop) for loop in self.loops.values()),
+            *(partial(self._watch_conflicts, loop) for loop in self.loops.values()),
         ]
         outdated: Outdated | None = None
         try:
@@ -228,8 +231,15 @@ class ControlNode:
             await self._servers.stop()
             for loop in self.loops.values():
                 await loop.hands.vips.aclose()
+                if loop.hands.conflicts is not None:
+                    loop.hands.conflicts.close()
         if outdated is not None:
             raise outdated
+
+    async def _watch_conflicts(self, loop: GroupLoop) -> None:
+        if (conflicts := loop.hands.conflicts) is not None:
+            found = partial(note, self.raft, self._config.node, "address-conflict")
+            await conflicts.run(lambda: loop.state, found)
 
     async def _say_farewell(self) -> None:
         """Of two replicas without a witness: the other is not to turn this one off for its stop.

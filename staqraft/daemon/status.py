@@ -115,6 +115,9 @@ def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
         found.append(pb.WorkerProblem(code="not-captured", text=text))
     if loop.executor.vip_problem:
         found.append(pb.WorkerProblem(code="vip", text=loop.executor.vip_problem))
+    if loop.hands.conflicts is not None and loop.hands.conflicts.problem:
+        text = loop.hands.conflicts.problem
+        found.append(pb.WorkerProblem(code="address-conflict", text=text))
     if loop.executor.watchdog_problem:
         found.append(pb.WorkerProblem(code="watchdog", text=loop.executor.watchdog_problem))
     if loop.state.service_problem:

@@ -105,6 +105,13 @@ class StopServices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckVips:
+    """Ask the network who has the virtual addresses; answered by `VipsChecked`, and within 1 s."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakeVips:
     """Have the virtual addresses until `deadline_ms` at the latest, and announce them.
 
@@ -199,6 +206,7 @@ Command = (
     | FollowActive
     | StartServices
     | StopServices
+    | CheckVips
     | TakeVips
     | HoldVips
     | DropVips

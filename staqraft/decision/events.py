@@ -166,6 +166,15 @@ class RaftReported(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VipsChecked(_Event):
+    """Who claimed a virtual address, a sentence each: `former` is the host that last had it."""
+
+    token: int
+    others: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleDue(_Event):
     """By this host's wall clock the time of the switchover scheduled at log index `schedule` came.
 
@@ -198,5 +207,6 @@ Event = (
     | OffConfirmed
     | RaftReported
     | ScheduleDue
+    | VipsChecked
     | ShutdownRequested
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Better, NodeHealth
 from staqraft.decision.lease import Lease, Timing
 from staqraft.decision.phases import ADDRESSED, ADDRESSED_BEHIND_GATE, Phase
@@ -46,6 +47,7 @@ class Settings:
     moves_for_health: bool = True  # to a replica that is better off
     prefer: NodeId | None = None  # failback: who is to be active when it has been well for long
     failback_ms: int = 0  # so long
+    on_conflict: OnConflict = OnConflict.IGNORE  # somebody else has a virtual address
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -169,6 +171,8 @@ class GroupState:
     shutting_down: bool = False
     rest_asked: tuple[int, int] = (0, 0)  # the first attempt to rest: its renewal, just before when
     rest_before: int = 0  # the rest (its log index) that was in the record already
+    checking: int = 0  # token of the CheckVips that is under way
+    claimed: tuple[str, ...] = ()  # who else has a virtual address, as found in this takeover
     preferred_since_ms: int | None = None  # since when the preferred replica has been well
     rest_over_again_ms: int = 0  # not before this instant is the end of a rest proposed again
     reason: str = ""  # why the group is in this phase, a sentence for people

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from staqraft.decision import (
+    conflict,
     fencing,
     handover,
     health,
@@ -38,6 +39,7 @@ from staqraft.decision.events import (
     ScheduleDue,
     ShutdownRequested,
     Tick,
+    VipsChecked,
 )
 from staqraft.decision.lease import proposing, renewed
 from staqraft.decision.phases import CAPTURED, HOLDING, RENEWING, RETURNING, Phase
@@ -154,6 +156,8 @@ def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one cas
             pair.vouched(turn, event)
         case RaftReported():
             pair.on_report(turn, event)
+        case VipsChecked():
+            conflict.on_checked(turn, event)
         case ScheduleDue():
             planned.due(turn, event)
         case ShutdownRequested():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from staqraft.decision import fencing, insync, pair, standdown, watchdog
+from staqraft.decision import conflict, fencing, insync, pair, standdown, watchdog
 from staqraft.decision.commands import (
     FinishData,
     StartCapture,
@@ -227,6 +227,7 @@ def _fenced(turn: Turn, rung: FenceRung, detail: str = "") -> None:
 
 def _finish(turn: Turn) -> None:
     turn.enter(Phase.FINISHING)
+    conflict.begin(turn)
     attempt = turn.state.takeover
     turn.emit(
         FinishData(
@@ -307,6 +308,11 @@ def _take_vips(turn: Turn, phase: Phase) -> None:
     deadline = turn.state.lease.deadline_ms
     assert deadline is not None, "addresses without a lease"
     turn.enter(phase)
+    if conflict.pending(turn.state):
+        return  # its answer is at hand, and `settle_addressing` goes on
+    if (objection := conflict.objection(turn.state)) is not None:
+        step_failed(turn, objection)
+        return
     # Not closed before the services start: a daemon that was restarted finds them running, and its
     # gate open. Every other takeover finds it closed, since letting go closed it.
     admit = Admission.OPEN if phase is Phase.ADMITTING else None

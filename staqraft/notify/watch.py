@@ -14,6 +14,7 @@ _SEVERITIES = {
     "force-active": Severity.CRITICAL,
     "fence": Severity.CRITICAL,
     "fence-device": Severity.WARNING,
+    "address-conflict": Severity.CRITICAL,
     "quarantine": Severity.WARNING,
     "switchover-cancelled": Severity.WARNING,
     "switchover-missed": Severity.WARNING,

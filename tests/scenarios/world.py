@@ -20,6 +20,7 @@ from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision import fencing
+from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Defect
 from staqraft.decision.eligibility import refusals
 from staqraft.decision.invariants import violations
@@ -103,6 +104,9 @@ class World:
         self.watchdog_ms = 0
         self.prefer: NodeId | None = None
         self.failback_ms = 0
+        self.on_conflict = OnConflict.IGNORE
+        self.check_ms = 30
+        self.claims: dict[str, str] = {}  # who else says to have the address: others or former
         self._asked: dict[int, Callable[[], None]] = {}
         self._turning_off: set[tuple[NodeId, int]] = set()
         self._holder: NodeId | None = None
@@ -167,6 +171,7 @@ class World:
             gate=self.gate,
             prefer=self.prefer,
             failback_ms=self.failback_ms,
+            on_conflict=self.on_conflict,
         )
 
     def crash(self, name: NodeId) -> None:
@@ -316,7 +321,9 @@ class World:
 
     # --- actions ----------------------------------------------------------------------------------
 
-    def _carry_out(self, host: Host, command: do.Command) -> None:
+    def _carry_out(  # noqa: C901, PLR0912 - a case a command
+        self, host: Host, command: do.Command
+    ) -> None:
         match command:
             case do.Propose():
                 self._propose_later(host, command)
@@ -338,6 +345,8 @@ class World:
             case do.StopTurnOff():
                 self._turning_off.discard((host.name, command.token))
                 self.say(f"{host.name}: nobody is to be turned off any more")
+            case do.CheckVips():
+                self._check_later(host, command.token)
             case do.AnswerFence():
                 self.say(f"{host.name}: let go" if command.let_go else f"{host.name}: did not")
                 if command.let_go and (answer := self._asked.pop(command.token, None)) is not None:
@@ -422,6 +431,21 @@ class World:
         if isinstance(command, do.StopServices):
             host.serves = False
         self.after(host.slow.get(name, TOOK_MS[name]), finish)
+
+    def _check_later(self, host: Host, token: int) -> None:
+        life = host.core.settings if host.core else None
+        others, former = (
+            tuple(f"{who} has the address" for who, kind in self.claims.items() if kind == wanted)
+            for wanted in ("other", "former")
+        )
+
+        def answer() -> None:
+            if host.core is not None and host.core.settings is life:
+                self.say(f"{host.name}: the network was asked who has the address")
+                event = on.VipsChecked(now_ms=self.now, token=token, others=others, former=former)
+                self.tell(host, event)
+
+        self.after(self.check_ms, answer)
 
     def _ask_loser(self, host: Host, command: do.FenceLoser) -> None:
         loser = self.hosts[command.loser]
@@ -576,6 +600,13 @@ class World:
                         reason="test",
                     )
                 )
+            case "conflict", [policy, *took]:
+                self.on_conflict = OnConflict(policy)
+                self.check_ms = int(*took) if took else self.check_ms
+            case "claim", [who, kind]:
+                self.claims[who] = kind
+            case "no-claims", []:
+                self.claims.clear()
             case "failback", [name, after]:
                 self.prefer, self.failback_ms = NodeId(name), int(after)
             case "schedule", [name, at]:

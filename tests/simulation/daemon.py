@@ -326,6 +326,8 @@ class Daemon:
                     answer(let_go)
             case do.HoldVips():
                 self.lane("vips", 1, lambda: self._hold(command))
+            case do.CheckVips(token=token):
+                self.after_ms(30 + self.trouble.slow_ms, lambda: self._checked(token))
             case do.TakeVips(token=token):
                 self._act("vips", 3, command, token, lambda: self._take(command))
             case do.DropVips(token=token):
@@ -404,6 +406,11 @@ class Daemon:
                 raise ActionError("too little of the lease is left to take the addresses")
 
         self._with_kernel(work)
+
+    def _checked(self, token: int) -> None:
+        """A third host has the address while taking it is to fail."""
+        others = ("a third host has it",) if "TakeVips" in self.trouble.failing else ()
+        self.tell(on.VipsChecked(now_ms=self.now_ms, token=token, others=others))
 
     def _hold(self, command: do.HoldVips) -> None:
         def work() -> None:

@@ -135,6 +135,9 @@ def _fitted(plan: Plan, drill: Drill) -> Plan:
     return replace(plan, gate=drill.fast, fast=drill.fast, hardware=drill.hardware)
 
 
+CLUSTERS: Final = ("pair", "hardware", "fast", "gate", "plain")
+
+
 def _cluster(plan: Plan) -> str:
     if plan.pair:
         return "pair"

@@ -26,7 +26,7 @@ from simulation.machine import Clock, Process
 from simulation.moments import Moments
 from simulation.network import Network
 from simulation.operators import asked
-from simulation.options import Plan
+from simulation.options import CLUSTERS, Plan
 from simulation.pair import Devices
 from simulation.peace_checks import equal_journals, equal_members
 from simulation.raft import RaftLink
@@ -38,6 +38,7 @@ from staqraft.actions.fence_plan import Verdict, turn_off
 from staqraft.consensus import snapshot_transfer, syncobj
 from staqraft.consensus.errors import StoreCorrupt
 from staqraft.consensus.ready import Timing as RaftTiming
+from staqraft.decision.conflict import OnConflict
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import EVERY_RUNG, Settings
@@ -125,6 +126,7 @@ class World:
             if plan.pair
             else {r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
             watchdog_ms=1000 * hardware.watchdog_s,
+            on_conflict=self._on_conflict(),
         )
         return Host(
             me=node,
@@ -170,6 +172,12 @@ class World:
     def record(self, host: Host) -> GroupRecord:
         known = host.raft.member.record if host.raft is not None else None
         return known.groups.get(GROUP, GroupRecord()) if known is not None else GroupRecord()
+
+    def _on_conflict(self) -> OnConflict:
+        """What a drill does is timed without."""
+        if self.plan.kind not in CLUSTERS:
+            return OnConflict.IGNORE
+        return random.Random(f"conflict {self.plan.seed}").choice(tuple(OnConflict))
 
     def operator(self, host: Host, what: str, target: NodeId) -> None:
         """An operator's command on a node: accepted, refused or unanswered, as it comes."""
