@@ -36,17 +36,13 @@ def due(turn: Turn, event: ScheduleDue) -> None:
         return
     settings = state.settings
     problem = reason_against(state, entry.target, turn.now_ms)
-    if event.late_ms > LATE_MS:
+    if entry.target == settings.node:
+        # Not waited for, or it would be done as soon as somebody moves the group away.
+        _drop(turn, entry.log_index, f"{entry.target} is active already", missed=False)
+    elif event.late_ms > LATE_MS:
         passed = f"its time passed {event.late_ms // 1000} s ago"
-        turn.propose(
-            DropSchedule(
-                node=settings.node,
-                group=settings.group,
-                schedule=entry.log_index,
-                missed=True,
-                reason=f"{passed}, and {problem or 'nobody who could do it was active then'}",
-            )
-        )
+        reason = f"{passed}, and {problem or 'nobody who could do it was active then'}"
+        _drop(turn, entry.log_index, reason, missed=True)
     elif problem is None:
         turn.propose(
             RequestSwitchover(
@@ -58,6 +54,19 @@ def due(turn: Turn, event: ScheduleDue) -> None:
                 schedule=entry.log_index,
             )
         )
+
+
+def _drop(turn: Turn, schedule: int, reason: str, *, missed: bool) -> None:
+    settings = turn.state.settings
+    turn.propose(
+        DropSchedule(
+            node=settings.node,
+            group=settings.group,
+            schedule=schedule,
+            missed=missed,
+            reason=reason,
+        )
+    )
 
 
 def reason_against(state: GroupState, target: NodeId, now_ms: int) -> str | None:
