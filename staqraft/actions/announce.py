@@ -2,8 +2,8 @@
 
 Each announcement is sent in every form that some switch or host insists on: the ARP request
 (RFC 5227) and the ARP reply, or an ICMPv6 neighbour advertisement with the override flag (RFC 4861,
-7.2.6). At once, five times over the next two seconds, and every minute for switches that
-missed those.
+7.2.6). At once, five times over the next two seconds, and every minute (`announce_every`) for
+switches that missed those.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE_MORE = 5
 SPACING_S = 0.4
-REFRESH_S = 60.0
 
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
 ETHERNET_BROADCAST = b"\xff" * 6
@@ -156,12 +155,14 @@ class Announcer:
         self,
         may_announce: Callable[[], bool],
         *,
+        refresh_s: float = 60.0,
         sender: Sender | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._may_announce = may_announce
         self._sender = RawSender() if sender is None else sender
         self._sleep = sleep
+        self._refresh_s = refresh_s
         self._tasks: dict[Vip, asyncio.Task[None]] = {}
         self._failures = Once()
 
@@ -194,7 +195,7 @@ class Announcer:
             await self._sleep(SPACING_S)
             self._once(vip)
         while True:
-            await self._sleep(REFRESH_S)
+            await self._sleep(self._refresh_s)
             self._once(vip)
 
     def _once(self, vip: Vip) -> None:

@@ -77,8 +77,12 @@ class Netlink:
     def put(self, vip: Vip, lifetime_s: int, *, prefix_route: bool) -> None:
         """Adds the address with our mark, or gives it a new lifetime from now."""
         flags = 0 if prefix_route else NO_PREFIX_ROUTE
+        preferred_s = lifetime_s
         if isinstance(vip.address.ip, IPv6Address):
             flags |= NO_DUPLICATE_DETECTION
+            # "Deprecated": answered as ever, but never the source of what this host begins, which
+            # would break when the address moves. An IPv4 VIP is that by being a secondary one.
+            preferred_s = 0
         try:
             self._route.addr(
                 "replace",
@@ -88,7 +92,7 @@ class Netlink:
                 flags=flags & 0xFF,
                 IFA_FLAGS=flags,
                 IFA_PROTO=OWN_MARK,
-                preferred=lifetime_s,
+                preferred=preferred_s,
                 valid=lifetime_s,
             )
         except NetlinkError as error:

@@ -331,6 +331,7 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             fenced_by=tuple(
                 FenceRung(rung) for rung in section.values("fenced_by", values.one_of(RUNGS), RUNGS)
             ),
+            announce_every_ms=section.read("announce_every", service_ms, 60_000),
             address_conflict=OnConflict(
                 section.read("address_conflict", values.one_of(CONFLICTS), OnConflict.TAKE.value)
             ),

@@ -265,6 +265,7 @@ class Group:
     vips: tuple[Vip, ...] = ()
     services: tuple[Service, ...] = ()
     fenced_by: tuple[FenceRung, ...] = FENCED_BY
+    announce_every_ms: int = 60_000  # where the addresses are, after it was said at first
     address_conflict: OnConflict = OnConflict.TAKE
     failback: Failback | None = None  # None: whoever is active stays active
     barrier_syncfs: bool = True

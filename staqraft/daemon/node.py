@@ -155,7 +155,7 @@ class ControlNode:
                     gate=self._gates.get(group),
                     note=LeaseNote(self._config.run_dir / f"{group}.lease"),
                 ),
-                announcer=Announcer(lease_runs),
+                announcer=Announcer(lease_runs, refresh_s=settings.announce_every_ms / 1000),
                 services=ServiceManager(group, settings.services),
                 fence=self._fence,
                 devices=self._devices,

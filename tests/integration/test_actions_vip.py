@@ -99,7 +99,7 @@ async def test_an_ipv6_address_is_usable_at_once() -> None:
         shown = ip("-6", "-o", "address", "show", "dev", INSIDE, "to", str(MAIL.address.ip))
         assert "nodad" in shown
         assert "tentative" not in shown
-        assert "valid_lft 2sec preferred_lft 2sec" in shown
+        assert "valid_lft 2sec preferred_lft 0sec" in shown, "never a source by the kernel's choice"
 
 
 @in_private_network
@@ -171,3 +171,22 @@ async def test_the_hosts_own_route_stays_for_ever() -> None:
         await vips.drop()
     assert "expires" not in route
     assert "2001:db8::/64" in ip("-6", "route", "show", "2001:db8::/64")
+
+
+@in_private_network
+async def test_what_this_host_begins_has_its_own_address_as_source() -> None:
+    """Also a virtual one that is nearer to the other end, which the kernel would else prefer."""
+    ip("address", "add", "192.0.2.1/24", "dev", INSIDE)
+    ip("address", "add", "2001:db8::1/64", "dev", INSIDE, "nodad")
+    async with holder(WEB, MAIL) as vips:
+        before = [_source(to) for to in ("192.0.2.11", "2001:db8::11")]
+        await vips.hold(boottime_ms() + 30_000)
+        await vips.hold(boottime_ms() + 40_000)
+        assert [_source(to) for to in ("192.0.2.11", "2001:db8::11")] == before
+        assert before == ["192.0.2.1", "2001:db8::1"]
+        assert all((await vips.held()).values())
+
+
+def _source(to: str) -> str:
+    words = ip("route", "get", to).split()
+    return words[words.index("src") + 1]
