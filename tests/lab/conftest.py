@@ -26,6 +26,12 @@ def fast_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
+def watchdog_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The same, and its replicas will need a watchdog (`dog`)."""
+    yield from built(tmp_path_factory, profile="watchdog")
+
+
+@pytest.fixture(scope="module")
 def pair_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two replicas without a witness; each can turn the other off."""
     yield from built(tmp_path_factory, witness=False)

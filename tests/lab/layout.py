@@ -76,6 +76,10 @@ PROFILES: Final[dict[str, dict[str, dict[str, str]]]] = {  # what staqraft.yaml 
         "consensus": {"election_min": "150ms", "election_max": "300ms", "heartbeat": "49ms"},
     },
     "gateless": {"lease": {"gate": "off"}},
+    "watchdog": {
+        "lease": {"ttl": "6s"},
+        "watchdog": {"device": f"{HOST_STATE}/watchdog", "timeout": "3s"},
+    },
 }
 # Two replicas without a witness: how long the other is missed before it is turned off.
 PAIR: Final = {"active_waits": "2s", "standby_waits": "4s"}
