@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fakes.fence_device import device
 from simulation.checks import Checks
@@ -49,6 +49,7 @@ from staqraft.model import (
     NodeId,
 )
 
+_FAILBACK_SHARE: Final = 0.25
 _RAFT: Final = RaftTiming(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
 _RAFT_FAST: Final = RaftTiming(election_min_s=0.15, election_max_s=0.3, heartbeat_s=0.049)
 _PEACE_WITHIN_US: Final = 60 * S
@@ -127,6 +128,7 @@ class World:
             else {r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
             watchdog_ms=1000 * hardware.watchdog_s,
             on_conflict=self._on_conflict(),
+            **self._failback(),
         )
         return Host(
             me=node,
@@ -178,6 +180,13 @@ class World:
         if self.plan.kind not in CLUSTERS:
             return OnConflict.IGNORE
         return random.Random(f"conflict {self.plan.seed}").choice(tuple(OnConflict))
+
+    def _failback(self) -> dict[str, Any]:
+        """For a share of the plans; what a drill does is timed without."""
+        rng = random.Random(f"failback {self.plan.seed}")
+        if self.plan.kind not in CLUSTERS or rng.random() > _FAILBACK_SHARE:
+            return {}
+        return {"prefer": rng.choice(REPLICAS), "failback_ms": rng.choice((1000, 5000))}
 
     def operator(self, host: Host, what: str, target: NodeId) -> None:
         """An operator's command on a node: accepted, refused or unanswered, as it comes."""
