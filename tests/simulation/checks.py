@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from simulation.hardware import NONE
@@ -21,6 +20,7 @@ from simulation.rest_checks import Rested
 from simulation.schedule import MS, Action, Schedule
 from simulation.upgrades import NEW
 from simulation.violation import Violation
+from simulation.words import in_words
 from staqraft.consensus.codec import KIND_NO_OP, decode_proposal
 from staqraft.consensus.member import RaftMember
 from staqraft.decision import events as on
@@ -314,7 +314,7 @@ class Checks:
         elif isinstance(command, SetInSync) and len(command.members) > len(command.expected):
             self.moments.reached(Moment.ADMITS, me)
         if self.tracing and type(command).__name__ not in {"Renew", "NoteEvent"}:
-            self.say(f"{me}: proposes {_in_words(command)}")
+            self.say(f"{me}: proposes {in_words(command)}")
 
     # --- addresses --------------------------------------------------------------------------------
 
@@ -471,6 +471,10 @@ class Checks:
         if role is not DataRole.STANDBY or session < epoch:
             raise Violation("3 epochs grow", f"{me} takes records of epoch {session} in {epoch}")
 
+    def follows(self, me: NodeId, has: int, after: int) -> None:
+        if after != has:
+            raise Violation("4 nothing lost", f"{me} takes record {after + 1}, and has {has}")
+
     def accepted_session(self, me: NodeId, epoch: Epoch, offer: Offer) -> None:
         if offer.epoch < epoch:
             raise Violation("3 epochs grow", f"{me} follows epoch {offer.epoch} in {epoch}")
@@ -489,14 +493,3 @@ class Checks:
     def lost_now(self, me: NodeId) -> set[int]:
         """Acknowledged records that this host lacks."""
         return self._acknowledged - self.hosts[me].journal.numbers()
-
-
-def _in_words(command: Command) -> str:
-    """The same in every process: no set is shown in the order of its hashes."""
-    parts = []
-    for field in fields(command):
-        value = getattr(command, field.name)
-        shown = sorted(value) if isinstance(value, frozenset) else value
-        if field.name not in {"node", "group", "wall_ms"}:
-            parts.append(f"{field.name} {shown}")
-    return f"{type(command).__name__} {', '.join(parts)}"

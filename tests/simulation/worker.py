@@ -369,8 +369,8 @@ class Worker:
             self._checks.note("refused batch")
             session.end(self.me)
             return
-        assert len(journal.records) == after, (len(journal.records), after)
         self._checks.received(self.me, self.role, self.epoch, order.epoch)
+        self._checks.follows(self.me, len(journal.records), after)
         journal.records.extend(batch)
         journal.epoch = max(journal.epoch, batch[-1][0])
         position = journal.last
