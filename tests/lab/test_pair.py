@@ -11,13 +11,13 @@ from functools import partial
 
 import pytest
 
-from lab.cluster import DAEMON, Cluster
+from lab.cluster import DAEMON, FENCE_AGENT, Cluster
 from lab.lab import Lab
 from lab.layout import POWER, REPLICAS, other
 from lab.linux import boottime
 from lab.processes import wait_until
 from lab.story import Story
-from lab.strip import SOCKET
+from lab.strip import SOCKET, set_mood
 from lab.views import View, Views
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
@@ -65,6 +65,19 @@ def pair(pair_lab: Lab) -> Iterator[Pair]:
         yield told
     if told.watcher is not None:
         told.watcher.finish()
+
+
+@pytest.mark.parametrize(("mood", "code"), [("refusing", 1), ("lying", 0)])
+def test_a_strip_in_a_bad_mood_turns_nothing_off(pair_lab: Lab, mood: str, code: int) -> None:
+    def agent(action: str) -> int:
+        text = f"action={action}\nplug=client\n"
+        return pair_lab.run("a", [str(FENCE_AGENT)], text=text, check=False).returncode
+
+    set_mood(pair_lab.directory, "client", mood)
+    assert agent("off") == code
+    assert agent("status") == 0  # it is on, and says so
+    set_mood(pair_lab.directory, "client", "")
+    assert pair_lab.has_power("client")
 
 
 def test_a_device_that_does_not_answer_is_told_of_before_it_is_needed(pair: Pair) -> None:
