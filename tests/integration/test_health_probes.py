@@ -91,6 +91,18 @@ async def test_a_full_volume_and_one_that_is_gone(tmp_path: Path) -> None:
             await until(lambda: (found := look_of(prober, small)) and found.error == "")
 
 
+async def test_journal_and_raft_may_have_volumes_of_their_own(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    journal, raft = config.group_dir(DEFAULT) / "journal", config.state_dir / "raft"
+    with small_disk(journal, 512), small_disk(raft, 512):
+        fill(journal)
+        async with probing(config) as prober:
+            await until(lambda: codes(prober, journal) == ["disk-full"])
+            await until(lambda: look_of(prober, raft).took_ms is not None)  # type: ignore[union-attr]
+            assert look_of(prober, journal).groups == {DEFAULT}  # type: ignore[union-attr]
+            assert look_of(prober, raft).groups == frozenset()  # type: ignore[union-attr]
+
+
 async def test_a_disk_that_hangs_holds_nobody_up_and_gets_no_second_probe(tmp_path: Path) -> None:
     healthy = tmp_path / "www"
     healthy.mkdir()
