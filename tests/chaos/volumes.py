@@ -14,7 +14,7 @@ from lab.layout import other
 from lab.processes import wait_until
 
 LEAST_BYTES = 4096
-DEAD_FOR_S = 30.0
+DEAD_FOR_S = 60.0  # a disk counts as hung after 15 s, then services have to stop that wait for it
 PLACES = {"data": "the trees", "journal": "the journal", "raft": "Raft", "state": "the index"}
 
 
