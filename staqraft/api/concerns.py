@@ -64,6 +64,8 @@ _TAKING_OVER: Final = frozenset(
     )
 )
 
+_FRESH_MS: Final = 6_000  # what a replica said of itself counts for so long
+
 # Said as `unreachable` and `config-differs`, with the cause if the probes know it.
 OF_MEMBERS: Final = frozenset({"peer-silent", "daemon-silent", "config"})
 
@@ -191,7 +193,7 @@ def _takeover(
         yield _of("maintenance", text, name)
     for other in group.takeovers:
         told = [r for r in other.refusals if r.code not in {"not-in-sync", "maintenance"}]
-        if told and other.node != me:  # which tells it by itself
+        if told and other.node != me and other.heard_ms < _FRESH_MS:  # else it is not heard
             why = "; ".join(f"{r.reason}: {r.remedy}" for r in told)
             text = f"{other.node} would not take over if {group.active} failed now: {why}"
             yield _of("not-eligible", text, name, about=other.node, ours=False)

@@ -164,15 +164,16 @@ def _takeover(takeover: admin_pb2.TakeoverStatus) -> list[str]:
         return [f"{node} is active"]
     if not takeover.known:
         return [f"{node} has not been heard, so it is not known whether it would"]
-    age = ""
     if takeover.heard_ms > _STALE_MS:
-        age = f" (by its word of {duration_text(takeover.heard_ms)} ago)"
+        silent = f"{node} has not been heard for {duration_text(takeover.heard_ms)}"
+        word = "; ".join(r.reason for r in takeover.refusals) or "that it would"
+        return [f"{silent}, so it is not known whether it would; its last word was: {word}"]
     if not takeover.refusals:
-        return [f"{node} would take over now{age}"]
+        return [f"{node} would take over now"]
     found = []
     for refusal in takeover.refusals:
         since = f" since {local_time(refusal.since_wall_ms)}" if refusal.since_wall_ms else ""
-        found.append(f"{node} would NOT{age}: {refusal.reason}{since}: {refusal.remedy}")
+        found.append(f"{node} would NOT: {refusal.reason}{since}: {refusal.remedy}")
     return found
 
 

@@ -85,12 +85,23 @@ class TestRendering:
         assert "takeover      a is active" in text
         assert "takeover      b would take over now\n" in text
 
-    def test_a_refusal_has_reason_and_remedy_and_its_age(self) -> None:
+    def test_a_refusal_has_reason_and_remedy(self) -> None:
         status = healthy_status()
         refusal = pb.TakeoverRefusal(code="data", reason="it hangs", remedy="look at the disk")
-        status.groups[0].takeovers.add(node="b", known=True, heard_ms=90_000, refusals=[refusal])
-        words = "b would NOT (by its word of 90.0 s ago): it hangs: look at the disk"
+        status.groups[0].takeovers.add(node="b", known=True, heard_ms=900, refusals=[refusal])
+        words = "b would NOT: it hangs: look at the disk"
         assert f"takeover      {words}" in render_status(status)
+
+    def test_nothing_is_claimed_by_a_word_that_is_old(self) -> None:
+        status = healthy_status()
+        refusal = pb.TakeoverRefusal(code="data", reason="it hangs", remedy="look at the disk")
+        takeover = status.groups[0].takeovers.add(node="b", known=True, heard_ms=90_000)
+        text = render_status(status)
+        assert "b has not been heard for 90.0 s, so it is not known whether it would; its" in text
+        assert concerns(status) == []
+        takeover.refusals.append(refusal)
+        assert "its last word was: it hangs" in render_status(status)
+        assert concerns(status) == []
 
     def test_nothing_is_claimed_of_who_was_never_heard(self) -> None:
         status = healthy_status()
