@@ -118,6 +118,7 @@ class Switchover:
     forced: bool = False  # by force-active: the target may lack data, and maintenance is no bar
     failback: bool = False  # nobody asked: the group's failback policy did
     schedule: int = 0  # the log index at which it was scheduled
+    service: str = ""  # the active itself asks, because this one failed on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,8 @@ class GroupRecord:
     `away` are the replicas, without a witness, that stopped in order, holding nothing.
     `chosen` is the active if it became active because an operator asked for it, `failbacks` how
     often in a row the failback policy moved the group.
+    `moves` are the log indices of the switchovers that were asked for because of failed services,
+    oldest first; `cleared_index` is where an operator had these forgotten last.
     """
 
     epoch: Epoch = NO_EPOCH
@@ -179,6 +182,8 @@ class GroupRecord:
     resting_ms: int = 0
     resting_index: int = 0
     away: frozenset[NodeId] = frozenset()
+    moves: tuple[int, ...] = ()
+    cleared_index: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +214,7 @@ class ClusterEvent:
 
 
 EVENTS_KEPT = 1000
+MOVES_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +322,8 @@ class RequestSwitchover(_GroupCommand):
     """An operator asks that `target` becomes active.
 
     `schedule`: it is the one that was scheduled at this log index, which is not any more then.
-    `failback`: the group's policy asks, and not an operator.
+    `failback`: the group's policy asks, and not an operator; `service`: the active does, because
+    this one failed on it.
     """
 
     target: NodeId
@@ -324,6 +331,7 @@ class RequestSwitchover(_GroupCommand):
     reason: str
     schedule: int = 0
     failback: bool = False
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +361,17 @@ class SettleFailback(_GroupCommand):
     """The preferred replica has been active in `epoch` for so long that failing back is calm."""
 
     epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClearFailures(_GroupCommand):
+    """Forget the moves because of failed services, up to the one at log index `up_to`.
+
+    In an operator's name (`requested_by`) all of them, and the restarts that each replica counts.
+    """
+
+    up_to: int = 0
+    requested_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -450,6 +469,7 @@ Command = (
     | DropSchedule
     | SettleFailback
     | CancelSwitchover
+    | ClearFailures
     | SetMaintenance
     | Rest
     | Farewell

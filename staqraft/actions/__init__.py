@@ -34,9 +34,10 @@ address would steal the traffic, so each one is preceded by a look at the lease 
 **Who has it** (whohas): before an address is taken the network is asked for it, by ARP probes and
 duplicate address detection through packet sockets, which see answers that the gate would drop.
 
-**Services** (services, process) are commands without a shell in a process group of their own. What
-they print is drained for as long as somebody holds the other end, and its tail is quoted in the
-failure. A stop that fails is an error of its own kind, because it means "fence me".
+**Services** (services, process, systemd) are units, over systemd's D-Bus API with the job's end
+waited for, or commands without a shell in a process group of their own. What these print is drained
+for as long as somebody holds the other end, and its tail is quoted in the failure. A stop that
+fails is an error of its own kind, because it means "fence me". `checks` says whether one is well.
 
 **Fencing by request** (fence): ask the loser on every ring and through every other node at once.
 No answer is an ordinary outcome, not an error: the next rung of the ladder follows.

@@ -74,6 +74,20 @@ async def run(
         return Finished(code=None, output="", problem=error.strerror or str(error))
 
 
+def story(argv: Sequence[str], finished: Finished) -> str:
+    """What became of a command, for people."""
+    command = " ".join(argv)
+    if finished.problem:
+        return f"'{command}' cannot be executed: {finished.problem}"
+    if finished.code is None:
+        ending = f"'{command}' did not end in time and was killed with all that it had started"
+    elif finished.code < 0:
+        ending = f"'{command}' was killed by signal {-finished.code}"
+    else:
+        ending = f"'{command}' ended with exit status {finished.code}"
+    return f'{ending}, saying "{finished.output}"' if finished.output else ending
+
+
 async def _start(
     argv: Sequence[str],
     writer: int,

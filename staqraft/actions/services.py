@@ -1,24 +1,34 @@
-"""Starts, watches and stops a group's services by their commands, in the configured order."""
+"""Starts, stops, restarts and watches a group's services, in the configured order."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
-from staqraft.actions.process import Finished, run
+from staqraft.actions.checks.run import Checker, Runner
+from staqraft.actions.process import run, story
+from staqraft.actions.systemd import Systemd
 from staqraft.actions.vip import boottime_ms
-from staqraft.config.schema import Service
+from staqraft.config.services import (
+    Check,
+    CommandCheck,
+    PluginCheck,
+    ProcessCheck,
+    Service,
+    UnitCheck,
+)
 from staqraft.errors import ActionError
 from staqraft.model import GroupId
 
 logger = logging.getLogger(__name__)
 
 RECHECK_MS = 100  # between checks while a service is starting
-CHECK_TIMEOUT_MS = 10_000  # a check that hangs is a failed check
 
 
 class ServiceStartFailed(ActionError):
@@ -40,149 +50,233 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceHealth:
-    """A service's state; `detail` is a sentence when it is not well."""
+    """A service's state; `detail` is a sentence when it is not well.
+
+    `last_failure` is what a check, a start or a stop said when it failed last. `stuck`: it could
+    not be stopped.
+    """
 
     name: str
     state: State
     detail: str = ""
+    last_failure: str = ""
+    stuck: bool = False
 
 
-class Runner(Protocol):
-    """Runs a command to its end or time limit."""
+class Units(Protocol):
+    """Starts, stops and looks at systemd's units. Answers are what went wrong, or nothing."""
 
-    async def __call__(self, argv: Sequence[str], timeout_ms: int) -> Finished:
-        """As `process.run`."""
+    async def start(self, unit: str, timeout_ms: int) -> str:
+        """Starts it and waits until it is started."""
+
+    async def stop(self, unit: str, timeout_ms: int) -> str:
+        """Stops it and waits until it is stopped."""
+
+    async def why_not_active(self, unit: str, timeout_ms: int) -> str:
+        """Why it is not active."""
 
 
 class ServiceManager:
-    """A group's services on this node. One call of start, stop or check at a time for a service."""
+    """A group's services on this node. One call of start, stop or restart at a time."""
 
     def __init__(
         self,
         group: GroupId,
         services: Sequence[Service],
         *,
+        vips: Collection[str] = (),
         run: Runner = run,
+        units: Units | None = None,
         clock: Callable[[], int] = boottime_ms,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`clock` is in milliseconds and never goes back."""
+        """`clock` is in milliseconds and never goes back.
+
+        Checks over one of `vips` are only made while the group serves: see `watch`.
+        """
         self._group = group
-        self._services = tuple(services)
+        self._services = {service.name: service for service in services}
+        self._vips = frozenset(vips)
         self._run = run
+        self._units = units or Systemd(run)
+        self._check = Checker(run, self._units)
         self._clock = clock
         self._sleep = sleep
         self._health = {s.name: ServiceHealth(name=s.name, state=State.UNKNOWN) for s in services}
+        self._failing: dict[str, dict[Check, str]] = {s.name: {} for s in services}
+        self._busy = Counter[str]()  # being started or stopped: what its checks say is no news
 
     @property
     def health(self) -> tuple[ServiceHealth, ...]:
         """Every service as last seen, in the configured order."""
-        return tuple(self._health[s.name] for s in self._services)
+        return tuple(self._health[name] for name in self._services)
 
     async def start_all(self) -> None:
-        """Starts the services one after the other, each confirmed before the next.
+        """Starts the services one after the other, each confirmed by its checks before the next.
 
-        ServiceStartFailed at the first that is not running in time; those before it run on, those
-        after it were not touched: `stop_all` undoes it. What runs already is left as it is.
+        ServiceStartFailed names those that are not running in time; the others run, whatever
+        happened to one, so that a broken mail server does not take the web server along. What
+        runs already is left as it is.
         """
-        for service in self._services:
-            await self._start(service)
+        problems = [problem for s in self._services.values() if (problem := await self._start(s))]
+        if problems:
+            raise ServiceStartFailed("; ".join(problems))
 
     async def stop_all(self) -> None:
         """Stops the services in reverse order, all of them, whatever happens to one.
 
         ServiceStopFailed when any may still be running; the message names each.
         """
-        failures: list[str] = []
-        for service in reversed(self._services):
-            problem = await self._stop(service)
-            if problem:
-                failures.append(problem)
-        if failures:
-            raise ServiceStopFailed("; ".join(failures))
+        services = reversed(self._services.values())
+        problems = [problem for s in services if (problem := await self._stop(s))]
+        if problems:
+            raise ServiceStopFailed("; ".join(problems))
 
-    async def check_all(self) -> tuple[ServiceHealth, ...]:
-        """Checks every service once, side by side. Without a check command the state stays."""
-        await asyncio.gather(*(self._check(s) for s in self._services))
-        return self.health
+    async def restart(self, name: str) -> None:
+        """Stops a service that is not well, and starts it.
 
-    async def watch(self, changed: Callable[[ServiceHealth], None]) -> None:
-        """Checks each service at its interval until cancelled; tells `changed` every new state."""
+        ServiceStopFailed when it may still be running, and was not started; ServiceStartFailed.
+        """
+        service = self._services[name]
+        with self._at_work_on(service):
+            if problem := await self._stop(service):
+                raise ServiceStopFailed(problem)
+            if problem := await self._start(service):
+                raise ServiceStartFailed(problem)
+
+    async def watch(
+        self,
+        changed: Callable[[ServiceHealth], None],
+        serving: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Makes each check at its interval until cancelled; tells `changed` every new state.
+
+        A service has failed when one of its checks failed so often in a row as is configured.
+        `serving`: the group's addresses are here, so that checks over them mean something.
+        """
         async with asyncio.TaskGroup() as tasks:
-            for service in self._services:
-                if service.check:
-                    tasks.create_task(self._watch(service, changed))
+            for service in self._services.values():
+                for check in service.checks:
+                    tasks.create_task(self._watch(service, check, changed, serving))
 
-    async def _watch(self, service: Service, changed: Callable[[ServiceHealth], None]) -> None:
+    async def _watch(
+        self,
+        service: Service,
+        check: Check,
+        changed: Callable[[ServiceHealth], None],
+        serving: Callable[[], bool],
+    ) -> None:
+        failures = 0
         while True:
-            before = self._health[service.name].state
-            health = await self._check(service)
-            if health.state is not before:
-                changed(health)
-            await self._sleep(service.check_interval_ms / 1000)
+            if self._busy[service.name] or (self._over_vip(check) and not serving()):
+                failures = 0
+            else:
+                problem = await self._check(check)
+                if not self._busy[service.name]:
+                    failures = failures + 1 if problem else 0
+                    before = self._health[service.name].state
+                    self._take(service, check, problem, failures)
+                    if self._health[service.name].state is not before:
+                        changed(self._health[service.name])
+            await self._sleep(check.timing.interval_ms / 1000)
 
-    async def _start(self, service: Service) -> None:
-        deadline = self._clock() + service.start_timeout_ms
-        # What we stopped ourselves need not be looked at first: a takeover has no time to lose.
-        stopped = self._health[service.name].state is State.STOPPED
-        if service.check and not stopped and (await self._is_running(service, deadline)).ok:
+    def _take(self, service: Service, check: Check, problem: str, failures: int) -> None:
+        """What a check said, and how often in a row it has failed by now."""
+        failing = self._failing[service.name]
+        if not problem:
+            failing.pop(check, None)
+        elif failures >= check.timing.failures or self._is_down(service):
+            failing[check] = problem
+        if problem:
+            health = self._health[service.name]
+            self._health[service.name] = replace(health, last_failure=problem)
+        if failing:
+            first = next(iter(failing.values()))
+            self._note(service, State.FAILED, f"service {service.name} is not well: {first}")
+        elif not problem:
             self._note(service, State.RUNNING)
-            return
-        finished = await self._run(service.start, self._left(deadline))
-        if not service.check:
-            if finished.ok:
-                self._note(service, State.RUNNING)
-                return
-            raise self._start_failed(service, service.start, finished)
-        # The check has the last word: 'start' of some services says no when they run already.
-        checked = await self._is_running(service, deadline)
-        while finished.ok and not checked.ok and self._left(deadline) > RECHECK_MS:
-            await self._sleep(RECHECK_MS / 1000)
-            checked = await self._is_running(service, deadline)
-        if checked.ok:
-            self._note(service, State.RUNNING)
-            return
-        if finished.ok:
-            raise self._start_failed(service, service.check, checked)
-        raise self._start_failed(service, service.start, finished)
 
-    def _start_failed(
-        self, service: Service, argv: Sequence[str], finished: Finished
-    ) -> ServiceStartFailed:
+    def _is_down(self, service: Service) -> bool:
+        return self._health[service.name].state is State.FAILED
+
+    def _over_vip(self, check: Check) -> bool:
+        if isinstance(check, UnitCheck | CommandCheck | PluginCheck | ProcessCheck):
+            return False
+        return not self._vips.isdisjoint({check.endpoint.address, check.source})
+
+    @contextmanager
+    def _at_work_on(self, service: Service) -> Iterator[None]:
+        self._busy[service.name] += 1
+        try:
+            yield
+        finally:
+            self._busy[service.name] -= 1
+
+    # --- one service ------------------------------------------------------------------------------
+
+    async def _start(self, service: Service) -> str:
+        """Starts it; returns why it does not run, or nothing."""
+        with self._at_work_on(service):
+            problem = await self._started(service)
+        self._failing[service.name].clear()
+        if not problem:
+            self._note(service, State.RUNNING)
+            return ""
         problem = (
             f"service {service.name} of group {self._group} is not running"
-            f" {_seconds(service.start_timeout_ms)} after its start at the latest:"
-            f" {_story(argv, finished)}"
+            f" {_seconds(service.start_timeout_ms)} after its start at the latest: {problem}"
         )
         self._note(service, State.FAILED, problem)
-        return ServiceStartFailed(f"{problem}. Try the command by hand on this node")
+        by = f"systemctl status {service.unit}" if service.unit else "the command by hand"
+        return f"{problem}. Try '{by}' on this node" if service.unit else f"{problem}. Try {by}"
+
+    async def _started(self, service: Service) -> str:
+        deadline = self._clock() + service.start_timeout_ms
+        checks = [check for check in service.checks if not self._over_vip(check)]
+        # What we stopped ourselves need not be looked at first: a takeover has no time to lose.
+        stopped = self._health[service.name].state is State.STOPPED
+        if checks and not stopped and not await self._why_not(checks, deadline):
+            return ""
+        refused = await self._tell(service, "start", self._left(deadline))
+        if not checks:
+            return refused
+        # The checks have the last word: 'start' of some services says no when they run already.
+        problem = await self._why_not(checks, deadline)
+        while problem and not refused and self._left(deadline) > RECHECK_MS:
+            await self._sleep(RECHECK_MS / 1000)
+            problem = await self._why_not(checks, deadline)
+        return (refused or problem) if problem else ""
 
     async def _stop(self, service: Service) -> str:
-        """Stops one service; returns why it may still be running, or nothing."""
-        finished = await self._run(service.stop, service.stop_timeout_ms)
-        if finished.ok:
+        """Stops it; returns why it may still be running, or nothing."""
+        with self._at_work_on(service):
+            problem = await self._tell(service, "stop", service.stop_timeout_ms)
+        self._failing[service.name].clear()
+        if not problem:
             self._note(service, State.STOPPED)
             return ""
         problem = (
             f"service {service.name} of group {self._group} did not stop within"
-            f" {_seconds(service.stop_timeout_ms)} and may still be running:"
-            f" {_story(service.stop, finished)}"
+            f" {_seconds(service.stop_timeout_ms)} and may still be running: {problem}"
         )
         self._note(service, State.FAILED, problem)
+        self._health[service.name] = replace(self._health[service.name], stuck=True)
         return problem
 
-    async def _check(self, service: Service) -> ServiceHealth:
-        if service.check:
-            finished = await self._run(service.check, CHECK_TIMEOUT_MS)
-            if finished.ok:
-                self._note(service, State.RUNNING)
-            else:
-                story = _story(service.check, finished)
-                self._note(service, State.FAILED, f"service {service.name} is not well: {story}")
-        return self._health[service.name]
+    async def _tell(self, service: Service, what: str, timeout_ms: int) -> str:
+        """Has it started or stopped; returns what went wrong, or nothing."""
+        if service.unit:
+            tell = self._units.start if what == "start" else self._units.stop
+            return await tell(service.unit, timeout_ms)
+        argv = service.start if what == "start" else service.stop
+        finished = await self._run(argv, timeout_ms)
+        return "" if finished.ok else story(argv, finished)
 
-    async def _is_running(self, service: Service, deadline: int) -> Finished:
-        return await self._run(service.check, min(CHECK_TIMEOUT_MS, self._left(deadline)))
+    async def _why_not(self, checks: Sequence[Check], deadline: int) -> str:
+        """The first problem that the checks find, asked side by side; nothing if it runs."""
+        left_ms = self._left(deadline)
+        problems = await asyncio.gather(*(self._check(check, left_ms) for check in checks))
+        return next(filter(None, problems), "")
 
     def _left(self, deadline: int) -> int:
         """Milliseconds until the deadline; at least a little, so that a command is tried at all."""
@@ -190,7 +284,10 @@ class ServiceManager:
 
     def _note(self, service: Service, state: State, detail: str = "") -> None:
         before = self._health[service.name]
-        self._health[service.name] = ServiceHealth(name=service.name, state=state, detail=detail)
+        health = replace(before, state=state, detail=detail, stuck=False)
+        if detail and state is not before.state and not self._failing[service.name]:
+            health = replace(health, last_failure=detail)
+        self._health[service.name] = health
         if state is not before.state:
             level = logging.WARNING if state is State.FAILED else logging.INFO
             logger.log(
@@ -198,19 +295,6 @@ class ServiceManager:
                 detail or f"service is {state.value}",
                 extra={"group": self._group, "service": service.name},
             )
-
-
-def _story(argv: Sequence[str], finished: Finished) -> str:
-    command = " ".join(argv)
-    if finished.problem:
-        return f"'{command}' cannot be executed: {finished.problem}"
-    if finished.code is None:
-        ending = f"'{command}' did not end in time and was killed with all that it had started"
-    elif finished.code < 0:
-        ending = f"'{command}' was killed by signal {-finished.code}"
-    else:
-        ending = f"'{command}' ended with exit status {finished.code}"
-    return f'{ending}, saying "{finished.output}"' if finished.output else ending
 
 
 def _seconds(milliseconds: int) -> str:

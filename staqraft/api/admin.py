@@ -11,6 +11,7 @@ from staqraft.api.asked import BadRequest, group_of, replica_of, who_asked
 from staqraft.api.failures import told
 from staqraft.api.forward import FORWARDED_KEY, REACH_MS, Forward
 from staqraft.api.node import (
+    ClearWish,
     FenceAction,
     FenceWish,
     ForceWish,
@@ -228,6 +229,19 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 requested_by=self._who(request.requested_by, context),
             )
             return admin_pb2.SetMaintenanceModeResponse(text=await self._node.maintain(wish))
+        raise AssertionError("abort() returned")
+
+    async def ClearServiceFailures(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.ClearServiceFailuresRequest, context: tls.Context
+    ) -> admin_pb2.ClearServiceFailuresResponse:
+        """Through Raft, by whichever node is asked."""
+        async with told(context):
+            wish = ClearWish(
+                group=self._group(request.group),
+                requested_by=self._who(request.requested_by, context),
+            )
+            text = await self._node.clear_failures(wish)
+            return admin_pb2.ClearServiceFailuresResponse(text=text)
         raise AssertionError("abort() returned")
 
     async def TestNotifications(  # noqa: N802 - the protocol's name

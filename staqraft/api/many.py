@@ -63,6 +63,12 @@ class ManyAdmin(admin_pb2_grpc.AdminServiceServicer):
         """Of the named cluster, which says where to ask."""
         return await (await self._of(context)).ForceActive(request, context)
 
+    async def ClearServiceFailures(  # noqa: N802 - the protocol's name
+        self, request: admin_pb2.ClearServiceFailuresRequest, context: tls.Context
+    ) -> admin_pb2.ClearServiceFailuresResponse:
+        """As `AdminServicer`."""
+        return await (await self._of(context)).ClearServiceFailures(request, context)
+
     async def SetMaintenanceMode(  # noqa: N802 - the protocol's name
         self, request: admin_pb2.SetMaintenanceModeRequest, context: tls.Context
     ) -> admin_pb2.SetMaintenanceModeResponse:

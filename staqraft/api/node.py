@@ -68,6 +68,14 @@ class ForceWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClearWish:
+    """An operator has mended what failed: it is not counted any more."""
+
+    group: GroupId
+    requested_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceWish:
     """An operator's wish: maintenance of `node`, a replica, or of the whole cluster (None)."""
 
@@ -118,6 +126,9 @@ class Node(Protocol):
 
     async def maintain(self, wish: MaintenanceWish) -> str:
         """On any node. A sentence, when every replica that is to rely on it knows."""
+
+    async def clear_failures(self, wish: ClearWish) -> str:
+        """On any node. A sentence."""
 
     async def force_active(self, wish: ForceWish) -> str:
         """On this node. A sentence; ActionError if it was refused."""

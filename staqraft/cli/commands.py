@@ -188,6 +188,18 @@ async def maintenance(options: Namespace) -> int:
     return OK
 
 
+async def service_clear(options: Namespace) -> int:
+    """Has the failures of a group's services forgotten."""
+    async with connected(options) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        request = admin_pb2.ClearServiceFailuresRequest(group=options.group, requested_by=me())
+        response: admin_pb2.ClearServiceFailuresResponse = await stub.ClearServiceFailures(
+            request, timeout=FORCE_S, metadata=about(options)
+        )
+    show(to_json(response) if options.json else response.text)
+    return OK
+
+
 async def notify_test(options: Namespace) -> int:
     """Has the node of this host send a test message to everybody whom it tells of events."""
     async with connected(options) as channel:

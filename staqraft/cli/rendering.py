@@ -202,8 +202,9 @@ def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
         gate = f", gate {group.gate}" if group.gate and vip.held else ""
         say("address", f"{vip.address} on {vip.interface}: {held}{gate}")
     for service in group.services:
-        # What is wrong with a failed one stands under NEEDS ATTENTION.
-        say("service", f"{service.name}: {service.state}")
+        say("service", _service(service))
+    if group.service_moves:
+        say("moves", f"{group.service_moves} of {group.service_moves_most} for failed services")
     if group.HasField("stream"):
         _stream(group.stream, say)
     if group.HasField("trees"):
@@ -212,6 +213,16 @@ def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
 
 
 Say = Callable[[str, str], None]
+
+
+def _service(service: admin_pb2.ServiceStatus) -> str:
+    """What is wrong with a failed one stands under NEEDS ATTENTION."""
+    parts = [f"{service.name}: {service.state}"]
+    if service.restarts_used:
+        parts.append(f"restarted {service.restarts_used} of {service.restarts_most} times")
+    if service.last_failure and service.state != "failed":
+        parts.append(f"last failure: {service.last_failure}")
+    return ", ".join(parts)
 
 
 def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:

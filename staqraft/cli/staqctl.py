@@ -122,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_switchover(command)
     _add_maintenance(add)
     _add_powers(command)
+    service = command(
+        "service",
+        commands.service_clear,
+        "What failed is mended: forget how often services were restarted, and the group moved.",
+    )
+    service.add_argument("what", choices=("clear",), help="what to do")
+    _group(service)
     notify = command(
         "notify", commands.notify_test, "Send a test message to everybody under 'notify'."
     )

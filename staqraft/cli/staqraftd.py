@@ -14,12 +14,14 @@ from staqraft.config.agents import Metadata
 from staqraft.config.clusters import check_clusters
 from staqraft.config.loader import check, load
 from staqraft.config.schema import Config
-from staqraft.errors import StaqraftError
+from staqraft.errors import ActionError, StaqraftError
 from staqraft.logs import setup
 from staqraft.model import NodeId
 
 Daemon = Callable[[Config], int]
 Witness = Callable[[Path], int]
+
+_ASK_MS = 3_000
 
 
 def main(
@@ -34,7 +36,7 @@ def main(
         return _many(options.clusters, witness or _real_witness, only_check=options.check)
     node = None if options.node is None else NodeId(options.node)
     if options.check:
-        return _checked(*check(options.config, node, ask_agent=_ask_agent))
+        return _checked(*check(options.config, node, ask_agent=_ask_agent, ask_unit=_ask_unit))
     setup()
     try:
         config = load(options.config, node)
@@ -64,6 +66,15 @@ def _ask_agent(agent: Path) -> Metadata:
     from staqraft.actions.fence_agent import ask_metadata  # noqa: PLC0415
 
     return asyncio.run(ask_metadata(agent))
+
+
+def _ask_unit(unit: str) -> str:
+    from staqraft.actions.systemd import Systemd  # noqa: PLC0415 - as above
+
+    try:
+        return asyncio.run(Systemd().file_state(unit, _ASK_MS))
+    except (ActionError, TimeoutError):
+        return ""  # systemd does not run here, which is for others to find
 
 
 def _real_witness(directory: Path) -> int:

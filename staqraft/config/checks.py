@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from staqraft.config import fence_checks, health, tls
+from staqraft.config import fence_checks, health, service_checks, tls
 from staqraft.config.document import NAMES, Finding, Key
 from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE, AskAgent
 from staqraft.config.schema import GATE_OFF, GATE_ON, LET_GO_GATED_MS, Config
+from staqraft.config.service_checks import AskUnit
 from staqraft.model import NodeId, NodeRole
 from staqraft.names import is_name
 
@@ -33,15 +34,23 @@ GATE_LIBRARY = "libnftables.so.1"
 Check = Callable[[Config], Iterator[Finding]]
 
 
-def findings(config: Config, now: datetime, ask_agent: AskAgent | None = None) -> Iterator[Finding]:
+def findings(
+    config: Config,
+    now: datetime,
+    ask_agent: AskAgent | None = None,
+    ask_unit: AskUnit | None = None,
+) -> Iterator[Finding]:
     """What there is to say about the values in relation; `now` is for the certificates.
 
-    With `ask_agent` the fence agents are asked what they think of their options.
+    With `ask_agent` the fence agents are asked what they think of their options, with `ask_unit`
+    systemd whether it would start the services by itself.
     """
     for check in CHECKS:
         yield from check(config)
     if ask_agent is not None and config.node in config.nodes:
         yield from fence_checks.agents(config, ask_agent)
+    if ask_unit is not None:
+        yield from service_checks.boot(config, ask_unit)
     yield from tls.check(config, now)
 
 
@@ -476,6 +485,8 @@ CHECKS: tuple[Check, ...] = (
     ports,
     vips,
     vip_interfaces,
+    service_checks.targets,
+    service_checks.units,
     trees,
     tree_names,
     tree_roots,

@@ -14,7 +14,16 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_interface
 from pathlib import Path
 
-from staqraft.config import agents, checks, fencing, health, notify, patterns, values
+from staqraft.config import (
+    agents,
+    checks,
+    fencing,
+    health,
+    notify,
+    patterns,
+    service_sections,
+    values,
+)
 from staqraft.config.document import Document, Section
 from staqraft.config.fence_checks import AskAgent
 from staqraft.config.profiles import PROFILES
@@ -38,12 +47,12 @@ from staqraft.config.schema import (
     Replication,
     Ring,
     Scrub,
-    Service,
     Tls,
     Tree,
     Vip,
     Watchdog,
 )
+from staqraft.config.service_checks import AskUnit
 from staqraft.config.tls import Clock, utc_now
 from staqraft.decision.conflict import OnConflict
 from staqraft.errors import ConfigError
@@ -105,13 +114,17 @@ def check(
     *,
     clock: Clock = utc_now,
     ask_agent: AskAgent | None = None,
+    ask_unit: AskUnit | None = None,
 ) -> tuple[int, list[str]]:
     """What `--check` says: the exit code (0, or 2 with problems) and the lines to print.
 
-    `ask_agent` asks a fence agent which options it takes; None: the agents are not asked.
+    `ask_agent` asks a fence agent which options it takes, `ask_unit` systemd whether it starts a
+    unit at boot; None: they are not asked.
     """
     try:
-        loaded = read(path, node, clock=clock, starting=False, ask_agent=ask_agent)
+        loaded = read(
+            path, node, clock=clock, starting=False, ask_agent=ask_agent, ask_unit=ask_unit
+        )
     except ConfigError as error:
         return error.exit_code, error.problems
     config = loaded.config
@@ -129,6 +142,7 @@ def read(
     clock: Clock = utc_now,
     starting: bool = True,
     ask_agent: AskAgent | None = None,
+    ask_unit: AskUnit | None = None,
 ) -> Loaded:
     """As `load`, with the warnings returned.
 
@@ -138,7 +152,7 @@ def read(
     document = Document(path)
     config = _config(document, path, node)
     warnings = []
-    for finding in checks.findings(config, clock(), ask_agent):
+    for finding in checks.findings(config, clock(), ask_agent, ask_unit):
         if not all(document.trusted(key) for key in (finding.key, *finding.reads)):
             continue
         if finding.fatal and not (starting and finding.passes):
@@ -326,8 +340,10 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             trees=trees,
             vips=tuple(_vip(vip) for vip in section.listed("vips")),
             services=tuple(
-                _service(name, service) for name, service in section.named("services", values.word)
+                service_sections.service(name, part)
+                for name, part in section.named("services", values.word)
             ),
+            flapping=service_sections.flapping(section.section("flapping")),
             fenced_by=tuple(
                 FenceRung(rung) for rung in section.values("fenced_by", values.one_of(RUNGS), RUNGS)
             ),
@@ -395,43 +411,6 @@ def _vip(section: Section) -> Vip:
                 "interface", values.network_interface, "", "'ip link' shows what there is"
             ),
         )
-
-
-def _service(name: str, section: Section) -> Service:
-    """A service from its `unit`, or from commands of its own."""
-    with section:
-        unit = section.read("unit", values.unit_name, "")
-        if "unit" in section:
-            default = _systemd(name, unit)
-            if beside := [command for command in ("start", "stop") if command in section]:
-                section.problem(f"stands beside '{beside[0]}': leave one of them out", "unit")
-        else:
-            default = Service(name=name, start=(), stop=())
-        service = Service(
-            name=name,
-            start=section.values("start", values.word, default.start),
-            stop=section.values("stop", values.word, default.stop),
-            check=section.values("check", values.word, default.check),
-            start_timeout_ms=section.read("start_timeout", service_ms, default.start_timeout_ms),
-            stop_timeout_ms=section.read("stop_timeout", service_ms, default.stop_timeout_ms),
-            check_interval_ms=section.read(
-                "check_interval", patience_ms, default.check_interval_ms
-            ),
-        )
-        advice = "give 'unit: NAME.service', or 'start' and 'stop' as lists of words"
-        for command in ("start", "stop"):
-            if not getattr(service, command):
-                section.missing(command, advice)
-    return service
-
-
-def _systemd(name: str, unit: str) -> Service:
-    return Service(
-        name=name,
-        start=("systemctl", "start", unit),
-        stop=("systemctl", "stop", unit),
-        check=("systemctl", "is-active", "--quiet", unit),
-    )
 
 
 def _journal(section: Section) -> Journal:

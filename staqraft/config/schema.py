@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 
 from staqraft.config.notify import Receiver
+from staqraft.config.services import Flapping, Service
 from staqraft.decision.conflict import OnConflict
 from staqraft.model import FenceRung, GroupId, NodeId, NodeRole
 
@@ -133,19 +134,6 @@ class Vip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """A service that runs on the active only, in the configured order."""
-
-    name: str
-    start: tuple[str, ...]  # argv, no shell
-    stop: tuple[str, ...]
-    check: tuple[str, ...] = ()  # argv; exit 0: running. Empty: started means running.
-    start_timeout_ms: int = 30_000
-    stop_timeout_ms: int = 30_000
-    check_interval_ms: int = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """Bounds of a group's journal on disk."""
 
@@ -264,6 +252,7 @@ class Group:
     trees: tuple[Tree, ...]
     vips: tuple[Vip, ...] = ()
     services: tuple[Service, ...] = ()
+    flapping: Flapping = field(default_factory=Flapping)
     fenced_by: tuple[FenceRung, ...] = FENCED_BY
     announce_every_ms: int = 60_000  # where the addresses are, after it was said at first
     address_conflict: OnConflict = OnConflict.TAKE

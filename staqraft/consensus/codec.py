@@ -23,6 +23,7 @@ from staqraft.model import (
     Acquire,
     Announce,
     CancelSwitchover,
+    ClearFailures,
     ClusterRecord,
     Command,
     DropSchedule,
@@ -163,6 +164,10 @@ def _fill_operators(wire: pb.Proposal, command: Command) -> None:
     match command:
         case RequestSwitchover() | ScheduleSwitchover() | DropSchedule() | SettleFailback():
             _fill_switchovers(wire, command)
+        case ClearFailures(group=group, up_to=up_to, requested_by=who):
+            wire.clear_failures.CopyFrom(
+                pb.ClearFailures(group=group, up_to=up_to, requested_by=who)
+            )
         case CancelSwitchover(group=group, reason=reason):
             wire.cancel_switchover.CopyFrom(pb.CancelSwitchover(group=group, reason=reason))
         case SetMaintenance():
@@ -232,6 +237,7 @@ def _fill_switchovers(
                     reason=command.reason,
                     schedule=command.schedule,
                     failback=command.failback,
+                    service=command.service,
                 )
             )
         case ScheduleSwitchover():
@@ -314,6 +320,7 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
         reason=m.reason,
         schedule=m.schedule,
         failback=m.failback,
+        service=m.service,
     ),
     "schedule_switchover": lambda m, base: ScheduleSwitchover(
         **base,
@@ -335,6 +342,9 @@ _READERS: Final[dict[str, Callable[[Any, dict[str, Any]], Command]]] = {
     ),
     "cancel_switchover": lambda m, base: CancelSwitchover(
         **base, group=GroupId(m.group), reason=m.reason
+    ),
+    "clear_failures": lambda m, base: ClearFailures(
+        **base, group=GroupId(m.group), up_to=m.up_to, requested_by=m.requested_by
     ),
     "set_maintenance": lambda m, base: SetMaintenance(
         **base,

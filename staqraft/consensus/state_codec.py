@@ -113,6 +113,7 @@ def _group_out(name: GroupId, group: GroupRecord) -> pb.GroupState:
             forced=switchover.forced,
             failback=switchover.failback,
             schedule=switchover.schedule,
+            service=switchover.service,
         ),
         scheduled=_scheduled_out(group.scheduled),
         chosen=group.chosen or "",
@@ -130,6 +131,8 @@ def _group_out(name: GroupId, group: GroupRecord) -> pb.GroupState:
         resting_ms=group.resting_ms,
         resting_index=group.resting_index,
         away=sorted(group.away),
+        moves=group.moves,
+        cleared_index=group.cleared_index,
     )
 
 
@@ -154,6 +157,7 @@ def _group_back(wire: pb.GroupState) -> GroupRecord:
             forced=wire.switchover.forced,
             failback=wire.switchover.failback,
             schedule=wire.switchover.schedule,
+            service=wire.switchover.service,
         )
         if wire.HasField("switchover")
         else None,
@@ -164,6 +168,8 @@ def _group_back(wire: pb.GroupState) -> GroupRecord:
         resting_ms=wire.resting_ms,
         resting_index=wire.resting_index,
         away=frozenset(map(NodeId, wire.away)),
+        moves=tuple(wire.moves),
+        cleared_index=wire.cleared_index,
     )
 
 

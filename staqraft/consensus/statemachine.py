@@ -31,6 +31,7 @@ from staqraft.model import (
     Acquire,
     Announce,
     CancelSwitchover,
+    ClearFailures,
     ClusterEvent,
     ClusterRecord,
     Command,
@@ -76,6 +77,7 @@ _GroupCommand = (
     | DropSchedule
     | SettleFailback
     | CancelSwitchover
+    | ClearFailures
     | SetMaintenance
     | Rest
     | Farewell
@@ -153,6 +155,8 @@ def _judge(group: GroupRecord, index: int, command: _GroupCommand) -> Verdict:  
             return switchovers.judge(group, index, command)
         case SettleFailback():
             return _not_active(group, command.node, command.epoch) or switchovers.settle(group)
+        case ClearFailures():
+            return switchovers.clear_failures(group, index, command)
         case SetMaintenance():
             return maintenance.put(group, index, command)
         case Rest():

@@ -14,7 +14,9 @@ from typing import Final, assert_never
 
 from staqraft.consensus.verdict import Changed, Verdict, clip
 from staqraft.model import (
+    MOVES_KEPT,
     CancelSwitchover,
+    ClearFailures,
     DropSchedule,
     GroupRecord,
     NodeId,
@@ -73,12 +75,15 @@ def _request(group: GroupRecord, index: int, command: RequestSwitchover) -> Verd
         log_index=index,
         failback=command.failback,
         schedule=command.schedule,
+        service=clip(command.service),
     )
+    failbacks = min(group.failbacks + 1, FAILBACKS_COUNTED) if command.failback else 0
     after = replace(
         group,
         switchover=wish,
         scheduled=None if command.schedule else due,
-        failbacks=min(group.failbacks + 1, FAILBACKS_COUNTED) if command.failback else 0,
+        failbacks=group.failbacks if command.service else failbacks,
+        moves=(*group.moves, index)[-MOVES_KEPT:] if command.service else group.moves,
     )
     text = f"{command.requested_by} asks that {command.target} becomes active: {command.reason}"
     return Changed(after, "switchover-requested", text)
@@ -94,7 +99,9 @@ def _cancel(group: GroupRecord, command: CancelSwitchover) -> Verdict:
         # It was let in without being in sync; if it is, the active will say so again.
         in_sync -= {pending.target}
     text = f"the switchover to {pending.target} is given up: {command.reason}"
-    after = replace(group, switchover=None, in_sync=in_sync)
+    # What did not come about is no move.
+    moves = tuple(move for move in group.moves if move != pending.log_index)
+    after = replace(group, switchover=None, in_sync=in_sync, moves=moves)
     return Changed(after, "switchover-cancelled", text)
 
 
@@ -139,6 +146,16 @@ def _drop(group: GroupRecord, command: DropSchedule) -> Verdict:
     return Changed(after, "switchover-unscheduled", f"{what} is cancelled: {command.reason}")
 
 
+def clear_failures(group: GroupRecord, index: int, command: ClearFailures) -> Verdict:
+    """By an operator, who mended what failed; or by the active, of moves that are too old."""
+    if command.requested_by:
+        text = f"{command.requested_by} has the failures of services forgotten"
+        after = replace(group, moves=(), cleared_index=index)
+        return Changed(after, "service-cleared", text)
+    moves = tuple(move for move in group.moves if move > command.up_to)
+    return Changed(replace(group, moves=moves)) if moves != group.moves else None
+
+
 def settle(group: GroupRecord) -> Verdict:
     """By the active: from now on a failback waits no longer than the first one did."""
     if not group.failbacks:
@@ -150,7 +167,7 @@ def chosen(group: GroupRecord, node: NodeId) -> NodeId | None:
     """Of the group that `node` acquires now: `node` if an operator asked that it is active."""
     wish = group.switchover
     if wish is not None and wish.target == node:
-        return None if wish.failback else node
+        return None if wish.failback or wish.service else node
     return group.chosen if group.active == node else None
 
 
@@ -162,4 +179,4 @@ def when(wall_ms: int) -> str:
         return f"{wall_ms} ms after 1970"
 
 
-__all__ = ["FAILBACKS_COUNTED", "chosen", "judge", "settle", "when"]
+__all__ = ["FAILBACKS_COUNTED", "chosen", "clear_failures", "judge", "settle", "when"]

@@ -10,6 +10,7 @@ from staqraft.actions.fence_agent import FenceDevices
 from staqraft.api.forward import Forward
 from staqraft.api.node import (
     BarrierReached,
+    ClearWish,
     FenceWish,
     ForceWish,
     MaintenanceWish,
@@ -22,6 +23,7 @@ from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import planning, raft_status, status
 from staqraft.daemon.barriers import barrier
 from staqraft.daemon.changes import RaftChanges
+from staqraft.daemon.clearing import clear
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.fencing import fence
 from staqraft.daemon.forcing import force
@@ -196,6 +198,10 @@ class NodeAdmin:
     async def maintain(self, wish: MaintenanceWish) -> str:
         """See `maintaining.maintain`."""
         return await maintain(self._raft, self._config, wish)
+
+    async def clear_failures(self, wish: ClearWish) -> str:
+        """See `clearing.clear`."""
+        return await clear(self._raft, self._config.node, wish)
 
     async def force_active(self, wish: ForceWish) -> str:
         """See `forcing.force`."""

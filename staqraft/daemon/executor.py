@@ -23,6 +23,7 @@ from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.conflicts import Claims, Conflicts
+from staqraft.daemon.services_lane import ServicesLane
 from staqraft.daemon.tally import Tally
 from staqraft.daemon.workers import DataWorker
 from staqraft.decision import commands as do
@@ -54,6 +55,7 @@ _Action = (
     | do.JoinBarrier
     | do.StartServices
     | do.StopServices
+    | do.RestartService
     | do.TakeVips
     | do.DropVips
     | do.ArmWatchdog
@@ -97,19 +99,19 @@ class Executor:
         post: Callable[[on.Event], None],
         service_changed: Callable[[ServiceHealth], None],
         tally: Tally,
+        serving: Callable[[], bool],
     ) -> None:
         self._group = group
         self._node = node
         self._hands = hands
         self._now_ms = now_ms
         self._post = post
-        self._service_changed = service_changed
         self._tally = tally
+        self._services = ServicesLane(hands.services, service_changed, serving)
         self._lanes: dict[str, asyncio.Queue[Coroutine[Any, Any, None]]] = {
             lane: asyncio.Queue() for lane in _LANES
         }
         self._loose: asyncio.TaskGroup | None = None
-        self._watch: asyncio.Task[None] | None = None
         self._fence_answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._turning_off: dict[int, asyncio.Task[None]] = {}
         self._hold_until_ms = 0
@@ -172,10 +174,8 @@ class Executor:
                 return "barriers", self._flush(command)
             case do.JoinBarrier():
                 return "barriers", data.capture_barrier(_BARRIER_S)
-            case do.StartServices():
-                return "services", self._start_services()
-            case do.StopServices():
-                return "services", self._stop_services()
+            case do.StartServices() | do.StopServices() | do.RestartService():
+                return "services", self._on_services(command)
             case do.TakeVips():
                 return "vips", self._take(command)
             case do.DropVips():
@@ -320,23 +320,18 @@ class Executor:
 
     # --- services ---------------------------------------------------------------------------------
 
-    async def _start_services(self) -> None:
-        await self._unwatch()
-        try:
-            await self._hands.services.start_all()
-        finally:
-            watch = self._hands.services.watch(self._service_changed)
-            self._watch = asyncio.create_task(watch)
-
-    async def _stop_services(self) -> None:
-        await self._unwatch()
-        await self._hands.services.stop_all()
-
-    async def _unwatch(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-            self._watch = None
+    def _on_services(
+        self, command: do.StartServices | do.StopServices | do.RestartService
+    ) -> Coroutine[Any, Any, None]:
+        match command:
+            case do.StartServices():
+                return self._services.start()
+            case do.StopServices():
+                return self._services.stop()
+            case do.RestartService(service=name):
+                return self._services.restart(name)
+            case _:
+                assert_never(command)
 
     def services_running(self) -> bool:
         """No service of this group is known to be down."""

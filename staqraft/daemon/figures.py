@@ -51,6 +51,8 @@ def group_sample(group: admin_pb2.GroupStatus, replicas: tuple[NodeId, ...]) -> 
         gate_open=group.gate == Admission.OPEN.value if group.gate else None,
         maintenance_ms=max(lasts, default=0),
         services={service.name: service.state for service in group.services},
+        service_restarts={service.name: service.restarts_used for service in group.services},
+        service_moves=group.service_moves,
     )
 
 

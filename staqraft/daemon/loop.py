@@ -22,7 +22,7 @@ from staqraft.decision.defects import Defect
 from staqraft.decision.insync import barrier_peers
 from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING, SENTENCES, Phase
-from staqraft.decision.state import GroupState, Settings
+from staqraft.decision.state import GroupState, ServicePolicy, Settings
 from staqraft.decision.step import step
 from staqraft.decision.wake import wake_ms
 from staqraft.errors import ConsensusError
@@ -65,6 +65,16 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
         group=group,
         replicas=config.replicas,
         initial_active=config.groups[group].initial_active,
+        services={
+            service.name: ServicePolicy(
+                restarts=service.restarts,
+                window_ms=service.restart_window_ms,
+                failover=service.failover,
+            )
+            for service in config.groups[group].services
+        },
+        moves_most=config.groups[group].flapping.moves,
+        moves_window_ms=config.groups[group].flapping.window_ms,
         gate=gate,
         on_conflict=config.groups[group].address_conflict
         if config.groups[group].vips
@@ -106,6 +116,7 @@ class GroupLoop:
         self._changed = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         self._fence_token = 0
+        self._told_services: dict[str, State] = {}
         self._last_record: GroupRecord | None = None
         self.tally = Tally()
         self.executor = Executor(
@@ -116,6 +127,7 @@ class GroupLoop:
             post=self._queue.put_nowait,
             service_changed=self._service_changed,
             tally=self.tally,
+            serving=lambda: self.state.phase is Phase.ACTIVE,
         )
         self._pair = self._pair_watch(config) if self.state.settings.pair else None
         self.watch = DataWatch(hands.data, post=self._queue.put_nowait, now_ms=now_ms)
@@ -237,6 +249,15 @@ class GroupLoop:
         )
 
     def _service_changed(self, health: ServiceHealth) -> None:
+        problem = health.detail if health.state is State.FAILED else ""
+        self._queue.put_nowait(
+            on.ServiceReported(
+                now_ms=self._now_ms(), service=health.name, problem=problem, stuck=health.stuck
+            )
+        )
+        if self._told_services.get(health.name) is health.state:
+            return
+        self._told_services[health.name] = health.state
         level = logging.ERROR if health.state is State.FAILED else logging.INFO
         if health.state is State.FAILED:
             self.tally.service_failures[health.name] += 1

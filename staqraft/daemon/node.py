@@ -156,7 +156,9 @@ class ControlNode:
                     note=LeaseNote(self._config.run_dir / f"{group}.lease"),
                 ),
                 announcer=Announcer(lease_runs, refresh_s=settings.announce_every_ms / 1000),
-                services=ServiceManager(group, settings.services),
+                services=ServiceManager(
+                    group, settings.services, vips=[str(vip.address.ip) for vip in settings.vips]
+                ),
                 fence=self._fence,
                 devices=self._devices,
                 watchdog=self._watchdog,

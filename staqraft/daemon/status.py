@@ -9,7 +9,7 @@ from staqraft.config.schema import Config, Vip
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.raft_status import from_record
 from staqraft.daemon.workers import WorkerStatus
-from staqraft.decision import fencing, pair, planned
+from staqraft.decision import fencing, pair, planned, services
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
@@ -40,7 +40,9 @@ def group_status(
         for vip, is_held in held.items()
     )
     status.gate = admission.value if admission is not None else ""
-    status.services.extend(_service(health) for health in loop.hands.services.health)
+    status.services.extend(_service(state, h, now_ms) for h in loop.hands.services.health)
+    status.service_moves = services.recent_moves(state, now_ms)
+    status.service_moves_most = state.settings.moves_most
     if worker.trees is not None:
         status.trees.CopyFrom(worker.trees)
     if worker.stream is not None:
@@ -94,8 +96,16 @@ def _why_not_in_sync(worker: WorkerStatus) -> str:
             return f"; {peer.problem}" if peer.problem else "; it does not answer"
 
 
-def _service(health: ServiceHealth) -> admin_pb2.ServiceStatus:
-    return admin_pb2.ServiceStatus(name=health.name, state=health.state.value, detail=health.detail)
+def _service(state: GroupState, health: ServiceHealth, now_ms: int) -> admin_pb2.ServiceStatus:
+    policy, watch = state.settings.services.get(health.name), state.services.get(health.name)
+    return admin_pb2.ServiceStatus(
+        name=health.name,
+        state=health.state.value,
+        detail=health.detail,
+        last_failure=health.last_failure,
+        restarts_used=len(services.recent(policy, watch, now_ms)) if policy and watch else 0,
+        restarts_most=policy.restarts if policy else 0,
+    )
 
 
 def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
@@ -120,7 +130,9 @@ def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
         found.append(pb.WorkerProblem(code="address-conflict", text=text))
     if loop.executor.watchdog_problem:
         found.append(pb.WorkerProblem(code="watchdog", text=loop.executor.watchdog_problem))
-    if loop.state.service_problem:
+    stays = [*services.problems(loop.state)]
+    found.extend(pb.WorkerProblem(code="service-stays", text=text) for text in stays)
+    if loop.state.service_problem and not stays:
         found.append(pb.WorkerProblem(code="service", text=loop.state.service_problem))
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from staqraft import __version__
 from staqraft.api.node import (
     BarrierReached,
+    ClearWish,
     FenceWish,
     ForceWish,
     MaintenanceWish,
@@ -18,6 +19,7 @@ from staqraft.config.schema import Config
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import raft_status
 from staqraft.daemon.changes import RaftChanges
+from staqraft.daemon.clearing import clear
 from staqraft.daemon.maintaining import maintain
 from staqraft.errors import NotActive
 from staqraft.model import ClusterEvent, GroupId, GroupRecord
@@ -94,6 +96,10 @@ class WitnessAdmin:
     async def maintain(self, wish: MaintenanceWish) -> str:
         """See `maintaining.maintain`."""
         return await maintain(self._raft, self._config, wish)
+
+    async def clear_failures(self, wish: ClearWish) -> str:
+        """See `clearing.clear`."""
+        return await clear(self._raft, self._config.node, wish)
 
     async def force_active(self, wish: ForceWish) -> str:
         """Never."""

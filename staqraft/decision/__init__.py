@@ -19,6 +19,8 @@ The rules that keep two actives apart, and where they stand:
   when barriers already waited for it, and leaves it only by a committed command (`insync`).
 * Nothing is taken over in maintenance, and a daemon that stops in it leaves its addresses to the
   kernel by a longer lease, which a challenger waits for like any other (`rest`).
+* A service that fails is restarted, then the group moves, then it stays; moves are counted through
+  Raft, so that a service that fails everywhere does not send it to and fro (`services`).
 * A mismatch is immediate demotion, in the order VIPs, services, role (`standdown`).
 
 `phases` is the table of phases with a sentence for people; `step` dispatches; each of the other

@@ -112,6 +112,14 @@ class CheckVips:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestartService:
+    """Stop a service that is not well, and start it. A `StopServices` ends it on the way."""
+
+    token: int
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TakeVips:
     """Have the virtual addresses until `deadline_ms` at the latest, and announce them.
 
@@ -207,6 +215,7 @@ Command = (
     | StartServices
     | StopServices
     | CheckVips
+    | RestartService
     | TakeVips
     | HoldVips
     | DropVips

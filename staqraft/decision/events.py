@@ -186,6 +186,18 @@ class ScheduleDue(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceReported(_Event):
+    """How a service of the group is on this node. `problem` is a sentence; empty: it is well.
+
+    `stuck`: it could not be stopped.
+    """
+
+    service: str
+    problem: str = ""
+    stuck: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownRequested(_Event):
     """The daemon is to stop: hand over first if a standby is in sync."""
 
@@ -208,5 +220,6 @@ Event = (
     | RaftReported
     | ScheduleDue
     | VipsChecked
+    | ServiceReported
     | ShutdownRequested
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from staqraft.decision import handover, health
+from staqraft.decision import handover, health, services
 from staqraft.decision.phases import Phase
 from staqraft.model import DropSchedule, RequestSwitchover, SettleFailback
 
@@ -137,6 +137,8 @@ def against_failback(state: GroupState, now_ms: int) -> str | None:
         return f"an operator chose {settings.node}: 'staqctl switchover' undoes that"
     if (unwell := health.worse(state, settings.prefer)) is not None:
         return unwell
+    if services.recent_moves(state, now_ms):
+        return "the group moved for a failed service lately: 'staqctl service clear' forgets that"
     return reason_against(state, settings.prefer, now_ms)
 
 

@@ -25,6 +25,26 @@ EVERY_RUNG = frozenset({FenceRung.CONFIRMED, FenceRung.DEVICE, FenceRung.LEASE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePolicy:
+    """What the configuration says of a service's failures."""
+
+    restarts: int
+    window_ms: int
+    failover: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceWatch:
+    """A service as the core sees it. Instants are this host's."""
+
+    problem: str = ""  # why it is not well; empty if it is
+    stuck: bool = False  # it could not be stopped: to start it again is no use
+    restarts: tuple[int, ...] = ()  # when it was restarted
+    token: int = 0  # of the restart that is under way
+    stays: str = ""  # why the group does not move because of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the configuration says of the group.
 
@@ -48,6 +68,9 @@ class Settings:
     prefer: NodeId | None = None  # failback: who is to be active when it has been well for long
     failback_ms: int = 0  # so long
     on_conflict: OnConflict = OnConflict.IGNORE  # somebody else has a virtual address
+    services: dict[str, ServicePolicy] = field(default_factory=dict)
+    moves_most: int = 3  # so many moves of the group because of failed services
+    moves_window_ms: int = 3_600_000
 
     @property
     def peers(self) -> tuple[NodeId, ...]:
@@ -180,6 +203,10 @@ class GroupState:
     health: dict[NodeId, NodeHealth] = field(default_factory=dict)
     better: Better | None = None  # another replica is, on the active only
     health_again_ms: int = 0  # not before this instant is it handed over for that (again)
+    services: dict[str, ServiceWatch] = field(default_factory=dict)
+    moves_seen: dict[int, int] = field(default_factory=dict)  # log index: first seen at
+    move_again_ms: int = 0  # not before this instant is a move proposed again
+    clear_again_ms: int = 0  # not before this instant is it proposed again to forget them
     pair: PairState | None = None  # where there is no witness
     served: Epoch = NO_EPOCH  # this node served in it until its daemon was restarted
     fenced_before: Epoch = NO_EPOCH  # another node proved to have acquired this epoch

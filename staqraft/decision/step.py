@@ -15,6 +15,7 @@ from staqraft.decision import (
     pair,
     planned,
     rest,
+    services,
     standdown,
     takeover,
     watchdog,
@@ -37,6 +38,7 @@ from staqraft.decision.events import (
     RaftReported,
     RecordObserved,
     ScheduleDue,
+    ServiceReported,
     ShutdownRequested,
     Tick,
     VipsChecked,
@@ -74,7 +76,7 @@ _FAILED: dict[Phase, Callable[[Turn, str], None]] = {
     Phase.STARTING: takeover.services_started,
     Phase.PREPARING: handover.not_prepared,
     Phase.DRAINING: handover.hand_over_failed,
-    Phase.STOPPING: handover.hand_over_failed,
+    Phase.STOPPING: services.stop_failed,
     Phase.FLUSHING: handover.hand_over_failed,
 }
 _SETTLE: dict[Phase, Callable[[Turn], None]] = {
@@ -114,6 +116,7 @@ def step(state: GroupState, event: Event) -> tuple[GroupState, tuple[Command, ..
     fencing.settle_left(turn)
     pair.settle(turn)
     rest.settle_over(turn)
+    services.settle(turn)
     insync.settle(turn)
     planned.settle(turn)
     _renew(turn)
@@ -160,6 +163,8 @@ def _take_in(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one cas
             conflict.on_checked(turn, event)
         case ScheduleDue():
             planned.due(turn, event)
+        case ServiceReported():
+            services.on_report(turn, event)
         case ShutdownRequested():
             turn.set(shutting_down=True)
         case _:
@@ -176,6 +181,7 @@ def _observe(turn: Turn, event: RecordObserved) -> None:
         turn.set(record=new)
     state = turn.state
     pair.on_record(turn, old, new, first=not started)
+    services.on_record(turn, old, new, first=not started)
     if not started:
         turn.set(served=event.served)
         if state.mine and state.fenced_before <= new.epoch:
@@ -219,7 +225,8 @@ def _on_proposal_failed(turn: Turn, token: int, detail: str) -> None:
 
 def _on_done(turn: Turn, event: ActionDone) -> None:
     if event.token != turn.state.awaiting:
-        if not (fencing.on_done(turn, event) or pair.on_done(turn, event)):
+        theirs = (fencing.on_done, pair.on_done, services.on_done)
+        if not any(take(turn, event) for take in theirs):
             insync.on_barrier(turn, event)
         return
     _DONE[turn.state.phase](turn, event.position)
@@ -227,7 +234,8 @@ def _on_done(turn: Turn, event: ActionDone) -> None:
 
 def _on_failed(turn: Turn, event: ActionFailed) -> None:
     if event.token != turn.state.awaiting:
-        if not (fencing.on_failed(turn, event) or pair.on_failed(turn, event)):
+        theirs = (fencing.on_failed, pair.on_failed, services.on_failed)
+        if not any(take(turn, event) for take in theirs):
             insync.on_barrier(turn, event)
         return
     _FAILED.get(turn.state.phase, _retry)(turn, event.detail)

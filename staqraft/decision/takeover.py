@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from staqraft.decision import conflict, fencing, insync, pair, standdown, watchdog
+from staqraft.decision import conflict, fencing, insync, pair, services, standdown, watchdog
 from staqraft.decision.commands import (
     FinishData,
     StartCapture,
@@ -293,6 +293,7 @@ def captured(turn: Turn) -> None:
 def start_services(turn: Turn) -> None:
     """What is to run on the active only."""
     turn.enter(Phase.STARTING)
+    services.forget(turn)
     turn.emit(StartServices(token=turn.await_token()))
 
 

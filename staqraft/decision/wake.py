@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from staqraft.decision import health, pair, planned, watchdog
+from staqraft.decision import health, pair, planned, services, watchdog
 from staqraft.decision.eligibility import lease_over_ms
 from staqraft.decision.phases import Phase
 
@@ -51,6 +51,7 @@ def _of_active(state: GroupState) -> Iterator[int]:
         yield state.lease.deadline_ms - timing.let_go_ms
     if (fires_ms := watchdog.let_go_by_ms(state)) is not None:
         yield fires_ms
+    yield from services.instants(state)
     yield state.retry_ms
     yield state.rest_over_again_ms
     yield from planned.instants(state)

@@ -48,6 +48,15 @@ class GroupMetrics:
             "service_state", "1 for the state in which the service is on this node.",
             "group", "service", "state",
         )  # fmt: skip
+        self._service_restarts = to.gauge(
+            "service_restarts", "Restarts of the service on this node within its window.",
+            "group", "service",
+        )  # fmt: skip
+        self._service_moves = to.gauge(
+            "service_moves",
+            "Moves of the group because of failed services, within the window.",
+            "group",
+        )
         self._service_failures = to.counter(
             "service_failures", "Times a running service was found failed.", "group", "service"
         )
@@ -123,6 +132,9 @@ class GroupMetrics:
         for service, now in sample.services.items():
             for state in SERVICE_STATES:
                 self._service(group, service, state).set(state == now)
+        for service, restarts in sample.service_restarts.items():
+            self._service_restarts(group, service).set(restarts)
+        self._service_moves(group).set(sample.service_moves)
 
     def renewed(self, group: GroupId, count: int) -> None:
         """Counts committed renewals of this node's lease."""

@@ -23,6 +23,8 @@ class GroupSample:
     gate_open: bool | None = None  # clients get through; None: there is no gate
     maintenance_ms: int = 0  # for how long it is on, by wall clocks
     services: Mapping[str, str] = field(default_factory=dict)  # name -> state
+    service_restarts: Mapping[str, int] = field(default_factory=dict)
+    service_moves: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -172,6 +172,7 @@ class FakeAnnouncer:
 class FakeServices:
     running: bool = False
     health: tuple[ServiceHealth, ...] = ()
+    restarted: list[str] = field(default_factory=list)
 
     async def start_all(self) -> None:
         self.running = True
@@ -179,7 +180,12 @@ class FakeServices:
     async def stop_all(self) -> None:
         self.running = False
 
-    async def watch(self, changed: Callable[[ServiceHealth], None]) -> None:
+    async def restart(self, name: str) -> None:
+        self.restarted.append(name)
+
+    async def watch(
+        self, changed: Callable[[ServiceHealth], None], serving: Callable[[], bool]
+    ) -> None:
         await asyncio.Event().wait()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from staqraft.api.node import (
     BarrierReached,
+    ClearWish,
     FenceWish,
     ForceWish,
     MaintenanceWish,
@@ -38,6 +39,7 @@ class FakeNode:
     scheduled: list[ScheduleWish] = field(default_factory=list)
     fenced: list[FenceWish] = field(default_factory=list)
     forced: list[ForceWish] = field(default_factory=list)
+    cleared: list[ClearWish] = field(default_factory=list)
     maintained: list[MaintenanceWish] = field(default_factory=list)
     fence_answer: str | StaqraftError = "a is off: ipmi turned it off and says so"
     news: asyncio.Queue[ClusterEvent] = field(default_factory=asyncio.Queue)
@@ -95,6 +97,10 @@ class FakeNode:
     async def maintain(self, wish: MaintenanceWish) -> str:
         self.maintained.append(wish)
         return f"{wish.node or 'the cluster'} is in maintenance"
+
+    async def clear_failures(self, wish: ClearWish) -> str:
+        self.cleared.append(wish)
+        return f"forgotten in group {wish.group}"
 
     async def events(self, after: int, *, follow: bool) -> AsyncIterator[ClusterEvent]:
         for event in self.history:

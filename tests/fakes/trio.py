@@ -7,7 +7,8 @@ from ipaddress import ip_interface
 from pathlib import Path
 
 from fakes.pki import Pki
-from staqraft.config.schema import Config, Group, Node, Ports, Ring, Service, Tree, Vip
+from staqraft.config.schema import Config, Group, Node, Ports, Ring, Tree, Vip
+from staqraft.config.services import Service
 from staqraft.model import GroupId, NodeId, NodeRole
 
 A, B, W = NodeId("a"), NodeId("b"), NodeId("w")

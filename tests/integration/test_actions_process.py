@@ -12,7 +12,7 @@ import pytest
 
 from staqraft.actions.process import OUTPUT_KEPT, run
 from staqraft.actions.services import ServiceManager, ServiceStartFailed
-from staqraft.config.schema import Service
+from staqraft.config.services import CommandCheck, Service, Timing
 from staqraft.model import GroupId
 
 
@@ -86,14 +86,14 @@ async def test_a_service_starts_is_confirmed_and_stops(tmp_path: Path) -> None:
         name="web",
         start=shell(f"(sleep 0.3; touch {flag}) &"),
         stop=("rm", str(flag)),
-        check=("test", "-e", str(flag)),
+        checks=(CommandCheck(argv=("test", "-e", str(flag)), timing=Timing(failures=1)),),
     )
     services = ServiceManager(GroupId("default"), [web])
     await services.start_all()
     assert flag.exists()
     await services.stop_all()
     assert not flag.exists()
-    assert [h.state.value for h in await services.check_all()] == ["failed"]
+    assert [h.state.value for h in services.health] == ["stopped"]
 
 
 async def test_a_service_that_fails_is_quoted() -> None:

@@ -45,7 +45,7 @@ class Silent:
 async def carried_out(*commands: do.Command) -> list[int]:
     """What was done with the addresses when all had been commanded before any was done."""
     vips = SlowVips(expected=len(commands))
-    hands = cast("Any", SimpleNamespace(vips=vips, announcer=Silent(), data=None))
+    hands = cast("Any", SimpleNamespace(vips=vips, announcer=Silent(), data=None, services=None))
     executor = Executor(
         GroupId("default"),
         NodeId("a"),
@@ -54,6 +54,7 @@ async def carried_out(*commands: do.Command) -> list[int]:
         post=lambda _: None,
         service_changed=lambda _: None,
         tally=Tally(),
+        serving=lambda: True,
     )
     running = asyncio.create_task(executor.run())
     for command in commands:

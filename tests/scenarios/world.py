@@ -19,18 +19,19 @@ from staqraft.actions.vip import lasting_lifetime_s, whole_lifetime_s
 from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
-from staqraft.decision import fencing
+from staqraft.decision import fencing, services
 from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Defect
 from staqraft.decision.eligibility import refusals
 from staqraft.decision.invariants import violations
 from staqraft.decision.phases import HOLDING, Phase
-from staqraft.decision.state import GroupState, Settings
+from staqraft.decision.state import GroupState, ServicePolicy, Settings
 from staqraft.decision.step import step
 from staqraft.decision.wake import wake_ms
 from staqraft.model import (
     Accepted,
     Admission,
+    ClearFailures,
     ClusterRecord,
     Command,
     DropSchedule,
@@ -55,7 +56,9 @@ TOOK_MS = {
     "Flush": 8,
     "JoinBarrier": 3,
     "ArmWatchdog": 1,
+    "RestartService": 50,
 }
+RESTART_WINDOW_MS, MOVES_MOST, MOVES_WINDOW_MS = 20_000, 2, 60_000
 ENDS_MS = 10  # a daemon that is done
 GRACE_MS = 5000  # for services to stop when the addresses are gone
 PROPOSE_MS, OBSERVE_MS, UNKNOWN_MS, FENCE_TIMEOUT_MS = 3, 1, 2000, 2000
@@ -78,6 +81,7 @@ class Host:
     stream: bool = True  # reaches the other replica's data worker
     fail: dict[str, str] = field(default_factory=dict)
     slow: dict[str, int] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)  # services that do not start here
     inbox: list[on.Event] = field(default_factory=list)
     epoch_broken: bool = False
     silent: bool = False  # its stream process says nothing
@@ -100,6 +104,7 @@ class World:
         self.gate = False
         self.all_services_start = True  # so whoever is let in is not refused
         self.fenced_by: frozenset[FenceRung] | None = None
+        self.services: dict[str, ServicePolicy] = {}
         self.devices: dict[NodeId, tuple[FakeDevice, int]] = {}
         self.watchdog_ms = 0
         self.prefer: NodeId | None = None
@@ -172,6 +177,9 @@ class World:
             prefer=self.prefer,
             failback_ms=self.failback_ms,
             on_conflict=self.on_conflict,
+            services=self.services,
+            moves_most=MOVES_MOST,
+            moves_window_ms=MOVES_WINDOW_MS,
         )
 
     def crash(self, name: NodeId) -> None:
@@ -419,6 +427,12 @@ class World:
                 host.admits = Admission.CLOSED
             elif isinstance(command, do.StartServices):
                 host.serves = True
+                for name in host.broken:
+                    self._report_service(host, name, f"{name} does not start")
+            elif isinstance(command, do.RestartService) and command.service in host.broken:
+                detail = f"{command.service} does not start"
+                self.tell(host, on.ActionFailed(now_ms=self.now, token=token, detail=detail))
+                return
             elif isinstance(command, do.StartCapture) and host.epoch_broken:
                 host.epoch_broken = False
                 self.tell(host, on.EpochNotContinuable(now_ms=self.now, token=token))
@@ -427,7 +441,8 @@ class World:
             self.tell(host, on.ActionDone(now_ms=self.now, token=token, position=position))
 
         admit = getattr(command, "admit", None)
-        self.say(f"{host.name}: {name}" + (f" {admit.value}" if admit else ""))
+        what = getattr(command, "service", "") or (admit.value if admit else "")
+        self.say(f"{host.name}: {name} {what}".rstrip())
         if isinstance(command, do.StopServices):
             host.serves = False
         self.after(host.slow.get(name, TOOK_MS[name]), finish)
@@ -446,6 +461,10 @@ class World:
                 self.tell(host, event)
 
         self.after(self.check_ms, answer)
+
+    def _report_service(self, host: Host, name: str, problem: str) -> None:
+        report = on.ServiceReported(now_ms=self.now, service=name, problem=problem)
+        self.tell(host, report)
 
     def _ask_loser(self, host: Host, command: do.FenceLoser) -> None:
         loser = self.hosts[command.loser]
@@ -571,6 +590,21 @@ class World:
                 core = self.hosts[NodeId(name)].core
                 assert core is not None
                 self.say(f"{name} waits: {fencing.story(core, self.now)}")
+            case "service", [name, restarts, *failover]:
+                self.services[name] = ServicePolicy(
+                    restarts=int(restarts), window_ms=RESTART_WINDOW_MS, failover=not failover
+                )
+            case "unwell", [name, service]:
+                self._report_service(self.hosts[NodeId(name)], service, f"{service} is silent")
+            case "well", [name, service]:
+                self._report_service(self.hosts[NodeId(name)], service, "")
+            case "broken", [name, service]:
+                self.hosts[NodeId(name)].broken.add(service)
+                self._report_service(self.hosts[NodeId(name)], service, f"{service} is gone")
+            case "repaired", [name, service]:
+                self.hosts[NodeId(name)].broken.discard(service)
+            case "clear", []:
+                self.propose(ClearFailures(node=A, group=GROUP, requested_by="operator"))
             case "slow", [name, action, took]:
                 self.hosts[NodeId(name)].slow[action] = int(took)
             case "defect", [name, kind, *how]:
@@ -662,6 +696,14 @@ class World:
                 assert any(" ".join(text) in event.text for event in self.record.events), [
                     event.text for event in self.record.events
                 ]
+            case ["stays", name, *text]:
+                core = self.hosts[NodeId(name)].core
+                assert core is not None
+                assert any(" ".join(text) in said for said in services.problems(core)), [
+                    *services.problems(core)
+                ]
+            case ["moves", moves]:
+                assert len(record.moves) == int(moves), record.moves
             case ["address", name]:
                 assert (self._holder or "nobody") == name
             case [name, "down"]:

@@ -336,6 +336,8 @@ class Daemon:
                 self._act("services", 60, command, token, self._services.start)
             case do.StopServices(token=token):
                 self._act("services", 40, command, token, self._services.stop)
+            case do.RestartService(token=token):
+                self._act("services", 90, command, token, self._services.start)
             case do.FinishData(token=token, accept_data_loss=accept):
                 self._act("data", 15, command, token, lambda: self._data.finish(accept_loss=accept))
             case do.StartCapture():

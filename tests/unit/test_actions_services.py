@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from staqraft.actions.process import Finished
+from staqraft.actions.process import OUTPUT_KEPT, Finished
 from staqraft.actions.services import (
     ServiceHealth,
     ServiceManager,
@@ -16,7 +16,14 @@ from staqraft.actions.services import (
     ServiceStopFailed,
     State,
 )
-from staqraft.config.schema import Service
+from staqraft.config.services import (
+    CommandCheck,
+    Endpoint,
+    Service,
+    TcpCheck,
+    Timing,
+    UnitCheck,
+)
 from staqraft.model import GroupId
 
 YES = Finished(code=0, output="")
@@ -32,7 +39,10 @@ class Host:
     calls: list[str] = field(default_factory=list)
     now_ms: int = 0
 
-    async def run(self, argv: Sequence[str], timeout_ms: int) -> Finished:
+    async def run(
+        self, argv: Sequence[str], timeout_ms: int, *, keep: int = OUTPUT_KEPT
+    ) -> Finished:
+        assert keep >= OUTPUT_KEPT
         call = " ".join(argv)
         self.calls.append(call)
         answers = self.answers.get(call, [YES])
@@ -51,15 +61,23 @@ def service(name: str, *, check: bool = True) -> Service:
         name=name,
         start=(name, "start"),
         stop=(name, "stop"),
-        check=(name, "check") if check else (),
+        checks=(CommandCheck(argv=(name, "check"), timing=Timing(failures=1)),) if check else (),
         start_timeout_ms=1000,
         stop_timeout_ms=2000,
     )
 
 
-def manager(host: Host, *services: Service) -> ServiceManager:
+def manager(
+    host: Host, *services: Service, vips: Sequence[str] = (), units: Units | None = None
+) -> ServiceManager:
     return ServiceManager(
-        GroupId("default"), services, run=host.run, clock=lambda: host.now_ms, sleep=host.sleep
+        GroupId("default"),
+        services,
+        vips=vips,
+        run=host.run,
+        units=units,
+        clock=lambda: host.now_ms,
+        sleep=host.sleep,
     )
 
 
@@ -98,21 +116,39 @@ async def test_without_a_check_the_start_command_has_the_word() -> None:
     services = manager(host, service("web", check=False))
     await services.start_all()
     assert host.calls == ["web start"]
-    assert await services.check_all() == (ServiceHealth(name="web", state=State.RUNNING),)
+    assert services.health == (ServiceHealth(name="web", state=State.RUNNING),)
 
 
-async def test_a_service_that_does_not_come_up_ends_the_start() -> None:
-    host = Host({"web check": [NO]})
+async def test_a_service_that_does_not_come_up_takes_no_other_along() -> None:
+    host = Host({"web check": [NO], "mail check": [NO, YES]})
     services = manager(host, service("web"), service("mail"))
     with pytest.raises(
         ServiceStartFailed,
         match=r"service web of group default is not running 1 s after its start at the latest:"
-        r" 'web check' ended with exit status 3, saying \"connection refused\"",
+        r" check: 'web check' ended with exit status 3, saying \"connection refused\"",
     ):
         await services.start_all()
-    assert "mail start" not in host.calls
-    assert [h.state for h in services.health] == [State.FAILED, State.UNKNOWN]
+    assert host.calls[-1] == "mail check"
+    assert [h.state for h in services.health] == [State.FAILED, State.RUNNING]
     assert 900 <= host.now_ms <= 1100
+
+
+async def test_a_restart_stops_first_and_one_service_only() -> None:
+    host = Host()
+    services = manager(host, service("web"), service("mail"))
+    await services.start_all()
+    host.calls.clear()
+    await services.restart("mail")
+    assert host.calls == ["mail stop", "mail start", "mail check"]
+
+
+async def test_what_does_not_stop_is_not_started_again() -> None:
+    host = Host({"web stop": [HANGS]})
+    services = manager(host, service("web"))
+    with pytest.raises(ServiceStopFailed, match="may still be running"):
+        await services.restart("web")
+    assert host.calls == ["web stop"]
+    assert services.health[0].stuck
 
 
 @pytest.mark.parametrize(
@@ -142,23 +178,127 @@ async def test_services_are_stopped_in_reverse_and_all_of_them() -> None:
     assert [h.state for h in services.health] == [State.FAILED, State.STOPPED, State.FAILED]
 
 
-async def test_the_watch_tells_of_each_change_once() -> None:
-    host = Host({"web check": [YES, YES, NO, NO, YES, NO]})
+async def watched(
+    host: Host, *services: Service, until: int, vips: Sequence[str] = (), serving: bool = True
+) -> tuple[ServiceManager, list[ServiceHealth]]:
+    """Watches until so many changes were told."""
     seen: list[ServiceHealth] = []
-    three = asyncio.Event()
+    enough = asyncio.Event()
 
     def changed(health: ServiceHealth) -> None:
         seen.append(health)
-        if len(seen) == 4:
-            three.set()
+        if len(seen) == until:
+            enough.set()
 
-    watching = asyncio.create_task(manager(host, service("web")).watch(changed))
-    await three.wait()
+    made = manager(host, *services, vips=vips)
+    watching = asyncio.create_task(made.watch(changed, lambda: serving))
+    async with asyncio.timeout(30):
+        await enough.wait()
     watching.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await watching
+    await asyncio.gather(watching, return_exceptions=True)
+    return made, seen
+
+
+async def test_the_watch_tells_of_each_change_once() -> None:
+    host = Host({"web check": [YES, YES, NO, NO, YES, NO]})
+    _, seen = await watched(host, service("web"), until=4)
     assert [h.state.value for h in seen] == ["running", "failed", "running", "failed"]
     assert seen[1].detail == (
-        "service web is not well: 'web check' ended with exit status 3, saying"
+        "service web is not well: check: 'web check' ended with exit status 3, saying"
         ' "connection refused"'
     )
+
+
+async def test_a_service_has_failed_when_a_check_failed_so_often_in_a_row() -> None:
+    host = Host({"web check": [YES, NO, NO, YES, NO, NO, NO, YES]})
+    patient = CommandCheck(argv=("web", "check"), timing=Timing(failures=3))
+    web = replace(service("web"), checks=(patient,))
+    made, seen = await watched(host, web, until=3)
+    assert [h.state.value for h in seen] == ["running", "failed", "running"]
+    assert len(host.calls) >= 8
+    assert "connection refused" in made.health[0].last_failure
+
+
+async def test_a_service_is_well_when_all_of_its_checks_are() -> None:
+    host = Host({"web up": [YES, NO, NO, YES], "web page": [YES]})
+    checks = [
+        CommandCheck(argv=("web", word), timing=Timing(failures=1)) for word in ("up", "page")
+    ]
+    web = replace(service("web"), checks=tuple(checks))
+    _, seen = await watched(host, web, until=3)
+    assert [h.state.value for h in seen] == ["running", "failed", "running"]
+
+
+async def test_a_check_over_a_virtual_address_waits_until_that_is_here() -> None:
+    over_vip = TcpCheck(endpoint=Endpoint(address="192.0.2.10", port=80))
+    web = replace(service("web"), checks=(*service("web").checks, over_vip))
+    host = Host({"web check": [NO, YES]})
+    await manager(host, web, vips=["192.0.2.10"]).start_all()  # or it would not get through
+    host = Host({"web check": [YES, YES, NO]})
+    _, seen = await watched(host, web, until=2, vips=["192.0.2.10"], serving=False)
+    assert "192.0.2.10" not in seen[1].detail
+
+
+async def test_what_is_just_being_restarted_is_not_judged() -> None:
+    host = Host()
+    services = manager(host, replace(service("web"), start_timeout_ms=1_000_000_000))
+    told: list[ServiceHealth] = []
+    first = asyncio.Event()
+
+    def changed(health: ServiceHealth) -> None:
+        told.append(health)
+        first.set()
+
+    watching = asyncio.create_task(services.watch(changed))
+    await first.wait()
+    host.answers = {"web check": [NO, NO, NO, YES]}  # while it starts
+    await services.restart("web")
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert [health.state for health in told] == [State.RUNNING]
+
+
+class Units:
+    """systemd, with a unit that is active when it was started."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.active = False
+        self.refusal = ""
+
+    async def start(self, unit: str, timeout_ms: int) -> str:
+        self.calls.append(f"start {unit} {timeout_ms}")
+        self.active = not self.refusal
+        return self.refusal
+
+    async def stop(self, unit: str, timeout_ms: int) -> str:
+        self.calls.append(f"stop {unit} {timeout_ms}")
+        self.active = False
+        return self.refusal
+
+    async def why_not_active(self, unit: str, timeout_ms: int) -> str:
+        assert timeout_ms > 0
+        return "" if self.active else "it is inactive (dead)"
+
+
+def unit_service() -> Service:
+    return Service(name="web", unit="web.service", checks=(UnitCheck(unit="web.service"),))
+
+
+async def test_a_unit_is_started_and_stopped_by_systemd() -> None:
+    host, units = Host(), Units()
+    services = manager(host, unit_service(), units=units)
+    await services.start_all()
+    await services.stop_all()
+    assert units.calls == ["start web.service 30000", "stop web.service 30000"]
+    assert not host.calls
+
+
+async def test_what_systemd_says_is_in_the_failure() -> None:
+    units = Units()
+    units.refusal = "its job failed, and it is failed"
+    services = manager(Host(), unit_service(), units=units)
+    with pytest.raises(ServiceStartFailed, match=r"its job failed.*Try 'systemctl status web"):
+        await services.start_all()
+    with pytest.raises(ServiceStopFailed, match="its job failed, and it is failed"):
+        await services.stop_all()

@@ -10,6 +10,7 @@ from fakes.configs import write_config
 from fakes.pki import cluster_pki
 from staqraft.config.loader import check, fingerprint, load, read
 from staqraft.config.schema import RemovalLimit
+from staqraft.config.services import CommandCheck, Timing
 from staqraft.errors import ConfigError
 from staqraft.model import GroupId, NodeId, NodeRole
 
@@ -37,7 +38,7 @@ def test_a_right_file_becomes_a_config(tmp_path: Path) -> None:
     group = config.groups[DEFAULT]
     assert [tree.name for tree in group.trees] == ["web", "mail"]
     assert str(group.vips[0].address) == "10.0.0.10/24"
-    assert group.services[0].start == ("systemctl", "start", "nginx.service")
+    assert group.services[0].unit == "nginx.service"
 
 
 def test_the_commented_example_is_right(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_the_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
         "window", "dead_peer", "in_sync_timeout", "prefer_rings", "ports", "control", "data",
         "metrics", "lease", "ttl", "renew", "margin", "drift_ppm", "consensus", "election_min",
         "election_max", "heartbeat", "tick", "propose_timeout", "state_dir", "run_dir",
-        "admin_socket", "log_level",
+        "admin_socket", "log_level", "flapping",
     )  # fmt: skip
     lines = []
     taken = set()
@@ -238,8 +239,11 @@ def test_how_much_may_vanish_is_read(tmp_path: Path) -> None:
 def test_a_unit_may_have_a_check_of_its_own(tmp_path: Path) -> None:
     path = write_config(tmp_path, {"nginx.service}": "nginx.service, check: [curl, localhost]}"})
     (service,) = load(path).groups[DEFAULT].services
-    assert service.check == ("curl", "localhost")
-    assert service.start == ("systemctl", "start", "nginx.service")
+    assert service.unit == "nginx.service"
+    assert [type(check).__name__ for check in service.checks] == ["UnitCheck", "CommandCheck"]
+    assert service.checks[1] == CommandCheck(
+        argv=("curl", "localhost"), timing=Timing(timeout_ms=10_000)
+    )
 
 
 def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:

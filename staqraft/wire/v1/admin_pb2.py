@@ -27,15 +27,15 @@ from staqraft.wire.v1 import health_pb2 as staqraft_dot_wire_dot_v1_dot_health__
 from staqraft.wire.v1 import types_pb2 as staqraft_dot_wire_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1dstaqraft/wire/v1/health.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x15\n\x13ListClustersRequest\"\x91\x01\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x11\n\treachable\x18\x04 \x03(\t\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12\x10\n\x08problems\x18\x06 \x03(\t\"[\n\x14ListClustersResponse\x12\x31\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1f.staqraft.wire.v1.ClusterStatus\x12\x10\n\x08problems\x18\x02 \x03(\t\"0\n\x18TestNotificationsRequest\x12\x14\n\x0crequested_by\x18\x01 \x01(\t\"-\n\x08Notified\x12\x10\n\x08receiver\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\"J\n\x19TestNotificationsResponse\x12-\n\treceivers\x18\x01 \x03(\x0b\x32\x1a.staqraft.wire.v1.Notified\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"<\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\xcc\x05\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\x12\x0c\n\x04gate\x18\x11 \x01(\t\x12\x37\n\nmaintained\x18\x12 \x03(\x0b\x32#.staqraft.wire.v1.MaintenanceStatus\x12\x12\n\nresting_ms\x18\x13 \x01(\x04\x12\x0c\n\x04\x61way\x18\x14 \x03(\t\x12\x38\n\tscheduled\x18\x15 \x01(\x0b\x32%.staqraft.wire.v1.ScheduledSwitchover\x12\x10\n\x08\x66\x61ilback\x18\x16 \x01(\t\x12\x33\n\ttakeovers\x18\x1e \x03(\x0b\x32 .staqraft.wire.v1.TakeoverStatus\"Z\n\x13ScheduledSwitchover\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x12\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"g\n\x11MaintenanceStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08lasts_ms\x18\x04 \x01(\x04\x12\x0c\n\x04long\x18\x05 \x01(\x08\"\xd8\x02\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12+\n\x08\x66indings\x18\x1e \x03(\x0b\x32\x19.staqraft.wire.v1.Finding\x12+\n\x05links\x18\x1f \x03(\x0b\x32\x1c.staqraft.wire.v1.LinkStatus\"\x96\x01\n\x0eTakeoverStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\r\n\x05known\x18\x03 \x01(\x08\x12\x33\n\x08refusals\x18\x04 \x03(\x0b\x32!.staqraft.wire.v1.TakeoverRefusal\x12\x15\n\x08heard_ms\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0b\n\t_heard_ms\"\x8a\x01\n\nLinkStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0c\n\x04ring\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x0b\n\x03way\x18\x05 \x01(\t\x12\x1a\n\rround_trip_us\x18\x06 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_round_trip_us\"[\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\x12\x10\n\x08\x61nywhere\x18\x04 \x01(\x08\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"\x9c\x01\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\r\n\x05\x61t_ms\x18\x07 \x01(\x12\x12\x0e\n\x06\x63\x61ncel\x18\x08 \x01(\x08\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"a\n\x12\x46orceActiveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_data_loss\x18\x04 \x01(\x08\"#\n\x13\x46orceActiveResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"`\n\x19SetMaintenanceModeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\"*\n\x1aSetMaintenanceModeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\xfb\x05\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse\x12Z\n\x0b\x46orceActive\x12$.staqraft.wire.v1.ForceActiveRequest\x1a%.staqraft.wire.v1.ForceActiveResponse\x12o\n\x12SetMaintenanceMode\x12+.staqraft.wire.v1.SetMaintenanceModeRequest\x1a,.staqraft.wire.v1.SetMaintenanceModeResponse\x12l\n\x11TestNotifications\x12*.staqraft.wire.v1.TestNotificationsRequest\x1a+.staqraft.wire.v1.TestNotificationsResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponse2o\n\x0eWitnessService\x12]\n\x0cListClusters\x12%.staqraft.wire.v1.ListClustersRequest\x1a&.staqraft.wire.v1.ListClustersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/admin.proto\x12\x10staqraft.wire.v1\x1a\"staqraft/wire/v1/data_worker.proto\x1a\x1dstaqraft/wire/v1/health.proto\x1a\x1cstaqraft/wire/v1/types.proto\"\x15\n\x13ListClustersRequest\"\x91\x01\n\rClusterStatus\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x11\n\treachable\x18\x04 \x03(\t\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12\x10\n\x08problems\x18\x06 \x03(\t\"[\n\x14ListClustersResponse\x12\x31\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1f.staqraft.wire.v1.ClusterStatus\x12\x10\n\x08problems\x18\x02 \x03(\t\"0\n\x18TestNotificationsRequest\x12\x14\n\x0crequested_by\x18\x01 \x01(\t\"-\n\x08Notified\x12\x10\n\x08receiver\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\"J\n\x19TestNotificationsResponse\x12-\n\treceivers\x18\x01 \x03(\x0b\x32\x1a.staqraft.wire.v1.Notified\"\x12\n\x10GetStatusRequest\"d\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x16\n\x0e\x63onfig_differs\x18\x05 \x01(\x08\"\x90\x01\n\nRaftStatus\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x12\n\nhas_quorum\x18\x05 \x01(\x08\x12\x12\n\nlate_ticks\x18\x06 \x01(\x04\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x80\x01\n\rServiceStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x14\n\x0clast_failure\x18\x04 \x01(\t\x12\x15\n\rrestarts_used\x18\x05 \x01(\r\x12\x15\n\rrestarts_most\x18\x06 \x01(\r\"=\n\tVipStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\xff\x05\n\x0bGroupStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07in_sync\x18\x05 \x03(\t\x12\x15\n\rlease_left_ms\x18\x06 \x01(\x12\x12\x0f\n\x07summary\x18\x07 \x01(\t\x12\x14\n\x0cnot_eligible\x18\x08 \x03(\t\x12\x19\n\x11switchover_target\x18\t \x01(\t\x12\x13\n\x0bmaintenance\x18\n \x01(\x08\x12)\n\x04vips\x18\x0b \x03(\x0b\x32\x1b.staqraft.wire.v1.VipStatus\x12\x31\n\x08services\x18\x0c \x03(\x0b\x32\x1f.staqraft.wire.v1.ServiceStatus\x12\x37\n\x05trees\x18\r \x01(\x0b\x32(.staqraft.wire.v1.GetTreesStatusResponse\x12\x39\n\x06stream\x18\x0e \x01(\x0b\x32).staqraft.wire.v1.GetStreamStatusResponse\x12\x31\n\x08problems\x18\x0f \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12\x12\n\nlast_fence\x18\x10 \x01(\t\x12\x0c\n\x04gate\x18\x11 \x01(\t\x12\x37\n\nmaintained\x18\x12 \x03(\x0b\x32#.staqraft.wire.v1.MaintenanceStatus\x12\x12\n\nresting_ms\x18\x13 \x01(\x04\x12\x0c\n\x04\x61way\x18\x14 \x03(\t\x12\x38\n\tscheduled\x18\x15 \x01(\x0b\x32%.staqraft.wire.v1.ScheduledSwitchover\x12\x10\n\x08\x66\x61ilback\x18\x16 \x01(\t\x12\x33\n\ttakeovers\x18\x1e \x03(\x0b\x32 .staqraft.wire.v1.TakeoverStatus\x12\x15\n\rservice_moves\x18\x17 \x01(\r\x12\x1a\n\x12service_moves_most\x18\x18 \x01(\r\"Z\n\x13ScheduledSwitchover\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x12\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"g\n\x11MaintenanceStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08lasts_ms\x18\x04 \x01(\x04\x12\x0c\n\x04long\x18\x05 \x01(\x08\"\xd8\x02\n\x11GetStatusResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12+\n\x05nodes\x18\x04 \x03(\x0b\x32\x1c.staqraft.wire.v1.NodeStatus\x12*\n\x04raft\x18\x05 \x01(\x0b\x32\x1c.staqraft.wire.v1.RaftStatus\x12-\n\x06groups\x18\x06 \x03(\x0b\x32\x1d.staqraft.wire.v1.GroupStatus\x12\x31\n\x08problems\x18\x07 \x03(\x0b\x32\x1f.staqraft.wire.v1.WorkerProblem\x12+\n\x08\x66indings\x18\x1e \x03(\x0b\x32\x19.staqraft.wire.v1.Finding\x12+\n\x05links\x18\x1f \x03(\x0b\x32\x1c.staqraft.wire.v1.LinkStatus\"\x96\x01\n\x0eTakeoverStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\r\n\x05known\x18\x03 \x01(\x08\x12\x33\n\x08refusals\x18\x04 \x03(\x0b\x32!.staqraft.wire.v1.TakeoverRefusal\x12\x15\n\x08heard_ms\x18\x05 \x01(\x04H\x00\x88\x01\x01\x42\x0b\n\t_heard_ms\"\x8a\x01\n\nLinkStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0c\n\x04ring\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x0b\n\x03way\x18\x05 \x01(\t\x12\x1a\n\rround_trip_us\x18\x06 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_round_trip_us\"[\n\x0e\x42\x61rrierRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\x14\n\x0cmin_replicas\x18\x03 \x01(\r\x12\x10\n\x08\x61nywhere\x18\x04 \x01(\x08\"w\n\x0f\x42\x61rrierResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08replicas\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x03 \x01(\x08\x12\x12\n\nelapsed_us\x18\x04 \x01(\x04\"\x9c\x01\n\x11SwitchOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\x12\x14\n\x0crequested_by\x18\x05 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x06 \x01(\x08\x12\r\n\x05\x61t_ms\x18\x07 \x01(\x12\x12\x0e\n\x06\x63\x61ncel\x18\x08 \x01(\x08\"f\n\x12SwitchOverResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12\x11\n\tsucceeded\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x12\n\nelapsed_ms\x18\x05 \x01(\x04\"2\n\x11ListEventsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\"\xaa\x01\n\x12ListEventsResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x12\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\r\n\x05\x65poch\x18\x07 \x01(\x04\x12,\n\x08position\x18\x08 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"e\n\x10\x46\x65nceNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.staqraft.wire.v1.FenceAction\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\"!\n\x11\x46\x65nceNodeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"a\n\x12\x46orceActiveRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x14\n\x0crequested_by\x18\x03 \x01(\t\x12\x18\n\x10\x61\x63\x63\x65pt_data_loss\x18\x04 \x01(\x08\"#\n\x13\x46orceActiveResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"`\n\x19SetMaintenanceModeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0crequested_by\x18\x04 \x01(\t\"B\n\x1b\x43learServiceFailuresRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x14\n\x0crequested_by\x18\x02 \x01(\t\",\n\x1c\x43learServiceFailuresResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"*\n\x1aSetMaintenanceModeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\"]\n\x0c\x46\x65nceRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05loser\x18\x04 \x01(\t\x12\x0f\n\x07relayed\x18\x05 \x01(\x08\"/\n\rFenceResponse\x12\x0e\n\x06let_go\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*t\n\x0b\x46\x65nceAction\x12\x1c\n\x18\x46\x45NCE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x45NCE_ACTION_OFF\x10\x01\x12\x13\n\x0f\x46\x45NCE_ACTION_ON\x10\x02\x12\x1c\n\x18\x46\x45NCE_ACTION_CONFIRM_OFF\x10\x03\x32\xf2\x06\n\x0c\x41\x64minService\x12T\n\tGetStatus\x12\".staqraft.wire.v1.GetStatusRequest\x1a#.staqraft.wire.v1.GetStatusResponse\x12N\n\x07\x42\x61rrier\x12 .staqraft.wire.v1.BarrierRequest\x1a!.staqraft.wire.v1.BarrierResponse\x12Y\n\nSwitchOver\x12#.staqraft.wire.v1.SwitchOverRequest\x1a$.staqraft.wire.v1.SwitchOverResponse0\x01\x12Y\n\nListEvents\x12#.staqraft.wire.v1.ListEventsRequest\x1a$.staqraft.wire.v1.ListEventsResponse0\x01\x12T\n\tFenceNode\x12\".staqraft.wire.v1.FenceNodeRequest\x1a#.staqraft.wire.v1.FenceNodeResponse\x12Z\n\x0b\x46orceActive\x12$.staqraft.wire.v1.ForceActiveRequest\x1a%.staqraft.wire.v1.ForceActiveResponse\x12o\n\x12SetMaintenanceMode\x12+.staqraft.wire.v1.SetMaintenanceModeRequest\x1a,.staqraft.wire.v1.SetMaintenanceModeResponse\x12u\n\x14\x43learServiceFailures\x12-.staqraft.wire.v1.ClearServiceFailuresRequest\x1a..staqraft.wire.v1.ClearServiceFailuresResponse\x12l\n\x11TestNotifications\x12*.staqraft.wire.v1.TestNotificationsRequest\x1a+.staqraft.wire.v1.TestNotificationsResponse2X\n\x0c\x46\x65nceService\x12H\n\x05\x46\x65nce\x12\x1e.staqraft.wire.v1.FenceRequest\x1a\x1f.staqraft.wire.v1.FenceResponse2o\n\x0eWitnessService\x12]\n\x0cListClusters\x12%.staqraft.wire.v1.ListClustersRequest\x1a&.staqraft.wire.v1.ListClustersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'staqraft.wire.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FENCEACTION']._serialized_start=3797
-  _globals['_FENCEACTION']._serialized_end=3913
+  _globals['_FENCEACTION']._serialized_start=4031
+  _globals['_FENCEACTION']._serialized_end=4147
   _globals['_LISTCLUSTERSREQUEST']._serialized_start=147
   _globals['_LISTCLUSTERSREQUEST']._serialized_end=168
   _globals['_CLUSTERSTATUS']._serialized_start=171
@@ -54,54 +54,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODESTATUS']._serialized_end=704
   _globals['_RAFTSTATUS']._serialized_start=707
   _globals['_RAFTSTATUS']._serialized_end=851
-  _globals['_SERVICESTATUS']._serialized_start=853
-  _globals['_SERVICESTATUS']._serialized_end=913
-  _globals['_VIPSTATUS']._serialized_start=915
-  _globals['_VIPSTATUS']._serialized_end=976
-  _globals['_GROUPSTATUS']._serialized_start=979
-  _globals['_GROUPSTATUS']._serialized_end=1695
-  _globals['_SCHEDULEDSWITCHOVER']._serialized_start=1697
-  _globals['_SCHEDULEDSWITCHOVER']._serialized_end=1787
-  _globals['_MAINTENANCESTATUS']._serialized_start=1789
-  _globals['_MAINTENANCESTATUS']._serialized_end=1892
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1895
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2239
-  _globals['_TAKEOVERSTATUS']._serialized_start=2242
-  _globals['_TAKEOVERSTATUS']._serialized_end=2392
-  _globals['_LINKSTATUS']._serialized_start=2395
-  _globals['_LINKSTATUS']._serialized_end=2533
-  _globals['_BARRIERREQUEST']._serialized_start=2535
-  _globals['_BARRIERREQUEST']._serialized_end=2626
-  _globals['_BARRIERRESPONSE']._serialized_start=2628
-  _globals['_BARRIERRESPONSE']._serialized_end=2747
-  _globals['_SWITCHOVERREQUEST']._serialized_start=2750
-  _globals['_SWITCHOVERREQUEST']._serialized_end=2906
-  _globals['_SWITCHOVERRESPONSE']._serialized_start=2908
-  _globals['_SWITCHOVERRESPONSE']._serialized_end=3010
-  _globals['_LISTEVENTSREQUEST']._serialized_start=3012
-  _globals['_LISTEVENTSREQUEST']._serialized_end=3062
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=3065
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=3235
-  _globals['_FENCENODEREQUEST']._serialized_start=3237
-  _globals['_FENCENODEREQUEST']._serialized_end=3338
-  _globals['_FENCENODERESPONSE']._serialized_start=3340
-  _globals['_FENCENODERESPONSE']._serialized_end=3373
-  _globals['_FORCEACTIVEREQUEST']._serialized_start=3375
-  _globals['_FORCEACTIVEREQUEST']._serialized_end=3472
-  _globals['_FORCEACTIVERESPONSE']._serialized_start=3474
-  _globals['_FORCEACTIVERESPONSE']._serialized_end=3509
-  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_start=3511
-  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_end=3607
-  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_start=3609
-  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_end=3651
-  _globals['_FENCEREQUEST']._serialized_start=3653
-  _globals['_FENCEREQUEST']._serialized_end=3746
-  _globals['_FENCERESPONSE']._serialized_start=3748
-  _globals['_FENCERESPONSE']._serialized_end=3795
-  _globals['_ADMINSERVICE']._serialized_start=3916
-  _globals['_ADMINSERVICE']._serialized_end=4679
-  _globals['_FENCESERVICE']._serialized_start=4681
-  _globals['_FENCESERVICE']._serialized_end=4769
-  _globals['_WITNESSSERVICE']._serialized_start=4771
-  _globals['_WITNESSSERVICE']._serialized_end=4882
+  _globals['_SERVICESTATUS']._serialized_start=854
+  _globals['_SERVICESTATUS']._serialized_end=982
+  _globals['_VIPSTATUS']._serialized_start=984
+  _globals['_VIPSTATUS']._serialized_end=1045
+  _globals['_GROUPSTATUS']._serialized_start=1048
+  _globals['_GROUPSTATUS']._serialized_end=1815
+  _globals['_SCHEDULEDSWITCHOVER']._serialized_start=1817
+  _globals['_SCHEDULEDSWITCHOVER']._serialized_end=1907
+  _globals['_MAINTENANCESTATUS']._serialized_start=1909
+  _globals['_MAINTENANCESTATUS']._serialized_end=2012
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2015
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2359
+  _globals['_TAKEOVERSTATUS']._serialized_start=2362
+  _globals['_TAKEOVERSTATUS']._serialized_end=2512
+  _globals['_LINKSTATUS']._serialized_start=2515
+  _globals['_LINKSTATUS']._serialized_end=2653
+  _globals['_BARRIERREQUEST']._serialized_start=2655
+  _globals['_BARRIERREQUEST']._serialized_end=2746
+  _globals['_BARRIERRESPONSE']._serialized_start=2748
+  _globals['_BARRIERRESPONSE']._serialized_end=2867
+  _globals['_SWITCHOVERREQUEST']._serialized_start=2870
+  _globals['_SWITCHOVERREQUEST']._serialized_end=3026
+  _globals['_SWITCHOVERRESPONSE']._serialized_start=3028
+  _globals['_SWITCHOVERRESPONSE']._serialized_end=3130
+  _globals['_LISTEVENTSREQUEST']._serialized_start=3132
+  _globals['_LISTEVENTSREQUEST']._serialized_end=3182
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=3185
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=3355
+  _globals['_FENCENODEREQUEST']._serialized_start=3357
+  _globals['_FENCENODEREQUEST']._serialized_end=3458
+  _globals['_FENCENODERESPONSE']._serialized_start=3460
+  _globals['_FENCENODERESPONSE']._serialized_end=3493
+  _globals['_FORCEACTIVEREQUEST']._serialized_start=3495
+  _globals['_FORCEACTIVEREQUEST']._serialized_end=3592
+  _globals['_FORCEACTIVERESPONSE']._serialized_start=3594
+  _globals['_FORCEACTIVERESPONSE']._serialized_end=3629
+  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_start=3631
+  _globals['_SETMAINTENANCEMODEREQUEST']._serialized_end=3727
+  _globals['_CLEARSERVICEFAILURESREQUEST']._serialized_start=3729
+  _globals['_CLEARSERVICEFAILURESREQUEST']._serialized_end=3795
+  _globals['_CLEARSERVICEFAILURESRESPONSE']._serialized_start=3797
+  _globals['_CLEARSERVICEFAILURESRESPONSE']._serialized_end=3841
+  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_start=3843
+  _globals['_SETMAINTENANCEMODERESPONSE']._serialized_end=3885
+  _globals['_FENCEREQUEST']._serialized_start=3887
+  _globals['_FENCEREQUEST']._serialized_end=3980
+  _globals['_FENCERESPONSE']._serialized_start=3982
+  _globals['_FENCERESPONSE']._serialized_end=4029
+  _globals['_ADMINSERVICE']._serialized_start=4150
+  _globals['_ADMINSERVICE']._serialized_end=5032
+  _globals['_FENCESERVICE']._serialized_start=5034
+  _globals['_FENCESERVICE']._serialized_end=5122
+  _globals['_WITNESSSERVICE']._serialized_start=5124
+  _globals['_WITNESSSERVICE']._serialized_end=5235
 # @@protoc_insertion_point(module_scope)

@@ -106,14 +106,20 @@ class RaftStatus(_message.Message):
     def __init__(self, leader: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., late_ticks: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ServiceStatus(_message.Message):
-    __slots__ = ("name", "state", "detail")
+    __slots__ = ("name", "state", "detail", "last_failure", "restarts_used", "restarts_most")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    LAST_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_USED_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_MOST_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: str
     detail: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+    last_failure: str
+    restarts_used: int
+    restarts_most: int
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., detail: _Optional[str] = ..., last_failure: _Optional[str] = ..., restarts_used: _Optional[int] = ..., restarts_most: _Optional[int] = ...) -> None: ...
 
 class VipStatus(_message.Message):
     __slots__ = ("address", "interface", "held")
@@ -126,7 +132,7 @@ class VipStatus(_message.Message):
     def __init__(self, address: _Optional[str] = ..., interface: _Optional[str] = ..., held: _Optional[bool] = ...) -> None: ...
 
 class GroupStatus(_message.Message):
-    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away", "scheduled", "failback", "takeovers")
+    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away", "scheduled", "failback", "takeovers", "service_moves", "service_moves_most")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +156,8 @@ class GroupStatus(_message.Message):
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
     FAILBACK_FIELD_NUMBER: _ClassVar[int]
     TAKEOVERS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_MOVES_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_MOVES_MOST_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -173,7 +181,9 @@ class GroupStatus(_message.Message):
     scheduled: ScheduledSwitchover
     failback: str
     takeovers: _containers.RepeatedCompositeFieldContainer[TakeoverStatus]
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., scheduled: _Optional[_Union[ScheduledSwitchover, _Mapping]] = ..., failback: _Optional[str] = ..., takeovers: _Optional[_Iterable[_Union[TakeoverStatus, _Mapping]]] = ...) -> None: ...
+    service_moves: int
+    service_moves_most: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., scheduled: _Optional[_Union[ScheduledSwitchover, _Mapping]] = ..., failback: _Optional[str] = ..., takeovers: _Optional[_Iterable[_Union[TakeoverStatus, _Mapping]]] = ..., service_moves: _Optional[int] = ..., service_moves_most: _Optional[int] = ...) -> None: ...
 
 class ScheduledSwitchover(_message.Message):
     __slots__ = ("target", "at_ms", "requested_by", "reason")
@@ -384,6 +394,20 @@ class SetMaintenanceModeRequest(_message.Message):
     reason: str
     requested_by: str
     def __init__(self, node: _Optional[str] = ..., enabled: _Optional[bool] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class ClearServiceFailuresRequest(_message.Message):
+    __slots__ = ("group", "requested_by")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    requested_by: str
+    def __init__(self, group: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class ClearServiceFailuresResponse(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class SetMaintenanceModeResponse(_message.Message):
     __slots__ = ("text",)

@@ -70,6 +70,11 @@ class AdminServiceStub:
                 request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeRequest.SerializeToString,
                 response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeResponse.FromString,
                 _registered_method=True)
+        self.ClearServiceFailures = channel.unary_unary(
+                '/staqraft.wire.v1.AdminService/ClearServiceFailures',
+                request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ClearServiceFailuresRequest.SerializeToString,
+                response_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ClearServiceFailuresResponse.FromString,
+                _registered_method=True)
         self.TestNotifications = channel.unary_unary(
                 '/staqraft.wire.v1.AdminService/TestNotifications',
                 request_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.TestNotificationsRequest.SerializeToString,
@@ -130,6 +135,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClearServiceFailures(self, request, context):
+        """What was counted of failed services is forgotten: restarts, and moves of the group.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TestNotifications(self, request, context):
         """Sends a message to everybody whom the asked node tells of what happens, now.
         """
@@ -174,6 +186,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetMaintenanceMode,
                     request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeRequest.FromString,
                     response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeResponse.SerializeToString,
+            ),
+            'ClearServiceFailures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearServiceFailures,
+                    request_deserializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ClearServiceFailuresRequest.FromString,
+                    response_serializer=staqraft_dot_wire_dot_v1_dot_admin__pb2.ClearServiceFailuresResponse.SerializeToString,
             ),
             'TestNotifications': grpc.unary_unary_rpc_method_handler(
                     servicer.TestNotifications,
@@ -371,6 +388,33 @@ class AdminService:
             '/staqraft.wire.v1.AdminService/SetMaintenanceMode',
             staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeRequest.SerializeToString,
             staqraft_dot_wire_dot_v1_dot_admin__pb2.SetMaintenanceModeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearServiceFailures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/staqraft.wire.v1.AdminService/ClearServiceFailures',
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.ClearServiceFailuresRequest.SerializeToString,
+            staqraft_dot_wire_dot_v1_dot_admin__pb2.ClearServiceFailuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

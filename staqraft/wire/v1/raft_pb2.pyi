@@ -298,20 +298,32 @@ class Fenced(_message.Message):
     def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., loser: _Optional[str] = ..., rung: _Optional[_Union[FenceRung, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class RequestSwitchover(_message.Message):
-    __slots__ = ("group", "target", "requested_by", "reason", "schedule", "failback")
+    __slots__ = ("group", "target", "requested_by", "reason", "schedule", "failback", "service")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     FAILBACK_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
     group: str
     target: str
     requested_by: str
     reason: str
     schedule: int
     failback: bool
-    def __init__(self, group: _Optional[str] = ..., target: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., schedule: _Optional[int] = ..., failback: _Optional[bool] = ...) -> None: ...
+    service: str
+    def __init__(self, group: _Optional[str] = ..., target: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., schedule: _Optional[int] = ..., failback: _Optional[bool] = ..., service: _Optional[str] = ...) -> None: ...
+
+class ClearFailures(_message.Message):
+    __slots__ = ("group", "up_to", "requested_by")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    UP_TO_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    up_to: int
+    requested_by: str
+    def __init__(self, group: _Optional[str] = ..., up_to: _Optional[int] = ..., requested_by: _Optional[str] = ...) -> None: ...
 
 class ScheduleSwitchover(_message.Message):
     __slots__ = ("group", "target", "at_ms", "requested_by", "reason")
@@ -436,7 +448,7 @@ class ReadBarrier(_message.Message):
     def __init__(self) -> None: ...
 
 class Proposal(_message.Message):
-    __slots__ = ("format", "id", "node", "wall_ms", "renew", "acquire", "open_epoch", "release", "set_in_sync", "fenced", "request_switchover", "cancel_switchover", "set_maintenance", "force_active", "note_event", "announce", "read_barrier", "rest", "farewell", "schedule_switchover", "drop_schedule", "settle_failback")
+    __slots__ = ("format", "id", "node", "wall_ms", "renew", "acquire", "open_epoch", "release", "set_in_sync", "fenced", "request_switchover", "cancel_switchover", "set_maintenance", "force_active", "note_event", "announce", "read_barrier", "rest", "farewell", "schedule_switchover", "drop_schedule", "settle_failback", "clear_failures")
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -459,6 +471,7 @@ class Proposal(_message.Message):
     SCHEDULE_SWITCHOVER_FIELD_NUMBER: _ClassVar[int]
     DROP_SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     SETTLE_FAILBACK_FIELD_NUMBER: _ClassVar[int]
+    CLEAR_FAILURES_FIELD_NUMBER: _ClassVar[int]
     format: int
     id: bytes
     node: str
@@ -481,7 +494,8 @@ class Proposal(_message.Message):
     schedule_switchover: ScheduleSwitchover
     drop_schedule: DropSchedule
     settle_failback: SettleFailback
-    def __init__(self, format: _Optional[int] = ..., id: _Optional[bytes] = ..., node: _Optional[str] = ..., wall_ms: _Optional[int] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., acquire: _Optional[_Union[Acquire, _Mapping]] = ..., open_epoch: _Optional[_Union[OpenEpoch, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., set_in_sync: _Optional[_Union[SetInSync, _Mapping]] = ..., fenced: _Optional[_Union[Fenced, _Mapping]] = ..., request_switchover: _Optional[_Union[RequestSwitchover, _Mapping]] = ..., cancel_switchover: _Optional[_Union[CancelSwitchover, _Mapping]] = ..., set_maintenance: _Optional[_Union[SetMaintenance, _Mapping]] = ..., force_active: _Optional[_Union[ForceActive, _Mapping]] = ..., note_event: _Optional[_Union[NoteEvent, _Mapping]] = ..., announce: _Optional[_Union[Announce, _Mapping]] = ..., read_barrier: _Optional[_Union[ReadBarrier, _Mapping]] = ..., rest: _Optional[_Union[Rest, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ..., schedule_switchover: _Optional[_Union[ScheduleSwitchover, _Mapping]] = ..., drop_schedule: _Optional[_Union[DropSchedule, _Mapping]] = ..., settle_failback: _Optional[_Union[SettleFailback, _Mapping]] = ...) -> None: ...
+    clear_failures: ClearFailures
+    def __init__(self, format: _Optional[int] = ..., id: _Optional[bytes] = ..., node: _Optional[str] = ..., wall_ms: _Optional[int] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., acquire: _Optional[_Union[Acquire, _Mapping]] = ..., open_epoch: _Optional[_Union[OpenEpoch, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., set_in_sync: _Optional[_Union[SetInSync, _Mapping]] = ..., fenced: _Optional[_Union[Fenced, _Mapping]] = ..., request_switchover: _Optional[_Union[RequestSwitchover, _Mapping]] = ..., cancel_switchover: _Optional[_Union[CancelSwitchover, _Mapping]] = ..., set_maintenance: _Optional[_Union[SetMaintenance, _Mapping]] = ..., force_active: _Optional[_Union[ForceActive, _Mapping]] = ..., note_event: _Optional[_Union[NoteEvent, _Mapping]] = ..., announce: _Optional[_Union[Announce, _Mapping]] = ..., read_barrier: _Optional[_Union[ReadBarrier, _Mapping]] = ..., rest: _Optional[_Union[Rest, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ..., schedule_switchover: _Optional[_Union[ScheduleSwitchover, _Mapping]] = ..., drop_schedule: _Optional[_Union[DropSchedule, _Mapping]] = ..., settle_failback: _Optional[_Union[SettleFailback, _Mapping]] = ..., clear_failures: _Optional[_Union[ClearFailures, _Mapping]] = ...) -> None: ...
 
 class FenceState(_message.Message):
     __slots__ = ("epoch", "loser", "rung", "log_index")
@@ -496,7 +510,7 @@ class FenceState(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., loser: _Optional[str] = ..., rung: _Optional[_Union[FenceRung, str]] = ..., log_index: _Optional[int] = ...) -> None: ...
 
 class SwitchoverState(_message.Message):
-    __slots__ = ("target", "requested_by", "reason", "log_index", "forced", "failback", "schedule")
+    __slots__ = ("target", "requested_by", "reason", "log_index", "forced", "failback", "schedule", "service")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -504,6 +518,7 @@ class SwitchoverState(_message.Message):
     FORCED_FIELD_NUMBER: _ClassVar[int]
     FAILBACK_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
     target: str
     requested_by: str
     reason: str
@@ -511,7 +526,8 @@ class SwitchoverState(_message.Message):
     forced: bool
     failback: bool
     schedule: int
-    def __init__(self, target: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., log_index: _Optional[int] = ..., forced: _Optional[bool] = ..., failback: _Optional[bool] = ..., schedule: _Optional[int] = ...) -> None: ...
+    service: str
+    def __init__(self, target: _Optional[str] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., log_index: _Optional[int] = ..., forced: _Optional[bool] = ..., failback: _Optional[bool] = ..., schedule: _Optional[int] = ..., service: _Optional[str] = ...) -> None: ...
 
 class ScheduledState(_message.Message):
     __slots__ = ("target", "at_ms", "requested_by", "reason", "log_index")
@@ -528,7 +544,7 @@ class ScheduledState(_message.Message):
     def __init__(self, target: _Optional[str] = ..., at_ms: _Optional[int] = ..., requested_by: _Optional[str] = ..., reason: _Optional[str] = ..., log_index: _Optional[int] = ...) -> None: ...
 
 class GroupState(_message.Message):
-    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance", "in_sync_index", "resting_ms", "away", "resting_index", "scheduled", "chosen", "failbacks")
+    __slots__ = ("group", "epoch", "active", "renewal", "released", "in_sync", "position", "epoch_starts", "fence", "switchover", "maintenance", "in_sync_index", "resting_ms", "away", "resting_index", "scheduled", "chosen", "failbacks", "moves", "cleared_index")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -547,6 +563,8 @@ class GroupState(_message.Message):
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_FIELD_NUMBER: _ClassVar[int]
     FAILBACKS_FIELD_NUMBER: _ClassVar[int]
+    MOVES_FIELD_NUMBER: _ClassVar[int]
+    CLEARED_INDEX_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -565,7 +583,9 @@ class GroupState(_message.Message):
     scheduled: ScheduledState
     chosen: str
     failbacks: int
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[_Iterable[_Union[MaintenanceState, _Mapping]]] = ..., in_sync_index: _Optional[int] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., resting_index: _Optional[int] = ..., scheduled: _Optional[_Union[ScheduledState, _Mapping]] = ..., chosen: _Optional[str] = ..., failbacks: _Optional[int] = ...) -> None: ...
+    moves: _containers.RepeatedScalarFieldContainer[int]
+    cleared_index: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., renewal: _Optional[int] = ..., released: _Optional[bool] = ..., in_sync: _Optional[_Iterable[str]] = ..., position: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., epoch_starts: _Optional[_Iterable[_Union[_types_pb2.EpochStart, _Mapping]]] = ..., fence: _Optional[_Union[FenceState, _Mapping]] = ..., switchover: _Optional[_Union[SwitchoverState, _Mapping]] = ..., maintenance: _Optional[_Iterable[_Union[MaintenanceState, _Mapping]]] = ..., in_sync_index: _Optional[int] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., resting_index: _Optional[int] = ..., scheduled: _Optional[_Union[ScheduledState, _Mapping]] = ..., chosen: _Optional[str] = ..., failbacks: _Optional[int] = ..., moves: _Optional[_Iterable[int]] = ..., cleared_index: _Optional[int] = ...) -> None: ...
 
 class MaintenanceState(_message.Message):
     __slots__ = ("node", "requested_by", "reason", "since_ms", "log_index")
