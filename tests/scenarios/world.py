@@ -462,8 +462,8 @@ class World:
 
         self.after(self.check_ms, answer)
 
-    def _report_service(self, host: Host, name: str, problem: str) -> None:
-        report = on.ServiceReported(now_ms=self.now, service=name, problem=problem)
+    def _report_service(self, host: Host, name: str, problem: str, *, stuck: bool = False) -> None:
+        report = on.ServiceReported(now_ms=self.now, service=name, problem=problem, stuck=stuck)
         self.tell(host, report)
 
     def _ask_loser(self, host: Host, command: do.FenceLoser) -> None:
@@ -596,6 +596,8 @@ class World:
                 )
             case "unwell", [name, service]:
                 self._report_service(self.hosts[NodeId(name)], service, f"{service} is silent")
+            case "stuck", [name, service]:
+                self._report_service(self.hosts[NodeId(name)], service, "it hangs", stuck=True)
             case "well", [name, service]:
                 self._report_service(self.hosts[NodeId(name)], service, "")
             case "broken", [name, service]:
