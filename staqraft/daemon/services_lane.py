@@ -7,11 +7,14 @@ a node that lets go must not wait until a service that hangs has had its time to
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from staqraft.actions.services import ServiceHealth, ServiceManager
 from staqraft.errors import ActionError
+
+logger = logging.getLogger(__name__)
 
 
 class ServicesLane:
@@ -73,6 +76,7 @@ class ServicesLane:
             self._tell(health)
         watch = self._services.watch(self._tell, self._serving)
         self._watch = asyncio.create_task(watch)
+        self._watch.add_done_callback(_complain)
         if problem is not None:
             raise problem
 
@@ -93,3 +97,11 @@ class ServicesLane:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
             self._watch = None
+
+
+def _complain(watch: asyncio.Task[None]) -> None:
+    """A watch that ends by itself is a bug, and nobody looks at the services any more: say so."""
+    if not watch.cancelled() and (error := watch.exception()) is not None:
+        logger.critical(
+            "the services are not watched any more, restart staqraftd: %r", error, exc_info=error
+        )

@@ -255,6 +255,12 @@ async def test_no_tls_where_it_is_expected() -> None:
         assert "no TLS" in await ask(check)
 
 
+async def test_a_name_that_tls_does_not_take_is_a_sentence() -> None:
+    async with serving(says("* OK"), tls_server()) as endpoint:
+        check = replace(talk_check(Protocol.IMAP, endpoint), tls=TlsUse(host="a" * 300))
+        assert await ask(check)
+
+
 # --- HTTP ---------------------------------------------------------------------------------------
 
 PAGE = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n<h1>all is fine</h1>"

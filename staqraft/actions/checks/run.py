@@ -74,6 +74,8 @@ class Checker:
             return f"{name_of(check)}: {error}"
         except TimeoutError:
             return f"{name_of(check)}: not done within {limit_ms / 1000:g} s"
+        except (OSError, ValueError) as error:  # of /proc, or a name that TLS does not take
+            return f"{name_of(check)}: it cannot be looked at ({error})"
         return ""
 
     async def _on_this_host(
