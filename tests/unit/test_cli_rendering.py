@@ -296,3 +296,19 @@ def test_the_clusters_of_a_witness_are_one_a_line_with_what_is_wrong_below() -> 
         "?          LEFT OUT  (/c)",
         "    /c:1: the file is empty\\x1b[2J",
     ]
+
+
+def test_a_service_shows_its_restarts_and_why_it_failed_last() -> None:
+    status = healthy_status()
+    (group,) = status.groups
+    group.services[0].restarts_used = 2
+    group.services[0].restarts_most = 3
+    group.services[0].last_failure = "http on 127.0.0.1:80: no answer within 5 s"
+    group.service_moves, group.service_moves_most = 1, 3
+    text = render_status(status)
+    name = group.services[0].name
+    assert (
+        f"{name}: running, restarted 2 of 3 times, last failure: http on 127.0.0.1:80: no answer"
+        in text
+    )
+    assert "1 of 3 for failed services" in text
