@@ -22,8 +22,9 @@ Rules of the applier
 - What `chattr +i` or `+a` protects is no obstacle: the flags are taken off, and the log says so.
 - Metadata is set entirely: owner, attributes and ACLs (exactly the record's), mode, time. A
   directory's time is set again when its batch ends, because changing its entries changed it.
-- A batch is durable by syncfs, then the index's commit, then the index's sync. Nothing that the
-  commit before speaks of is destroyed until then: it goes to staging.
+- A batch is durable by syncfs (most is written `ahead` of it), then the index's commit, then the
+  index's sync. Nothing that the commit before speaks of is destroyed until then: it goes to
+  staging.
 - An object fetched whole from the active at position P is newer than the records up to P: its
   entry's origin is P and those records pass it over.
 
@@ -37,10 +38,12 @@ active and counted as healed. Pieces are written even onto a base that is not ri
 the one that is meant: if it was ahead, writing all pieces again in order ends in the right content.
 
 Rules of the reconcile
-- The local index is made true by a scan first: objects that changed without a record (origin
-  UNRECORDED) are this node's own versions if it may have any (`Notes.has_own`), like those whose
-  record is not of the shared history. A standby that was nothing else since it was equal has none:
-  what its index does not know was applied, and forgotten by a crash.
+- The local index is made true by a scan first, unless this standby followed until now: then what is
+  on its disk is in its index, and a comparison costs what differs and no more. Objects that changed
+  without a record (origin UNRECORDED) are this node's own versions if it may have any
+  (`Notes.has_own`), like those whose record is not of the shared history. A standby that was
+  nothing else since it was equal has none: what its index does not know was applied, and forgotten
+  by a crash.
 - The active goes on changing. A fetched object has the position of the record that its active's
   index knows of, so that older records of the journal pass it over. What is gone when it is asked
   for was removed, or moved to a place that may be done already: it is kept as unsettled, which

@@ -153,6 +153,7 @@ class Reconciler:
         this node's trees cannot be written; calling again later goes on where this ended.
         """
         for tree in self._applier.roots:
+            await self._run(partial(self._require, tree))
             if self._look_at is None or tree in self._look_at:
                 await self._run(partial(self._scan, tree))
         await self._run(self._applier.forget_unfinished)
@@ -198,10 +199,13 @@ class Reconciler:
 
     # --- steps -------------------------------------------------------------------------------
 
-    def _scan(self, tree: str) -> None:
+    def _require(self, tree: str) -> None:
         root = self._applier.roots[tree]
         root.require_present()
         root.require_staging()
+
+    def _scan(self, tree: str) -> None:
+        root = self._applier.roots[tree]
         changed = scan_tree(root, self._index, self._excluded[tree], self._scanned)
         root.release()
         self._applier.commit(self._index.position)

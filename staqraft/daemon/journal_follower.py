@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from staqraft.apply.ahead import WriteAhead
 from staqraft.apply.applier import Applier
 from staqraft.apply.newfiles import AT_ONCE
 from staqraft.apply.safety import CannotWrite, RootMissing, TreeRoot, sync_filesystem
@@ -38,8 +39,10 @@ TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
 class JournalFollower:
     """Applies the journal to the trees. `reason` is why a comparison is needed first, or empty."""
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common, ring: Callable[[], None]) -> None:
+        """`ring`: a step may have something to do; for any thread."""
         self._common = common
+        self._ahead = WriteAhead(common.readers, ring)
         self._roots: dict[str, TreeRoot] = {}
         self.applier: Applier | None = None  # once the trees are open
         self._watermark = Watermark(common.directory / "applied", common.boot_id)
@@ -292,7 +295,9 @@ class JournalFollower:
             raise
 
     def _is_due(self) -> bool:
-        return self._common.clock_ms() - self._committed_ms >= _COMMIT_MS
+        """Whether it is time for a commit, and most of it is written already."""
+        due = self._common.clock_ms() - self._committed_ms >= _COMMIT_MS
+        return due and self._ahead.is_done(self._roots.values())
 
     def commit(self, applier: Applier) -> None:
         """What was applied becomes durable. Raises CannotWrite, IndexFull."""
@@ -388,6 +393,21 @@ class JournalFollower:
             newest = max(position, record.position)
             applier.heal(replace(record, position=newest))
         applier.healed += len({record.path for record in records})
+
+    def index_is_true(self) -> bool:
+        """Whether the trees are what the index says, but for what other hands did to them.
+
+        They are on a standby that followed until now: what it applied is in the index, and is
+        committed here. Not after a power cut, nor when anything is in doubt, nor as long as files
+        of this node's own may be there, nor when more was applied than the index learnt of.
+        """
+        if self.reason or self._lost_power or self._common.notes.has_own:
+            return False
+        applier = self._ready()
+        if applier.unsettled:
+            return False
+        self.commit(applier)
+        return self._watermark.position <= self._common.index.position
 
     def ready_to_compare(self) -> Applier:
         """Opens the trees as they are. Raises RootMissing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from functools import partial
@@ -49,8 +50,9 @@ class StandbyRole:
         self._failed = failed
         self.progress: Progress | None = None
         self._common = common
-        self._trees = JournalFollower(common)
         self._bell = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._trees = JournalFollower(common, self._ring_from_any_thread)
         self._task: asyncio.Task[None] | None = None
         self._comparing = asyncio.Lock()
         self._heal_at_ms = 0
@@ -84,6 +86,10 @@ class StandbyRole:
     def ring(self) -> None:
         """There is something new in the journal."""
         self._bell.set()
+
+    def _ring_from_any_thread(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._bell.set)
 
     async def finish(self, *, accept_loss: bool) -> Position:
         """Applies everything that the journal holds, then applies no more.
@@ -277,6 +283,10 @@ class StandbyRole:
 
     # --- comparing -----------------------------------------------------------------------------
 
+    def _to_be_looked_at(self) -> frozenset[str] | None:
+        """Trees whose files may not be as the index says; None: all."""
+        return frozenset() if self._trees.index_is_true() else self._common.notes.only_look_at
+
     async def reconcile(
         self, *, reason: str, active: NodeId, epoch: Epoch, starts: tuple[EpochStart, ...]
     ) -> AsyncGenerator[tuple[Progress, Position | None], None]:
@@ -287,7 +297,7 @@ class StandbyRole:
         async with self._comparing:
             await self._unfollow()
             try:
-                only = await self._common.on_disk(lambda: self._common.notes.only_look_at)
+                only = await self._common.on_disk(self._to_be_looked_at)
                 await self._common.on_disk(
                     partial(
                         self._trees.needs, f"a comparison was begun and is not finished: {reason}"

@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -231,8 +230,7 @@ async def _ten_differences(pair: DataPair, clock: _Clock) -> None:
     a, b = pair.a, pair.b
     await _end(b, signal.SIGTERM)
     _change_ten(a.tree)
-    await _barrier(a)
-    _forget_place(b)
+    await _push_out(a)
     b.start()
     async with clock.taking("compare_ten", a, b):
         await pair.follow(b, a)
@@ -254,11 +252,14 @@ def _change_ten(tree: Path) -> None:
         file.write_bytes(file.read_bytes() + b", changed")
 
 
-def _forget_place(node: DataNode) -> None:
-    """As if the journal did not reach back to where the standby is."""
-    with contextlib.closing(sqlite3.connect(node.config.group_dir(MAIL) / "index.sqlite")) as index:
-        index.execute("REPLACE INTO meta VALUES ('needs-reconcile', 'it was away for too long')")
-        index.commit()
+async def _push_out(node: DataNode) -> None:
+    """Until the journal does not reach back to where the other one is."""
+    file = node.tree / "pushes-out"
+    for _ in range(2 * _JOURNAL["max_bytes"] >> 20):
+        file.write_bytes(os.urandom(1 << 20))
+        await _barrier(node)
+    file.unlink()
+    await _barrier(node)
 
 
 async def _end(node: DataNode, number: signal.Signals) -> None:
