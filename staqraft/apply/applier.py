@@ -126,6 +126,7 @@ class Applier:
                 replay.note_if_moved(record)
                 break
             replay.note(record)
+            self._touched.by(record)
         replay.finish()
 
     def roll_back(self, behind: Iterable[Record]) -> None:

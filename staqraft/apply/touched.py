@@ -9,7 +9,7 @@ from staqraft.apply.flags import unprotect
 from staqraft.apply.matching import after_move
 from staqraft.apply.safety import TreeRoot
 from staqraft.index import Index
-from staqraft.journal.record import ObjectType
+from staqraft.journal.record import MovedFrom, ObjectType, Record, Upsert
 
 
 class TouchedDirectories:
@@ -36,6 +36,16 @@ class TouchedDirectories:
     def moved(self, source: bytes, target: bytes) -> None:
         """What is below `source` is below `target` now."""
         self._paths = {(tree, after_move(at, source, target)) for tree, at in self._paths}
+
+    def by(self, record: Record) -> None:
+        """Whatever a record changes, when it was executed before this was here to see it."""
+        match record.change:
+            case Upsert(content=MovedFrom(path=source)):
+                self.moved(source, record.path)
+                self.add_parent(record.tree, source)
+            case Upsert(metadata=metadata) if metadata.type is ObjectType.DIRECTORY:
+                self.add(record.tree, record.path)
+        self.add_parent(record.tree, record.path)
 
     def restore_times(self) -> None:
         """Sets the times, and forgets."""

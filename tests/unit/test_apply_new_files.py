@@ -75,6 +75,17 @@ def test_what_is_no_new_file_of_its_own_ends_the_run(standby: Standby, second: R
     assert standby.applier.make_new([second]) == 0
 
 
+def test_a_directory_has_its_time_though_the_process_was_killed(standby: Standby) -> None:
+    """Its record came first; what came into it after that changed its time."""
+    journal = [new(b"d/a", 10), new(b"d/b", 11)]
+    standby.applier.commit(at(1))
+    standby.apply(journal)
+    assert (standby.path / "d").stat().st_mtime_ns > 1
+    standby.restart(journal)
+    standby.applier.commit(at(11))
+    assert (standby.path / "d").stat().st_mtime_ns == 1
+
+
 def test_a_file_that_another_hand_removed_gets_its_new_entry(standby: Standby) -> None:
     standby.apply([new(b"d/a", 10)])
     (standby.path / "d" / "a").unlink()
