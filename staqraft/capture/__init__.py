@@ -17,6 +17,8 @@ The way of a change::
 - `handles`, `fanotify`: the kernel's interfaces, by ctypes. `fanotify_source`, `inotify_source`:
   the two back ends. fanotify marks whole filesystems and names directories by handle; where it is
   not to be had, inotify watches each directory, and status says why.
+- `source`: the thread that reads events. It rests 2 ms after each look, so that whoever writes does
+  not pay for waking it.
 - `dirty`: what is held, for how long. Complete changes are due at once; a file that is still open
   is held for 10 ms; one that changes for ever is cooled in proportion to what it costs.
 - `directories`, `structure`: the map key -> place, changed only together with the index, so that

@@ -114,13 +114,16 @@ def _where(fd: int) -> str:
 
 
 def _read(directory_fd: int, name: bytes, stage: int, told: Told | None) -> Iterator[Change]:
-    found = look(directory_fd, name)
-    if found is None:
-        yield Remove()
-        return
     opened = None
-    if type_of(found) is ObjectType.FILE:
+    if told is not None:  # then it was a file
         opened = open_file(directory_fd, name)
+    if opened is None:
+        found = look(directory_fd, name)
+        if found is None:
+            yield Remove()
+            return
+        if type_of(found) is ObjectType.FILE:
+            opened = open_file(directory_fd, name)
     if opened is None:  # perhaps replaced meanwhile: by what, the next look says
         state = read_state(directory_fd, name)
         yield Remove() if state is None or state.is_file else Upsert(metadata=state.metadata)

@@ -19,6 +19,7 @@ from staqraft.errors import BarrierTimeout
 logger = logging.getLogger(__name__)
 
 Known = Callable[[Key], bool]
+_REST_MS: Final = 2
 
 
 class Source(Protocol):
@@ -65,7 +66,11 @@ class Source(Protocol):
 
 
 class Drain:
-    """A thread that reads an event queue as fast as it fills, and the cookies that order it.
+    """A thread that reads an event queue, and the cookies that order it.
+
+    What comes after a while of silence is read at once. After that it rests for a moment, unless a
+    barrier waits: whoever writes then pays for telling the kernel's queue, and not for waking this
+    thread each time, and what he does to one object in a row is one event.
 
     A cookie is a uniquely named file in a watched directory. The kernel puts its event behind all
     earlier ones of the same queue, so when it has been read, they have been read.
@@ -79,6 +84,7 @@ class Drain:
         self._numbers = itertools.count(1)
         self._failure: Exception | None = None
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._hurry_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name=f"capture-{name}", daemon=True)
 
     def start(self) -> None:
@@ -91,6 +97,7 @@ class Drain:
         if self._thread.is_alive():
             self._thread.join()
         os.close(self._stop_fd)
+        os.close(self._hurry_fd)
 
     def seen(self, name: bytes) -> None:
         """A cookie's event was read, and everything before it is marked."""
@@ -114,6 +121,7 @@ class Drain:
             os.close(
                 os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
             )
+            os.eventfd_write(self._hurry_fd, 1)
             seen = event.wait(timeout_ms / 1000)
         except OSError as error:
             raise CaptureError(
@@ -138,9 +146,14 @@ class Drain:
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         poll.register(self._stop_fd, select.POLLIN)
+        resting = select.poll()
+        for fd in (self._stop_fd, self._hurry_fd):
+            resting.register(fd, select.POLLIN)
         try:
             while not any(fd == self._stop_fd for fd, _ in poll.poll()):
                 self._read()
+                if any(fd == self._hurry_fd for fd, _ in resting.poll(_REST_MS)):
+                    os.eventfd_read(self._hurry_fd)
         except Exception as error:  # whatever it is: no event may be lost unseen
             logger.exception("The thread that reads file events died.")
             self._failure = error
