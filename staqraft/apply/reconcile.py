@@ -128,8 +128,13 @@ class Reconciler:
         clock_ms: Callable[[], int],
         has_own: bool = True,
         look_at: frozenset[str] | None = None,
+        is_written: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`look_at`: the trees whose files may not be as the index says; None: all."""
+        """`look_at`: the trees whose files may not be as the index says; None: all.
+
+        `is_written`: whether a commit would be short now, asked when one is due.
+        """
+        self._is_written = is_written
         self.progress = Progress()
         self._look_at = look_at
         self._applier = applier
@@ -371,7 +376,7 @@ class Reconciler:
 
     def _commit_now_and_then(self) -> None:
         now = self._clock_ms()
-        if now - self._committed_ms >= _COMMIT_EVERY_MS:
+        if now - self._committed_ms >= _COMMIT_EVERY_MS and self._is_written():
             self._applier.commit(self._index.position)
             self._committed_ms = now
 

@@ -39,7 +39,7 @@ TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
 class JournalFollower:
     """Applies the journal to the trees. `reason` is why a comparison is needed first, or empty."""
 
-    def __init__(self, common: Common, ring: Callable[[], None]) -> None:
+    def __init__(self, common: Common, ring: Callable[[], None] = lambda: None) -> None:
         """`ring`: a step may have something to do; for any thread."""
         self._common = common
         self._ahead = WriteAhead(common.readers, ring)
@@ -297,7 +297,11 @@ class JournalFollower:
     def _is_due(self) -> bool:
         """Whether it is time for a commit, and most of it is written already."""
         due = self._common.clock_ms() - self._committed_ms >= _COMMIT_MS
-        return due and self._ahead.is_done(self._roots.values())
+        return due and self.is_written()
+
+    def is_written(self) -> bool:
+        """Whether a commit would be short now; if not, what is to be written is, from now on."""
+        return self._ahead.is_done(self._roots.values())
 
     def commit(self, applier: Applier) -> None:
         """What was applied becomes durable. Raises CannotWrite, IndexFull."""

@@ -315,6 +315,7 @@ class StandbyRole:
                     clock_ms=self._common.clock_ms,
                     has_own=await self._common.on_disk(lambda: self._common.notes.has_own),
                     look_at=only,
+                    is_written=self._trees.is_written,
                 )
                 self.progress = reconciler.progress
                 pace = _Pace(self._common.clock_ms)
