@@ -14,6 +14,7 @@ import pytest
 from fakes.metrics_table import node_families
 from lab import nginx
 from lab.cluster import Cluster, Status
+from lab.errors import LabError
 from lab.lab import REPOSITORY, Lab
 from lab.layout import HOSTS, MEMBERS
 from lab.processes import wait_until
@@ -128,7 +129,10 @@ def test_the_rules_are_loaded_and_evaluated(prometheus: Prometheus) -> None:
 
 def test_a_healthy_cluster_raises_no_alarm(story: Story, prometheus: Prometheus) -> None:
     story.barrier()
-    wait_until(lambda: not prometheus.firing(), WAIT_S, "nothing fires", every_s=0.5)
+    try:
+        wait_until(lambda: not prometheus.firing(), WAIT_S, "nothing fires", every_s=0.5)
+    except LabError as error:
+        raise LabError(f"{error}, but these do: {prometheus.firing()}") from None
     assert prometheus.value("sum(staqraft_active)") == 1
     assert prometheus.value("min(staqraft_in_sync)") == 1
     assert prometheus.value("min(staqraft_barrier_duration_seconds_count{node='a'})") >= 1  # type: ignore[operator]
