@@ -123,6 +123,7 @@ def spoil(of: Scene) -> None:
     group.vips[0].held = False
     group.gate = "closed"
     group.services[0].state = "failed"
+    group.services[0].restarts_used, group.service_moves = 2, 1
     group.maintained.add(requested_by="lea", lasts_ms=60_000)
     of.status.nodes[1].version, of.status.nodes[2].config_differs = "0.2.0", True
     of.view = replace(
