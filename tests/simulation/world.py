@@ -56,6 +56,8 @@ _PEACE_WITHIN_US: Final = 60 * S
 _TERMS_ALLOWED: Final = 2  # a witness that led hands over
 _FAILOVER_WITHIN_US: Final = 30 * S
 _LAG_ALLOWED: Final = 15  # entries
+_FEW_ENTRIES: Final = 20  # between snapshots: one takes as long as they do, and so the next
+_SNAPSHOTS_ALLOWED: Final = 3
 _CALM_US: Final = 6 * S  # so long after the last fault of a network, a disk or a process
 _SAME_ENTRY_WITHIN_US: Final = 5 * S
 _LOOK_EVERY_US: Final = 250 * MS
@@ -277,10 +279,12 @@ class World:
         """Something happened that costs a session, and perhaps the leader for a moment."""
         self._calm_since = self.schedule.now
 
-    @staticmethod
-    def _left_behind(hosts: Iterable[Host]) -> str:
+    def _left_behind(self, hosts: Iterable[Host]) -> str:
         indexes = [host.raft.member.applied_index for host in hosts if host.raft is not None]
-        if max(indexes) - min(indexes) > _LAG_ALLOWED:
+        allowed = _LAG_ALLOWED
+        if self.plan.snapshot_after <= _FEW_ENTRIES:
+            allowed += _SNAPSHOTS_ALLOWED * self.plan.snapshot_after
+        if max(indexes) - min(indexes) > allowed:
             return f"a member lags: {indexes}"
         return ""
 
