@@ -70,6 +70,10 @@ _AT_ONCE: Final = {
     (Phase.ADDRESSING, Phase.STOPPING),  # a switchover is asked for as it becomes active
     (Phase.ADDRESSING, Phase.PREPARING),
     (Phase.ADMITTING, Phase.PREPARING),
+    (Phase.ADDRESSING, Phase.RESTING),  # its daemon is to stop as it becomes active
+    (Phase.ADMITTING, Phase.RESTING),
+    (Phase.ACTIVE, Phase.LEAVING),  # of a pair whose other replica is lost: nothing to wait for
+    (Phase.RESTING, Phase.PREPARING),  # maintenance ends, and the daemon stops by handing over
 }
 # Seldom: a journal that breaks, or a lease that ends, in a phase of milliseconds; the drill
 # `in_a_phase` has them last for longer. Only with a watchdog: ARMING.
