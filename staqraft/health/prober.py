@@ -28,15 +28,16 @@ _PATIENCE: Final = 3  # intervals without a word of a directory that nobody wait
 def directories(config: Config) -> dict[Path, frozenset[GroupId]]:
     """What is looked at, and whose it is; none: everybody's.
 
-    Raft's log and a journal may have volumes of their own, which are there before we start.
+    Raft's log, a group and its journal may have volumes of their own, which are there before we
+    start. What is not there is made by our processes, on the volume of `state_dir`.
     """
     found: dict[Path, frozenset[GroupId]] = {config.state_dir: frozenset()}
     if (raft := config.state_dir / "raft").is_dir():
         found[raft] = frozenset()
     for group in config.groups.values():
         own = config.group_dir(group.id)
-        journal = [place for place in (own / "journal",) if place.is_dir()]
-        for place in (own, *journal, *(tree.path for tree in group.trees)):
+        ours = [place for place in (own, own / "journal") if place.is_dir()]
+        for place in (*ours, *(tree.path for tree in group.trees)):
             found[place] = found.get(place, frozenset()) | {group.id}
     return found
 

@@ -91,6 +91,16 @@ async def test_a_full_volume_and_one_that_is_gone(tmp_path: Path) -> None:
             await until(lambda: (found := look_of(prober, small)) and found.error == "")
 
 
+async def test_a_directory_that_we_make_ourselves_is_not_missed(tmp_path: Path) -> None:
+    """At the first start the group's own is not there yet, and that is no broken disk."""
+    config = config_of(tmp_path)
+    config.group_dir(DEFAULT).rmdir()
+    async with probing(config) as prober:
+        await until(lambda: all(look.took_ms is not None for look in prober.looks()))
+        assert [look.path for look in prober.looks()] == [str(config.state_dir)]
+        assert codes(prober, config.state_dir) == []
+
+
 async def test_journal_and_raft_may_have_volumes_of_their_own(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     journal, raft = config.group_dir(DEFAULT) / "journal", config.state_dir / "raft"
