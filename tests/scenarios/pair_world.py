@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from scenarios.world import ENDS_MS, OBSERVE_MS, PROPOSE_MS, Host, World
+from scenarios.host import Host
+from scenarios.world import ENDS_MS, OBSERVE_MS, PROPOSE_MS, World
 
 from fakes.decision import GROUP, A, B
 from staqraft.consensus import generations

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from scenarios.world import TOOK_MS, World
+from scenarios.host import TOOK_MS
+from scenarios.world import World
 
 from fakes.decision import A, B
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from scenarios.host import TOOK_MS
 from scenarios.pair_world import PairWorld
-from scenarios.world import TOOK_MS
 
 from fakes.decision import A, B
 from fakes.fence_device import FakeDevice

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from fakes.decision import FAST, GROUP, TIMING, A, B, settings
+from scenarios import script
+from scenarios.host import TOOK_MS, Host
+
+from fakes.decision import GROUP, TIMING, A, B, settings
 from fakes.fence_device import FakeDevice, device
 from staqraft.actions.fence_plan import Call, Plan, turn_off
-from staqraft.actions.gate import LATE_MS, timeout_ms
-from staqraft.actions.vip import lasting_lifetime_s, whole_lifetime_s
 from staqraft.consensus.statemachine import apply
 from staqraft.decision import commands as do
 from staqraft.decision import events as on
-from staqraft.decision import fencing, services
 from staqraft.decision.conflict import OnConflict
-from staqraft.decision.defects import Defect
 from staqraft.decision.eligibility import refusals
 from staqraft.decision.invariants import violations
 from staqraft.decision.phases import HOLDING, Phase
@@ -31,63 +30,19 @@ from staqraft.decision.wake import wake_ms
 from staqraft.model import (
     Accepted,
     Admission,
-    ClearFailures,
     ClusterRecord,
     Command,
-    DropSchedule,
     Epoch,
     FenceRung,
     GroupRecord,
     NodeId,
     Position,
-    RequestSwitchover,
-    ScheduleSwitchover,
-    SetMaintenance,
 )
 
-TOOK_MS = {
-    "FenceLoser": 5,
-    "FinishData": 20,
-    "StartCapture": 15,
-    "StartServices": 60,
-    "StopServices": 40,
-    "TakeVips": 2,
-    "DropVips": 2,
-    "Flush": 8,
-    "JoinBarrier": 3,
-    "ArmWatchdog": 1,
-    "RestartService": 50,
-}
-RESTART_WINDOW_MS, MOVES_MOST, MOVES_WINDOW_MS = 20_000, 2, 60_000
+MOVES_MOST, MOVES_WINDOW_MS = 2, 60_000
 ENDS_MS = 10  # a daemon that is done
 GRACE_MS = 5000  # for services to stop when the addresses are gone
 PROPOSE_MS, OBSERVE_MS, UNKNOWN_MS, FENCE_TIMEOUT_MS = 3, 1, 2000, 2000
-
-
-@dataclass
-class Host:
-    """A replica: its core, what its kernel holds, and how it is cut off."""
-
-    name: NodeId
-    core: GroupState | None = None
-    vip_until_ms: int = 0
-    dog_fires_ms: int | None = None  # the watchdog; None: it does not tick
-    gate_until_ms: int = 0
-    admits: Admission = Admission.CLOSED
-    serves: bool = False  # the services run
-    powered: bool = True
-    stopped: bool = False
-    raft: bool = True  # reaches the Raft majority
-    stream: bool = True  # reaches the other replica's data worker
-    fail: dict[str, str] = field(default_factory=dict)
-    slow: dict[str, int] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)  # services that do not start here
-    inbox: list[on.Event] = field(default_factory=list)
-    epoch_broken: bool = False
-    silent: bool = False  # its stream process says nothing
-    defects: dict[str, Defect] = field(default_factory=dict)
-    seq: int = 100
-    wake_ms: int = 0
 
 
 class World:
@@ -114,7 +69,7 @@ class World:
         self.claims: dict[str, str] = {}  # who else says to have the address: others or former
         self._asked: dict[int, Callable[[], None]] = {}
         self._turning_off: set[tuple[NodeId, int]] = set()
-        self._holder: NodeId | None = None
+        self.holder: NodeId | None = None
         self._index = 0
 
     # --- time -------------------------------------------------------------------------------------
@@ -140,8 +95,8 @@ class World:
         holders = [host.name for host in self.hosts.values() if self._answers(host)]
         assert len(holders) <= 1, f"at {self.now} the address is on {holders}"
         holder = holders[0] if holders else None
-        if holder != self._holder:
-            self._holder = holder
+        if holder != self.holder:
+            self.holder = holder
             self.say(f"address on {holder or 'nobody'}")
         for host in self.hosts.values():
             admitted = self.gate and self._answers(host) and host.admits is Admission.OPEN
@@ -345,7 +300,7 @@ class World:
                 host.dog_fires_ms = None
             case do.HoldVips():
                 if not command.only_if_held or host.vip_until_ms > self.now:
-                    self._kernel_keeps(host, command.deadline_ms)
+                    host.keep_addresses(self.now, command.deadline_ms, gate=self.gate)
             case do.FollowActive():
                 self.say(f"{host.name}: follows {command.active or 'nobody'}")
             case do.TurnOff():
@@ -419,7 +374,7 @@ class World:
                 return
             if isinstance(command, do.TakeVips):
                 host.admits = command.admit or host.admits
-                self._kernel_keeps(host, command.deadline_ms)
+                host.keep_addresses(self.now, command.deadline_ms, gate=self.gate)
             elif isinstance(command, do.ArmWatchdog):
                 self._dog(host, self.watchdog_ms)
             elif isinstance(command, do.DropVips):
@@ -428,7 +383,7 @@ class World:
             elif isinstance(command, do.StartServices):
                 host.serves = True
                 for name in host.broken:
-                    self._report_service(host, name, f"{name} does not start")
+                    self.report_service(host, name, f"{name} does not start")
             elif isinstance(command, do.RestartService) and command.service in host.broken:
                 detail = f"{command.service} does not start"
                 self.tell(host, on.ActionFailed(now_ms=self.now, token=token, detail=detail))
@@ -462,7 +417,7 @@ class World:
 
         self.after(self.check_ms, answer)
 
-    def _report_service(self, host: Host, name: str, problem: str, *, stuck: bool = False) -> None:
+    def report_service(self, host: Host, name: str, problem: str, *, stuck: bool = False) -> None:
         report = on.ServiceReported(now_ms=self.now, service=name, problem=problem, stuck=stuck)
         self.tell(host, report)
 
@@ -526,200 +481,6 @@ class World:
 
         self.after(in_ms, fire)
 
-    def _kernel_keeps(self, host: Host, deadline_ms: int) -> None:
-        """Whole seconds, rounded down, up to an eighth and a quarter of a second late.
-
-        Behind a gate they are rounded up, and it is the gate that ends within the lease.
-        """
-        remaining = deadline_ms - self.now
-        if self.gate:
-            seconds = lasting_lifetime_s(remaining)
-            duration_ms = timeout_ms(remaining)
-            host.gate_until_ms = self.now + duration_ms + LATE_MS if duration_ms else 0
-            host.vip_until_ms = self.now + seconds * 1125 + 250 if duration_ms else 0
-            return
-        seconds = whole_lifetime_s(remaining)
-        host.vip_until_ms = self.now + seconds * 1125 + 250 if seconds else 0
-
-    # --- what scripts say -------------------------------------------------------------------------
-
-    def obey(self, line: str) -> None:  # noqa: C901, PLR0912, PLR0915 - a table of verbs
+    def obey(self, line: str) -> None:
         """One line of a scenario's script."""
-        verb, *words = line.split()
-        self.say(f"--- {line}") if verb not in {"run", "expect"} else None
-        match verb, words:
-            case "gate", ["on"]:
-                self.gate = True
-            case "fast", ["profile"]:
-                self.gate, self.timing = True, FAST
-            case "start", names:
-                for name in names:
-                    self.start(NodeId(name))
-            case "run", [duration]:
-                self.run(int(duration))
-            case "power-off", [name]:
-                self.power_off(NodeId(name))
-            case "crash", [name]:
-                self.crash(NodeId(name))
-            case "stop", [name]:
-                self.hosts[NodeId(name)].stopped = True
-            case "continue", [name]:
-                self.resume(NodeId(name))
-            case "cut-raft", [name]:
-                self.hosts[NodeId(name)].raft = False
-            case "heal-raft", [name]:
-                self.reconnect(self.hosts[NodeId(name)])
-            case "cut-stream", [name]:
-                self.hosts[NodeId(name)].stream = False
-            case "heal-stream", [name]:
-                self.hosts[NodeId(name)].stream = True
-            case "shutdown", [name]:
-                self.tell(self.hosts[NodeId(name)], on.ShutdownRequested(now_ms=self.now))
-            case "fail", [name, action]:
-                self.hosts[NodeId(name)].fail[action] = "broken in this scenario"
-            case "watchdog", [timeout]:
-                self.watchdog_ms = int(timeout)
-            case "fenced-by", rungs:
-                self.fenced_by = frozenset(map(FenceRung, rungs))
-            case "device", [name, behaviour, *delay]:
-                self._put_device(NodeId(name), behaviour, int(*delay) if delay else 500)
-            case "vouch", [name, off]:
-                by = on.OffConfirmed(now_ms=self.now, node=NodeId(off), by="root on b")
-                self.tell(self.hosts[NodeId(name)], by)
-            case "status", [name]:
-                core = self.hosts[NodeId(name)].core
-                assert core is not None
-                self.say(f"{name} waits: {fencing.story(core, self.now)}")
-            case "service", [name, restarts, *failover]:
-                self.services[name] = ServicePolicy(
-                    restarts=int(restarts), window_ms=RESTART_WINDOW_MS, failover=not failover
-                )
-            case "unwell", [name, service]:
-                self._report_service(self.hosts[NodeId(name)], service, f"{service} is silent")
-            case "stuck", [name, service]:
-                self._report_service(self.hosts[NodeId(name)], service, "it hangs", stuck=True)
-            case "well", [name, service]:
-                self._report_service(self.hosts[NodeId(name)], service, "")
-            case "broken", [name, service]:
-                self.hosts[NodeId(name)].broken.add(service)
-                self._report_service(self.hosts[NodeId(name)], service, f"{service} is gone")
-            case "repaired", [name, service]:
-                self.hosts[NodeId(name)].broken.discard(service)
-            case "clear", []:
-                self.propose(ClearFailures(node=A, group=GROUP, requested_by="operator"))
-            case "slow", [name, action, took]:
-                self.hosts[NodeId(name)].slow[action] = int(took)
-            case "defect", [name, kind, *how]:
-                defect = Defect(
-                    kind=kind,
-                    text=f"the {kind} is bad",
-                    remedy=f"mend the {kind}",
-                    bars="bars" in how,
-                    sure="doubt" not in how,
-                )
-                self.hosts[NodeId(name)].defects[kind] = defect
-            case "mended", [name, kind]:
-                del self.hosts[NodeId(name)].defects[kind]
-            case "silent-worker", [name]:
-                self.hosts[NodeId(name)].silent = True
-            case "break-capture", [name]:
-                self.tell(self.hosts[NodeId(name)], on.CaptureBroken(now_ms=self.now))
-            case "break-epoch", [name]:
-                self.hosts[NodeId(name)].epoch_broken = True
-            case "switchover", [name]:
-                self.propose(
-                    RequestSwitchover(
-                        node=A,
-                        group=GROUP,
-                        target=NodeId(name),
-                        requested_by="operator",
-                        reason="test",
-                    )
-                )
-            case "conflict", [policy, *took]:
-                self.on_conflict = OnConflict(policy)
-                self.check_ms = int(*took) if took else self.check_ms
-            case "claim", [who, kind]:
-                self.claims[who] = kind
-            case "no-claims", []:
-                self.claims.clear()
-            case "failback", [name, after]:
-                self.prefer, self.failback_ms = NodeId(name), int(after)
-            case "schedule", [name, at]:
-                outcome = self.propose(
-                    ScheduleSwitchover(
-                        node=A,
-                        group=GROUP,
-                        wall_ms=self.now,
-                        target=NodeId(name),
-                        at_ms=int(at),
-                        requested_by="operator",
-                        reason="test",
-                    )
-                )
-                if (why := getattr(outcome, "reason", "")) != "":
-                    self.say(f"refused: {why}")
-            case "unschedule", []:
-                self.propose(DropSchedule(node=A, group=GROUP, reason="operator"))
-            case "maintenance", [setting, *of]:
-                self.propose(
-                    SetMaintenance(
-                        node=A,
-                        group=GROUP,
-                        enabled=setting == "on",
-                        requested_by="operator",
-                        target=NodeId(*of) if of else None,
-                    )
-                )
-            case "expect", [*words]:
-                self.expect(words)
-            case _:
-                raise AssertionError(f"unknown line in the script: {line}")
-
-    def _put_device(self, node: NodeId, behaviour: str, delay_ms: int) -> None:
-        """The switch that turns `node` off."""
-        host = self.hosts[node]
-        switch = FakeDevice(behaviour, lambda: host.powered, lambda: self.power_off(node))
-        self.devices[node] = switch, delay_ms
-
-    def expect(self, words: list[str]) -> None:
-        record = self.group()
-        match words:
-            case ["active", name]:
-                core = self.hosts[NodeId(name)].core
-                assert core is not None
-                assert core.phase.value == "active", core.phase
-                assert self._holder == name
-            case ["phase", name, phase]:
-                core = self.hosts[NodeId(name)].core
-                assert core is not None
-                assert core.phase.value == phase, core.phase
-            case ["history", *text]:
-                assert any(" ".join(text) in event.text for event in self.record.events), [
-                    event.text for event in self.record.events
-                ]
-            case ["stays", name, *text]:
-                core = self.hosts[NodeId(name)].core
-                assert core is not None
-                assert any(" ".join(text) in said for said in services.problems(core)), [
-                    *services.problems(core)
-                ]
-            case ["moves", moves]:
-                assert len(record.moves) == int(moves), record.moves
-            case ["address", name]:
-                assert (self._holder or "nobody") == name
-            case [name, "down"]:
-                assert self.hosts[NodeId(name)].core is None
-            case ["nobody", "active"]:
-                assert self._holder is None
-            case ["epoch", epoch]:
-                assert record.epoch == int(epoch), record
-            case ["in-sync", *names]:
-                assert sorted(record.in_sync) == sorted(names), record.in_sync
-            case ["scheduled", "nothing"]:
-                assert record.scheduled is None, record.scheduled
-            case ["fence", rung]:
-                assert record.fence is not None
-                assert record.fence.rung.value == rung
-            case _:
-                raise AssertionError(f"unknown expectation: {words}")
+        script.obey(self, line)
