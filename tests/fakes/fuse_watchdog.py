@@ -103,6 +103,8 @@ class FuseWatchdog:
                 request = os.read(self._fuse, 1 << 17)
             except OSError:
                 return  # unmounted
+            if not request:
+                return  # unmounted, too
             _, opcode, unique, *_ = _IN.unpack_from(request)
             if opcode in {_FORGET, _BATCH_FORGET, _INTERRUPT}:
                 continue

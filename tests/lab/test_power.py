@@ -8,7 +8,7 @@ from lab.cluster import Cluster
 from lab.lab import Lab
 from lab.story import Story
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.long]
 
 
 def test_the_standby_alone_takes_over_with_all_that_was_acknowledged(lab: Lab) -> None:

@@ -17,7 +17,7 @@ from lab.story import Story
 from staqraft import __version__
 from staqraft.errors import Outdated
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.long]
 
 OLD = [*STAQRAFTD, "--config", CONFIGURATION]
 NEXT = [sys.executable, "-m", "fakes.next_version", "--config", CONFIGURATION]
