@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Final, Self
+from typing import Self
 
 from staqraft.capture.content import ZEROS, is_small, pieces, read_small
 from staqraft.capture.objects import (
@@ -28,8 +28,6 @@ from staqraft.journal.record import Change, Chunk, Inline, ObjectType, Remove, S
 
 Told = Callable[[ObjectState, bytes, Memory | None], None]
 """State, digest, and for larger files what is worth remembering of the content."""
-
-_LOOK_EVERY: Final = 16  # objects of a directory, between two looks at where that is by now
 
 
 class ObjectReader:
@@ -53,18 +51,13 @@ class ObjectReader:
 
 
 class Reading:
-    """A context, for one thread at a time. Objects are read where their path led just now.
-
-    Those of a directory that was moved meanwhile are told as if it still stood where it was, and
-    whoever takes them over moves it when its journal says so.
-    """
+    """A context, for one thread at a time. Each object is read where its path leads by then."""
 
     def __init__(self, trees: dict[str, Tree]) -> None:
         self._trees = trees
         self._place: tuple[str, bytes] | None = None
         self._fd = -1
         self._really_at = ""
-        self._asked = 0
 
     def read(
         self, tree: str, path: bytes, *, stage: int = 0, told: Told | None = None
@@ -89,10 +82,8 @@ class Reading:
             os.close(fd)
 
     def _open(self, tree: str, directory: bytes) -> int | None:
-        if self._place == (tree, directory):
-            self._asked += 1
-            if self._asked % _LOOK_EVERY or _where(self._fd) == self._really_at:
-                return self._fd
+        if self._place == (tree, directory) and _where(self._fd) == self._really_at:
+            return self._fd
         self.__exit__()
         try:
             root = os.open(self._trees[tree].path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -14,6 +14,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
     "network: cuts": ("cut", "isolate", "pair-parted", "flap", "hand-over-cut"),
     "network: cuts one way": ("cut-one-way", "mute", "deafen", "cut-when-admitted"),
     "network: two of them, of which one fails": ("ring-down",),
+    "network: what only one replica reaches": ("uplink-lost",),
     "network: a second session beside one that an end still believes in": ("reset",),
     "network: a peer that says what no member says": ("hostile-peer",),
     # Every plan draws the drift of each clock, up to what is allowed for.
@@ -41,6 +42,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "slow-sync",
         "volume-reset",
         "vote-crash",
+        "disk-bad",
     ),
     # The kernel ends addresses and the gate late by itself, in every plan.
     "kernel: lifetimes of addresses, time-outs of the gate": (
