@@ -95,9 +95,10 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else time.time_ns() % 1_000_000
     if arguments.plan:
         arguments.minutes = None
-        for step in steps(arguments, seed):
+        planned = [*steps(arguments, seed)]
+        for step in planned:
             print(*step.faults, sep="\n")
-        return 0
+        return 0 if planned else _nothing(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left behind
     try:
         return _run(arguments, seed)
@@ -148,11 +149,24 @@ def _run(arguments: argparse.Namespace, seed: int) -> int:
             keep_logs(lab, "chaos", tail=False)
     finally:
         lab.down()
+    if not begun:
+        return _nothing(arguments)
     _tell_all(arguments, judgement, seed)
     if arguments.record:
         figures = report.to_json(judgement, seed)
         record.append({**circumstances, "bench": "chaos", "profile": arguments.profile, **figures})
     return 1 if judgement.violations else 0
+
+
+def _nothing(arguments: argparse.Namespace) -> int:
+    """Where nothing was done, nothing was shown."""
+    among = f"among {arguments.faults or USUAL} faults" if arguments.minutes is None else "in time"
+    print(
+        f"chaos: no step {among} has such a name (--only {arguments.only!r}, --without"
+        f" {arguments.without!r}): with --minutes it is drawn until there is one",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def _tell_all(arguments: argparse.Namespace, judgement: Judgement, seed: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos import main
 from chaos.clocks import true_times
 from chaos.history import violations
 from chaos.main import again, parser, steps
@@ -68,6 +69,14 @@ def test_the_command_that_a_failure_prints_draws_what_was_done() -> None:
     )
     assert repeated == f"--faults {last} --seed 9 --devices --without 'kill nginx'"
     assert flat(list(steps(arguments, 9))) == flat(done)
+
+
+def test_a_plan_with_nothing_in_it_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["chaos", "--plan", "--faults", "3", "--only", "no such"])
+    assert main.main() == 2
+    assert "no step among 3 faults" in capsys.readouterr().err
 
 
 def test_faults_can_be_left_out_at_the_beginning() -> None:
