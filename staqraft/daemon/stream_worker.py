@@ -238,6 +238,8 @@ class StreamWorker:
             self.problems.clear(code)
 
     def _send(self, wanted: Assignment) -> None:
+        # Its journal is the history now, as it is: what a power cut took of it is decided.
+        self.problems.clear("journal-repaired")
         active = Active(
             cluster=self.config.cluster,
             group=self.group.id,

@@ -275,6 +275,23 @@ async def test_a_damaged_journal_on_the_standby_is_given_up_and_compared() -> No
         assert "journal-repaired" not in await both.b.problems()
 
 
+async def test_who_becomes_active_with_a_repaired_journal_is_well() -> None:
+    async with pair() as both:
+        await both.a.be_active()
+        last = both.a.write(deliveries(1, 100))
+        await both.b.be_standby()
+        await both.a.acknowledged(B, last)
+        await both.b.be_idle()
+        await both.a.be_idle()
+        path = segment.listing(both.b.journal_dir)[0].segment(both.b.journal_dir)
+        path.write_bytes(b"x" * 600)
+        await both.b.be_standby()
+        await both.b.be_idle()
+        assert "journal-repaired" in await both.b.problems()
+        await both.b.be_active(epoch=TWO, active=B)
+        assert "journal-repaired" not in await both.b.problems()
+
+
 # --- a full disk ------------------------------------------------------------------------------
 
 
