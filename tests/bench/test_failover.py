@@ -13,6 +13,7 @@ from lab.views import Views
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 
+@pytest.mark.long
 def test_a_round_measures_the_outage_says_where_it_went_and_leaves_both_in_sync(lab: Lab) -> None:
     cluster = Cluster(lab)
     cluster.install()

@@ -31,6 +31,7 @@ def test_a_bad_pair_is_compared_with_before() -> None:
     assert witness.ratios(IDLE, worse) == {"commits_ratio": 0.5, "commit_p99_ratio": 3.0}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_pairs_are_measured_while_one_of_them_talks_nonsense(
     capsys: pytest.CaptureFixture[str],

@@ -122,6 +122,7 @@ async def test_a_standby_with_files_of_its_own_is_compared_before_it_follows() -
         assert [entry.path for entry in await pair.b.quarantine()] == [b"older"]
 
 
+@pytest.mark.long
 @needs_root
 async def test_a_volume_that_is_full_of_what_was_replaced_is_freed() -> None:
     """What is replaced stays on the standby until it is durable that it is: not for ever."""
@@ -137,6 +138,7 @@ async def test_a_volume_that_is_full_of_what_was_replaced_is_freed() -> None:
             await pair.settle(pair.a, pair.b)
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.slow
 async def test_the_standard_library_is_copied_and_followed() -> None:

@@ -391,6 +391,7 @@ def served_certificate(town: Town) -> bytes:
 # --- it costs little, and nobody waits for it who needs it ----------------------------------------
 
 
+@pytest.mark.long
 async def test_what_idle_pairs_append_is_written_down_in_one_go(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:

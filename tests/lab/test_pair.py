@@ -127,6 +127,7 @@ def test_the_standby_loses_its_power_and_the_active_goes_on(pair: Pair) -> None:
     pair.returns("a")
 
 
+@pytest.mark.long
 def test_who_stops_in_order_is_not_turned_off_for_that(pair: Pair) -> None:
     pair.stop_daemon("a")
     pair.write("mbox")
@@ -138,6 +139,7 @@ def test_who_stops_in_order_is_not_turned_off_for_that(pair: Pair) -> None:
     pair.barrier()
 
 
+@pytest.mark.long
 def test_of_two_that_lose_each_other_one_survives(pair: Pair) -> None:
     pair.lab.cut("a-b")
     pair.wait_serves_alone("b")
