@@ -58,6 +58,8 @@ class Sender:
             raise ActionError(f"no answer within {timeout_s:g} s") from error
         except OSError as error:
             raise ActionError(_plain(error)) from error
+        except Exception as error:  # a password or a name that a library cannot encode, say
+            raise ActionError(f"it cannot be sent: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """What is under way may end, and is not waited for."""

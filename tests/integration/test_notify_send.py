@@ -165,3 +165,12 @@ async def test_a_receiver_that_hangs_does_not_keep_the_loop() -> None:
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
+
+
+async def test_what_a_library_cannot_encode_is_a_problem_of_this_receiver_only(
+    tmp_path: Path,
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("two\nlines")
+    with pytest.raises(ActionError, match="it cannot be sent"):
+        await send(Webhook(url="http://127.0.0.1:9/x", token_file=token))

@@ -96,7 +96,7 @@ class World:
         )
         self._calm_since = 0
         self._led_at = 0
-        self._lives: list[tuple[Process, int]] = []  # and how often they were stopped
+        self._lives: list[tuple[Process, bool, int]] = []  # and how often they were stopped
         self._undo: dict[int, Action] = {}
         self._undone = 0
 
@@ -263,14 +263,15 @@ class World:
         """Also within the storm: two members to which nothing happens lead and follow."""
         self.schedule.after(_LOOK_EVERY_US, self._watch_members)
         well = [host for host in self.hosts.values() if not host.hindered]
-        lives = [(host.control, host.control.interruptions) for host in self.hosts.values()]
+        hosts = self.hosts.values()
+        lives = [(host.control, host.control.alive, host.control.interruptions) for host in hosts]
+        if any(host.leads for host in hosts):  # one with a slow disk may
+            self._led_at = self.schedule.now
         if not self.network.faultless or lives != self._lives:
             self._lives, self._calm_since = lives, self.schedule.now
         elif self.schedule.now - self._calm_since > _CALM_US and len(well) > 1:
             names = ", ".join(host.me for host in well)
-            if any(host.leads for host in self.hosts.values()):  # one with a slow disk may
-                self._led_at = self.schedule.now
-            elif self.schedule.now - self._led_at > _HANDS_OVER_US:  # it may be handed over
+            if self.schedule.now - self._led_at > _HANDS_OVER_US:  # it may be handed over
                 raise Violation("R progress", f"of {names} nobody leads, and nothing is wrong")
             if behind := self._left_behind(well):
                 raise Violation("R progress", f"{behind}, and nothing is wrong with {names}")
