@@ -105,6 +105,13 @@ def test_assumptions_can_be_changed_one_by_one() -> None:
         compare(load(ASSUMPTIONS, ["catch_up=soon"]), [])
 
 
+def test_a_run_that_broke_a_promise_measures_nothing() -> None:
+    broken = line("chaos", "default", "kill nginx", 2.0, "2026-02-01T00:00:00")
+    broken["violations"] = ["not well again"]
+    assert "service" not in measured([broken], "default")
+    assert "service" in measured([{**broken, "violations": []}], "default")
+
+
 def test_what_is_kept_in_the_history_makes_a_statement() -> None:
     history = [json.loads(text) for text in HISTORY.read_text(encoding="utf-8").splitlines()]
     systems = compare(load(ASSUMPTIONS), history)
