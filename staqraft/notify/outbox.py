@@ -42,7 +42,7 @@ class Outbox:
         if message.severity < self._severity:
             return
         if len(self._waiting) >= MOST_WAITING:
-            self._waiting.popleft()
+            del self._waiting[1]  # the first may be under way, and is taken out when it arrived
             self.dropped += 1
         self._waiting.append(_Waiting(message, now_ms))
 

@@ -114,6 +114,7 @@ def run(lab: Lab, steps: Iterable[Step], tell: Tell, *, devices: bool = False) -
         client.finish()
         judgement.shifts = dict(ground.shifts)
         _count(judgement, views, promises, watcher.finish())
+        judgement.violations += _unwatched(judgement)
         ops = [*_said(views), *promises.kept.barriers, *ground.changes]
         judgement.violations += violations(ops)
         judgement.violations += writes.foreign(ops, promises.kept.arrived)
@@ -207,6 +208,16 @@ def _compare(ground: Ground, promises: Promises) -> list[Violation]:
     except LabError as error:
         found.append(Violation(at=boottime(), text=str(error)))
     return found
+
+
+def _unwatched(judgement: Judgement) -> list[Violation]:
+    """Where nothing was looked at, nothing was shown."""
+    looked = {
+        "mail or page was acknowledged": judgement.acknowledged,
+        "question for the VIP was asked": judgement.questions,
+        "view of the epochs was taken": judgement.views,
+    }
+    return [Violation(at=boottime(), text=f"no {what}") for what, n in looked.items() if not n]
 
 
 def _count(judgement: Judgement, views: Views, promises: Promises, findings: Findings) -> None:

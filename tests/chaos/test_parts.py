@@ -14,7 +14,7 @@ from chaos.main import again, parser, steps
 from chaos.plan import FENCES, MAKERS, Step, draw
 from chaos.promises import epoch_before
 from chaos.report import by_kind
-from chaos.run import Struck, ops_of
+from chaos.run import Judgement, Struck, _unwatched, ops_of
 from chaos.trace import of_log
 from chaos.volumes import LEAST_BYTES, fill
 from lab.linux import boottime
@@ -77,6 +77,11 @@ def test_a_plan_with_nothing_in_it_is_no_success(
     monkeypatch.setattr("sys.argv", ["chaos", "--plan", "--faults", "3", "--only", "no such"])
     assert main.main() == 2
     assert "no step among 3 faults" in capsys.readouterr().err
+
+
+def test_a_run_that_looked_at_nothing_has_shown_nothing() -> None:
+    assert len(_unwatched(Judgement())) == 3
+    assert _unwatched(Judgement(acknowledged=1, questions=1, views=1)) == []
 
 
 def test_faults_can_be_left_out_at_the_beginning() -> None:
