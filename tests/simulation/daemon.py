@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never, cast
 
 from simulation.data_hands import DataHands
+from simulation.fence_hands import FenceHands
 from simulation.kernel import VIP, FakeKernel
 from simulation.lanes import Done, Lane, Services, Trouble
 from simulation.machine import Clock, Process
@@ -61,8 +62,6 @@ _RETRY_MS: Final = 30
 _BEGIN_RETRY_MS: Final = 200
 _LANES: Final = ("data", "barriers", "vips", "services", "watchdog")
 _LEAVING_MS: Final = 6000  # for services to stop, before the machine is reset
-_FENCE_MS: Final = 2000
-_FENCE_ANSWER_MS: Final = 10_000
 
 Answer = Outcome | str  # a sentence: why the outcome is not known
 
@@ -111,10 +110,6 @@ class Daemon:
         self._checks = checks
         self.trouble = trouble
         self._services = services
-        self._ask_loser = ask_loser
-        self._turn_off = turn_off
-        self._stop_agent = stop_agent
-        self._agents: dict[int, int] = {}  # the number of the agent program, by token
         self._watchdog = watchdog
         gate = cast("Gate", kernel) if settings.gate else None
         self._vips = VipHolder(
@@ -129,11 +124,10 @@ class Daemon:
             name: Lane() for name in ("data", "barriers", "vips", "services", "watchdog")
         }
         self._data = DataHands(self)
+        self.fence = FenceHands(self, ask_loser=ask_loser, turn_off=turn_off, stop_agent=stop_agent)
         self._pending: dict[bytes, Proposal] = {}
         self._begun = False
         self._seen: GroupRecord | None = None
-        self._fence_token = 0
-        self._fence_answers: dict[int, Callable[[bool], None]] = {}
         self._due_us = 0  # when the core wants to be asked
         self._alarm_us = 0  # the earliest alarm that is set
         self._begin()
@@ -308,12 +302,12 @@ class Daemon:
         match command:
             case do.Propose():
                 self._propose(command)
-            case do.FenceLoser(token=token):
-                self._fence(command)
+            case do.FenceLoser():
+                self.fence.ask(command)
             case do.TurnOff():
-                self._start_turning_off(command)
+                self.fence.turn_off(command)
             case do.StopTurnOff(token=token):
-                self._stop_agent(self._agents.pop(token, 0))
+                self.fence.stop_turning_off(token)
             case do.ArmWatchdog(token=token, deadline_ms=deadline_ms):
                 self._act("watchdog", 1, command, token, lambda: self._arm(deadline_ms))
             case do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
@@ -322,8 +316,7 @@ class Daemon:
                 raise AssertionError("there is a witness here")
             case do.AnswerFence(token=token, let_go=let_go):
                 self._checks.answered_fence(self, let_go=let_go)
-                if (answer := self._fence_answers.pop(token, None)) is not None:
-                    answer(let_go)
+                self.fence.answer(token, let_go=let_go)
             case do.HoldVips():
                 self.lane("vips", 1, lambda: self._hold(command))
             case do.CheckVips(token=token):
@@ -460,48 +453,6 @@ class Daemon:
                 self._watchdog.disarm(GROUP)
 
     # --- fencing ----------------------------------------------------------------------------------
-
-    def _start_turning_off(self, command: do.TurnOff) -> None:
-        token = command.token
-
-        def done(verdict: Verdict) -> None:
-            self._agents.pop(token, None)
-            event = on.ActionDone if verdict.proved else on.ActionFailed
-            self.process.do(
-                lambda: self.tell(event(now_ms=self.now_ms, token=token, detail=verdict.text))
-            )
-
-        self._agents[token] = self._turn_off(command.loser, done)
-
-    def _fence(self, command: do.FenceLoser) -> None:
-        open_ = [True]
-
-        def answered(let_go: bool) -> None:
-            if open_[0] and let_go:
-                open_[0] = False
-                self.tell(on.ActionDone(now_ms=self.now_ms, token=command.token))
-
-        def over() -> None:
-            if open_[0]:
-                open_[0] = False
-                self.tell(
-                    on.ActionFailed(now_ms=self.now_ms, token=command.token, detail="no answer")
-                )
-
-        self._ask_loser(command.loser, command.epoch, answered)
-        self.after_ms(_FENCE_MS, over)
-
-    def let_go(self, epoch: Epoch, answer: Callable[[bool], None]) -> None:
-        """Another node acquired `epoch`; the answer may come late or never."""
-        self._fence_token -= 1
-        token = self._fence_token
-        self._fence_answers[token] = answer
-
-        def over() -> None:
-            self._fence_answers.pop(token, None)
-
-        self.after_ms(_FENCE_ANSWER_MS, over)
-        self.tell(on.FenceRequested(now_ms=self.now_ms, epoch=epoch, token=token))
 
 
 _NO_RECORD: Final = GroupRecord()

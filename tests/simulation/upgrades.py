@@ -105,7 +105,7 @@ def cannot_follow(host: Host) -> None:
     if daemon is None:
         end()
         return
-    daemon.let_go(_ANY_EPOCH, lambda let_go: end() if let_go else None)
+    daemon.fence.let_go(_ANY_EPOCH, lambda let_go: end() if let_go else None)
     host.control.after(_LETS_GO_FOR_US, end)
 
 

@@ -226,7 +226,7 @@ class World:
                 return
             if way() and target.daemon is not None:
                 there = target.daemon
-                target.control.do(lambda: there.let_go(epoch, back))
+                target.control.do(lambda: there.fence.let_go(epoch, back))
             else:
                 self.schedule.after(100 * MS, ask)
 
