@@ -222,6 +222,10 @@ class Scanner:
             return False
         if m.type is not ObjectType.FILE:
             return True
-        racy = self._racy_after is not None and i.ctime_ns >= self._racy_after
-        known = not entry.is_unread or entry.origin == self._adopted_at
-        return found.st_size == m.size and known and not racy
+        if found.st_size != m.size:
+            return False
+        if entry.is_unread and entry.origin != self._adopted_at:
+            return False
+        if entry.is_unread and self.adoption is not None:
+            return True  # nobody can have fetched it before the adoption is over
+        return self._racy_after is None or i.ctime_ns < self._racy_after

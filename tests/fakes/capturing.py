@@ -51,6 +51,7 @@ class Captured:
         self.root = root
         self.state = state
         self.ahead_ms = 0  # how far the clock of the capture is ahead: tests do not wait
+        self.tick_ms = 0  # how much every look at it puts it ahead: a machine that is slow
         self.journal = Journal.open(
             state / "journal",
             cluster="lab",
@@ -85,6 +86,7 @@ class Captured:
         self._after = earlier.told if earlier else self.journal.last
 
     def now_ms(self) -> int:
+        self.ahead_ms += self.tick_ms
         return boottime_ms() + self.ahead_ms
 
     @property

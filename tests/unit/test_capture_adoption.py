@@ -112,15 +112,21 @@ def test_another_scan_leaves_unread_what_did_not_change(captured: Captured) -> N
 def test_a_process_that_was_killed_goes_on_in_its_epoch(tree: Path, tmp_path: Path) -> None:
     one = start(tree, tmp_path)
     one.capture.start()
-    one.capture.step(0)  # a slice of it
-    one.index.commit(one.journal.sync())
+    one.tick_ms = 5  # one slice fits into a turn
+    for _ in range(1_000):
+        one.ahead_ms += 1_000  # and every turn is kept
+        (tree / "changes").write_bytes(b"x")  # since there is something new to keep
+        one.capture.step(0)
+        if one.index.totals("t").objects >= 500:
+            break
+    assert one.capture.status().scanning, "it is killed in the middle"
     killed(one)
     two = start(tree, tmp_path, first=False)
     try:
         two.capture.start()
         told = {record.path for record in records(two)}
-        assert told <= {b"one", b"other"}
-        assert two.index.totals("t").objects == 706
+        assert told <= {b"", b"mail", b"one", b"other", b"changes"}, "the rest is adopted"
+        assert two.index.totals("t").objects == 707
     finally:
         two.close()
 
