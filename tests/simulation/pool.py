@@ -20,6 +20,7 @@ from simulation.result import Result
 from simulation.world import run
 
 PATIENCE_S: Final = 180.0  # a seed takes below a second, on a busy machine some
+_BEGUN: Final = "begun"
 _LOOK_EVERY_S: Final = 1.0
 
 Work = Callable[[int], Result]
@@ -32,6 +33,7 @@ def run_seed(seed: int, kinds: Collection[str] = ()) -> Result:
 
 def _serve(pipe: Connection, work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C, and ends this
+    pipe.send(_BEGUN)
     while True:
         pipe.send(work(pipe.recv()))
 
@@ -42,6 +44,7 @@ class _Worker:
     pipe: Connection
     seed: int | None = None
     since: float = 0.0
+    begun: bool = False  # its interpreter has, which takes seconds where much else runs
 
     def ask(self, seed: int) -> None:
         self.seed, self.since = seed, time.monotonic()
@@ -108,8 +111,12 @@ def _answer(worker: _Worker, patience_s: float, *, answers: bool) -> Result | No
         except (EOFError, ConnectionResetError):
             worker.end()
             return worker.lost(f"died ({_how(worker.process.exitcode)})")
+        if result == _BEGUN:
+            worker.begun, worker.since = True, time.monotonic()
+            return None
         assert isinstance(result, Result), result
         return result
+    patience_s = patience_s if worker.begun else PATIENCE_S
     if time.monotonic() - worker.since > patience_s:
         worker.end()
         return worker.lost(f"did not answer for {patience_s:.0f} s and was killed")
