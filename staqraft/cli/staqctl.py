@@ -99,6 +99,30 @@ def _parser() -> argparse.ArgumentParser:
 
     command("status", commands.status, "Show the cluster as the daemon sees it.")
     command("clusters", commands.clusters, "Show the clusters of a witness for many.")
+    _add_barrier(command)
+    _add_switchover(command)
+    _add_maintenance(add)
+    _add_powers(command)
+    _add_service(command)
+    notify = command(
+        "notify", commands.notify_test, "Send a test message to everybody under 'notify'."
+    )
+    notify.add_argument("what", choices=("test",), help="what to send")
+    events = command("events", commands.events, "Show the history, oldest first.")
+    events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
+    events.add_argument(
+        "--after", type=_count, default=0, metavar="INDEX", help="only events behind this one"
+    )
+    _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
+    _add_quarantine(command, common)
+    _add_verify(command)
+    _add_resync(command)
+    _add_removals(add.add_parser("removals", help="Answer what a tree's 'removals' ask."), common)
+    _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
+    return parser
+
+
+def _add_barrier(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     barrier = command(
         "barrier",
         commands.barrier,
@@ -119,32 +143,6 @@ def _parser() -> argparse.ArgumentParser:
         help="ask the active, wherever it is, about what was written there (default: fail unless"
         " this node is active, since a barrier elsewhere says nothing of what was written here)",
     )
-    _add_switchover(command)
-    _add_maintenance(add)
-    _add_powers(command)
-    service = command(
-        "service",
-        commands.service_clear,
-        "What failed is mended: forget how often services were restarted, and the group moved.",
-    )
-    service.add_argument("what", choices=("clear",), help="what to do")
-    _group(service)
-    notify = command(
-        "notify", commands.notify_test, "Send a test message to everybody under 'notify'."
-    )
-    notify.add_argument("what", choices=("test",), help="what to send")
-    events = command("events", commands.events, "Show the history, oldest first.")
-    events.add_argument("--follow", "-f", action="store_true", help="wait for new events")
-    events.add_argument(
-        "--after", type=_count, default=0, metavar="INDEX", help="only events behind this one"
-    )
-    _add_certs(add.add_parser("certs", help="Make the cluster's certificates."), common)
-    _add_quarantine(command, common)
-    _add_verify(command)
-    _add_resync(command)
-    _add_removals(add.add_parser("removals", help="Answer what a tree's 'removals' ask."), common)
-    _add_journal(add.add_parser("journal", help="Look into the journal of changes."), common)
-    return parser
 
 
 def _add_switchover(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
@@ -306,6 +304,16 @@ def _add_journal(parser: argparse.ArgumentParser, common: argparse.ArgumentParse
         help="only of paths like this, below the tree's root, for instance 'shop/*.php' (a * also"
         " stands for slashes); a record that moves or links such a path counts, too",
     )
+
+
+def _add_service(command: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    service = command(
+        "service",
+        commands.service_clear,
+        "What failed is mended: forget how often services were restarted, and the group moved.",
+    )
+    service.add_argument("what", choices=("clear",), help="what to do")
+    _group(service)
 
 
 def _add_maintenance(add: Any) -> None:

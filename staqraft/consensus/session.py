@@ -31,7 +31,7 @@ Write = Callable[[list[pb.Envelope]], Awaitable[None]]  # both raise Lost
 Read = Callable[[], Awaitable[Message]]
 
 
-class Sink:
+class Sink(Protocol):
     """Who is told what the sessions bring; called in the loop, must not block."""
 
     def connected(self, node: NodeId, told: Generation, heard: Generation) -> None:
@@ -39,15 +39,12 @@ class Sink:
 
         `told` and `heard` are the generations in this side's opening and in the other's.
         """
-        raise NotImplementedError
 
     def disconnected(self, node: NodeId) -> None:
         """The session is gone."""
-        raise NotImplementedError
 
     def received(self, node: NodeId, envelopes: Iterable[pb.Envelope]) -> None:
         """Messages of the open session, in order."""
-        raise NotImplementedError
 
 
 class Session:

@@ -90,7 +90,7 @@ def look(directory: str, run_dir: str, pause_s: float) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
-        except OSError:
+        except BlockingIOError:
             say(path=directory, held=True)
             time.sleep(pause_s)
     while True:

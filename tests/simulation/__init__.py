@@ -2,8 +2,9 @@
 
 Real: `RaftMember` with PySyncObj inside, the decision core of both replicas, the replicated state
 machine, `VipHolder`, the codecs, the plan of a stream session, and for a share of the seeds the log
-on SQLite. Modelled: what lies outside (`network`, `machine`, `disks`, `kernel`), and the glue that
-is asyncio in the daemon (`daemon`, `data_hands`, `barriers`, `worker` mirror `staqraft/daemon`).
+in its real file. Modelled: what lies outside (`network`, `machine`, `disks`, `kernel`), and the
+glue that is asyncio in the daemon (`daemon`, `data_hands`, `fence_hands`, `barriers`, `worker`
+mirror `staqraft/daemon`).
 
     options   a seed becomes a plan: which faults, when, on whom (swarm testing)
     faults    what each kind of fault does to the world, and undoes

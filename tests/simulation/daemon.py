@@ -452,7 +452,5 @@ class Daemon:
             case do.DisarmWatchdog():
                 self._watchdog.disarm(GROUP)
 
-    # --- fencing ----------------------------------------------------------------------------------
-
 
 _NO_RECORD: Final = GroupRecord()

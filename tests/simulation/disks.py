@@ -2,7 +2,7 @@
 
 `MemoryLog` and `MemorySnapshots` are the real stores with the file operations replaced: what was
 written is in the volume's cache, and survives a crash of the process; what was synced survives the
-loss of power as well. The seeds with `sqlite` use the real files instead.
+loss of power as well. The seeds with `real_files` use the real files instead.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Host:
         network: Network,
         rng: random.Random,
         checks: Checks,
-        sqlite: Path | None,
+        real_files: Path | None,
         worker_of_other: Callable[[NodeId], Worker | None],
         ask_loser: Ask,
         turn_off: TurnOff,
@@ -100,7 +100,7 @@ class Host:
         self._network = network
         self._rng = rng
         self._checks = checks
-        self._sqlite = sqlite
+        self._real_files = real_files
         self._worker_of_other = worker_of_other
         self._ask_loser = ask_loser
         self.hardware = hardware
@@ -217,7 +217,7 @@ class Host:
 
     @property
     def _cannot_write(self) -> bool:
-        return self.volume.full and self._sqlite is None  # real files know nothing of it
+        return self.volume.full and self._real_files is None  # real files know nothing of it
 
     @property
     def leads(self) -> bool:
@@ -330,9 +330,9 @@ class Host:
         return Watchdog(self.dog, self.hardware.watchdog_s, [GROUP], clock=self.kernel.clock_ms)
 
     def _stores(self) -> tuple[LogStore, SnapshotStore]:
-        if self._sqlite is None:
+        if self._real_files is None:
             return MemoryLog(self.volume, self.me), MemorySnapshots(self.volume)
-        home = self._sqlite / self.me
+        home = self._real_files / self.me
         log = LogStore.open(home / "log", cluster="simulated", node=self.me)
         return log, SnapshotStore(home / "snapshot", cluster="simulated")
 
@@ -348,8 +348,8 @@ class Host:
     def forget_raft(self) -> None:
         """Somebody moved its Raft directory away."""
         self.volume.forget()
-        if self._sqlite is not None:
-            shutil.rmtree(self._sqlite / self.me, ignore_errors=True)
+        if self._real_files is not None:
+            shutil.rmtree(self._real_files / self.me, ignore_errors=True)
 
     def kill(self) -> None:
         """The control process is gone, and with it the worker's; the kernel goes on."""
@@ -364,7 +364,7 @@ class Host:
         if self.raft is not None:
             for session in list(self.raft.sessions.values()):
                 session.end(self.me, tell=False)
-            if self._sqlite is not None:
+            if self._real_files is not None:
                 self.raft.member._log.close()
         self.raft = None
         self.daemon = None

@@ -45,7 +45,7 @@ class Plan:
     chunk_bytes: int
     write_ms: int
     barrier_ms: int
-    sqlite: bool
+    real_files: bool
     parted_in_the_end: bool
     active_lost_in_the_end: bool
     gate: bool
@@ -66,7 +66,7 @@ def only(plan: Plan, kinds: Collection[str]) -> Plan:
     return replace(plan, faults=tuple(fault for fault in plan.faults if fault.kind in kinds))
 
 
-def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
+def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
     """The plan of a seed, always the same."""
     rng = random.Random(f"plan {seed}")
     storm_us = int(rng.uniform(15, 60) * S)
@@ -109,7 +109,7 @@ def plan_of(seed: int, *, sqlite_share: float = 0.05) -> Plan:
         chunk_bytes=200 if drilled else rng.choice((200, 1000, 4000)),
         write_ms=rng.choice((60, 150, 400)),
         barrier_ms=rng.choice((100, 300, 1000)),
-        sqlite=rng.random() < sqlite_share,
+        real_files=rng.random() < real_files_share,
         parted_in_the_end=rng.random() < _PARTED_SHARE and not pair,
         active_lost_in_the_end=extra.random() < _PARTED_SHARE and not pair,
         gate=gate,

@@ -54,7 +54,7 @@ def kept(plan: Plan, places: Iterable[int]) -> Plan:
 
 def plain(plan: Plan) -> Plan:
     """The plan with nothing special in the end, and no real files."""
-    return replace(plan, parted_in_the_end=False, active_lost_in_the_end=False, sqlite=False)
+    return replace(plan, parted_in_the_end=False, active_lost_in_the_end=False, real_files=False)
 
 
 def shrink(plan: Plan, rule: str, said: Callable[[str], None] = lambda _: None) -> Plan:
@@ -154,7 +154,7 @@ def try_out(mutation: Mutation, first: int, limit: int, step: int) -> Caught:
 
 def _plan_tried(seed: int) -> Plan:
     """In memory only: there it is told from the real files that a power cut takes something."""
-    return plan_of(seed, sqlite_share=0)
+    return plan_of(seed, real_files_share=0)
 
 
 def _plans(kinds: Collection[str], first: int, limit: int, step: int) -> Iterator[Plan]:

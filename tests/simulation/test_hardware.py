@@ -36,7 +36,12 @@ def paused(hardware: Hardware, kind: str = "freeze", size: float = 0.3) -> Resul
 def _quiet(hardware: Hardware) -> Plan:
     plan = plan_of(3)
     return replace(
-        plan, faults=(), storm_us=60 * S, sqlite=False, hardware=hardware, allowed_drift_ppm=1000
+        plan,
+        faults=(),
+        storm_us=60 * S,
+        real_files=False,
+        hardware=hardware,
+        allowed_drift_ppm=1000,
     )
 
 

@@ -66,7 +66,7 @@ def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
 def test_real_files_under_raft() -> None:
     """The log and the snapshot in their files behave as the models of them do."""
     for seed in range(1000, 1003):
-        _must_be_good(run(plan_of(seed, sqlite_share=1)))
+        _must_be_good(run(plan_of(seed, real_files_share=1)))
 
 
 def test_a_seed_is_the_reproduction() -> None:

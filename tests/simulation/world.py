@@ -145,7 +145,7 @@ class World:
             network=self.network,
             rng=self.rng,
             checks=self.checks,
-            sqlite=directory,
+            real_files=directory,
             worker_of_other=lambda other: self.hosts[other].worker,
             ask_loser=self._ask_loser,
             turn_off=self._turn_off,
@@ -454,7 +454,7 @@ def run(plan: Plan, *, tracing: bool = False) -> Result:
     result = Result(seed=plan.seed)
     begun = time.process_time()
     scratch = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
-    directory = Path(tempfile.mkdtemp(prefix="simulate-", dir=scratch)) if plan.sqlite else None
+    directory = Path(tempfile.mkdtemp(prefix="simulate-", dir=scratch)) if plan.real_files else None
     before = (
         syncobj.SNAPSHOT_AFTER_ENTRIES,
         snapshot_transfer.CHUNK_BYTES,

@@ -72,6 +72,9 @@ def test_a_bundle_has_an_end() -> None:
 
 
 class _Nobody(Sink):
+    def disconnected(self, node: NodeId) -> None:
+        pass
+
     def connected(self, node: NodeId, told: Generation, heard: Generation) -> None:
         raise AssertionError
 
