@@ -41,6 +41,7 @@ class Stubborn(Nemesis):
 
     def inject(self, ground: Ground) -> None:
         host = ground.host(self._role)
+        ground.require_power(host)
         self._repairs.callback(ground.set_stubborn, host, "")
         ground.set_stubborn(host, self._mood)
 
@@ -71,5 +72,6 @@ class ClockStep(Nemesis):
 
     def inject(self, ground: Ground) -> None:
         host = ground.host(self._role)
+        ground.require_power(host)
         self._repairs.callback(ground.step_clock, host, 0.0)
         ground.step_clock(host, self._offset_s)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from chaos import clocks, setting
-from chaos.history import Op, Said
+from chaos.history import Op, Said, Violation
 from lab import linux, strip
 from lab.cluster import DAEMON, Cluster
 from lab.errors import LabError
@@ -27,16 +27,20 @@ from staqraft.wire.v1 import admin_pb2
 
 SWITCHOVER_MS = 6_000
 ANSWER_S = 3.0
+FORGET_S = 10.0
 MAY_STAY = frozenset({"service-failed"})
 LOOK_EVERY_S = 10.0  # whether a host is off
 FILLER = "chaos.filler"  # at the top of a disk, which no host mounts for its users
 
 
-def send(pids: Sequence[int], number: signal.Signals) -> None:
-    """The signal to each that is still there."""
+def send(pids: Sequence[int], number: signal.Signals) -> int:
+    """The signal to each that is still there; to how many."""
+    sent = 0
     for pid in pids:
         with suppress(ProcessLookupError):  # it ended by itself, or by what else is going on
             os.kill(pid, number)
+            sent += 1
+    return sent
 
 
 def told(node: str, status: admin_pb2.GetStatusResponse) -> list[str]:
@@ -56,6 +60,8 @@ class Ground:
     operators: list[threading.Thread] = field(default_factory=list)
     _frozen: set[tuple[str, str]] = field(default_factory=set)
     shifts: dict[str, clocks.Shifts] = field(default_factory=lambda: defaultdict(list))
+    refused: list[tuple[float, str]] = field(default_factory=list)  # switchovers: when, why
+    found: list[Violation] = field(default_factory=list)  # by faults that wait for an effect
 
     def host(self, role: str) -> str:
         """Roles are drawn, hosts are hit."""
@@ -91,11 +97,16 @@ class Ground:
 
     # --- what faults do to it -----------------------------------------------------------------
 
+    def require_power(self, host: str) -> None:
+        """LabError if there is nothing that a fault could strike."""
+        if not self.lab.has_power(host):
+            raise LabError(f"{host} has no power")
+
     def power_off(self, host: str) -> None:
-        """If it has power; the other replica's device may have been quicker."""
+        """LabError if it has no power: the other replica's device may have been quicker."""
+        self.require_power(host)
         try:
-            if self.lab.has_power(host):
-                self.lab.power_off(host)
+            self.lab.power_off(host)
         except (LabError, OSError):
             if self.lab.has_power(host):
                 raise
@@ -169,6 +180,22 @@ class Ground:
             found += told(node, status)
         return found
 
+    def forget_failures(self) -> None:
+        """As if hours had passed, or as an operator does: `staqctl service clear`.
+
+        A group that failed services moved three times within an hour stays where it is, and a
+        service is restarted three times in ten minutes: a run would meet both limits only because
+        its faults are so near to each other. LabError if the active does not do it.
+        """
+        try:
+            with admin(self.lab, self.active) as daemon:
+                daemon.ClearServiceFailures(
+                    admin_pb2.ClearServiceFailuresRequest(requested_by="chaos"), timeout=FORGET_S
+                )
+        except grpc.RpcError as error:
+            why = f"{error.code().name}: {error.details()}"
+            raise LabError(f"service failures of {self.active} are not cleared: {why}") from error
+
     def wait_content(self, within_s: float) -> None:
         """Until nobody complains any more. LabError with what is still said to be wrong."""
         found: list[str] = []
@@ -233,9 +260,15 @@ class Ground:
         try:
             with admin(self.lab, asked) as daemon:
                 steps = list(daemon.SwitchOver(request, timeout=2 * SWITCHOVER_MS / 1000))
-        except (grpc.RpcError, LabError):
-            return  # refused, or cut off in the middle: nothing was promised
-        if steps and steps[-1].succeeded:
+        except LabError as error:
+            self.refused.append((boottime(), str(error)))
+            return
+        except grpc.RpcError as error:  # refused, or cut off in the middle: nothing was promised
+            self.refused.append((boottime(), f"{error.code().name}: {error.details()}"))
+            return
+        if not steps or not steps[-1].succeeded:
+            self.refused.append((boottime(), steps[-1].text if steps else "no word"))
+        else:
             target = other(asked)
             self.changes.append(
                 Op(

@@ -6,12 +6,16 @@ be active; which hosts these are is known when it strikes.
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 
 from chaos.ground import Ground
+from lab.errors import LabError
+
+Trouble = (LabError, subprocess.SubprocessError, OSError)  # a fault cannot be made or undone
 
 
 class Nemesis(ABC):
@@ -25,7 +29,10 @@ class Nemesis(ABC):
 
     @abstractmethod
     def inject(self, ground: Ground) -> None:
-        """Strikes. Whatever has to be undone is pushed to `_repairs` before it is done."""
+        """Strikes. Whatever has to be undone is pushed to `_repairs` before it is done.
+
+        One of `Trouble` says why there is nothing to strike: such a fault does not count.
+        """
 
     def heal(self) -> None:
         """Undoes all of it, the last first."""
@@ -49,13 +56,20 @@ class Together(Nemesis):
             part.inject(ground)
 
 
-def repeat(strike: Callable[[], None], pause: Callable[[], float]) -> Callable[[], None]:
-    """Strikes again after each pause, in a thread, until the returned function is called."""
+def repeat(strike: Callable[[], object], pause: Callable[[], float]) -> Callable[[], None]:
+    """Strikes again after each pause, in a thread, until the returned function is called.
+
+    That raises LabError if a strike failed: its host may have lost its power meanwhile.
+    """
     over = threading.Event()
+    failed: list[Exception] = []
 
     def run() -> None:
         while not over.wait(pause()):
-            strike()
+            try:
+                strike()
+            except Trouble as error:
+                failed.append(error)
 
     thread = threading.Thread(target=run, name="nemesis", daemon=True)
     thread.start()
@@ -63,5 +77,7 @@ def repeat(strike: Callable[[], None], pause: Callable[[], float]) -> Callable[[
     def end() -> None:
         over.set()
         thread.join()
+        if failed:
+            raise LabError(f"{len(failed)} times it could not be done again: {failed[-1]}")
 
     return end

@@ -3,7 +3,8 @@
 A plan is a row of steps; each begins when all is well, and afterwards all must become well again. A
 step has one fault, or two or three that begin and end at moments of their own. All kinds come in a
 random order, then all in another, and so on, so that a short run has many and a long one all. Now
-and then there is a storm of six.
+and then there is a storm of six. A disk that is dead until somebody takes over is always alone, but
+for an operator: what was drawn with it comes next.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Step:
     @property
     def kind(self) -> str:
         """For tables: overlapping faults are a kind of their own."""
+        if not self.faults:
+            return "nothing"
         if len(self.faults) == 1:
             return self.faults[0].nemesis.kind
         return f"{len(self.faults)} overlapping faults"
@@ -127,6 +130,7 @@ PROCESSES: tuple[Maker, ...] = (
     lambda rng: Kill("standby", rng.choice(("trees", "stream"))),
     lambda _: Kill("active", "nginx"),
     lambda _: Kill("active", "mailer"),
+    lambda rng: Kill("active", "nginx", again=True, hold_s=rng.uniform(12, 20)),
     lambda rng: Kill("active", "staqraftd", again=True, hold_s=_long(rng)),
     lambda rng: Kill("standby", rng.choice(("trees", "stream")), again=True, hold_s=_long(rng)),
     lambda rng: Stop("active", "daemon", _long(rng)),
@@ -221,10 +225,13 @@ def draw(seed: int, *, devices: bool = False) -> Iterator[Step]:
         several = rng.choices(MANY, OFTEN)[0]
         if len(waiting) < several:
             waiting += rng.sample(makers, len(makers))
-        chosen = [waiting.pop(0)(rng) for _ in range(several)]
-        # A disk that is dead until somebody takes over would hold the others up.
-        dead: list[Nemesis] = [one for one in chosen if isinstance(one, Dead)]
-        chosen = dead[:1] or chosen
+        drawn, waiting = waiting[:several], waiting[several:]
+        chosen = [maker(rng) for maker in drawn]
+        dead = [number for number, one in enumerate(chosen) if isinstance(one, Dead)]
+        if dead:
+            # A disk that is dead until somebody takes over would hold the others up: they wait.
+            waiting = [maker for at, maker in enumerate(drawn) if at != dead[0]] + waiting
+            chosen = [chosen[dead[0]]]
         if len(chosen) == 1:
             chosen = [_with_others(chosen[0], rng)]
         within_s = STORM_S if len(chosen) == MANY[-1] else chosen[0].hold_s + 1

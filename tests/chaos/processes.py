@@ -7,6 +7,7 @@ import signal
 from chaos.ground import Ground, send
 from chaos.nemesis import Nemesis, repeat
 from lab.cluster import DAEMON
+from lab.errors import LabError
 
 LOOP = "crash loop of"
 
@@ -24,10 +25,11 @@ class Kill(Nemesis):
     def inject(self, ground: Ground) -> None:
         host = ground.host(self._role)
 
-        def strike() -> None:
-            send(ground.processes(host, self._what), signal.SIGKILL)
+        def strike() -> int:
+            return send(ground.processes(host, self._what), signal.SIGKILL)
 
-        strike()
+        if not strike():
+            raise LabError(f"{host} has no process {self._what} to kill")
         if self._again:
             self._repairs.callback(repeat(strike, lambda: 0.5))
 
@@ -41,10 +43,12 @@ class Stop(Nemesis):
         self._what = what
 
     def inject(self, ground: Ground) -> None:
-        pids = ground.processes(ground.host(self._role), self._what)
+        host = ground.host(self._role)
+        pids = ground.processes(host, self._what)
         # The last to go on is the first that was stopped: the daemon wakes up among its workers.
         self._repairs.callback(send, pids[::-1], signal.SIGCONT)
-        send(pids, signal.SIGSTOP)
+        if not send(pids, signal.SIGSTOP):
+            raise LabError(f"{host} has no process {self._what} to stop")
 
 
 class Restart(Nemesis):
@@ -56,8 +60,7 @@ class Restart(Nemesis):
 
     def inject(self, ground: Ground) -> None:
         lab, host = ground.lab, ground.host(self._role)
-        if not lab.has_power(host):
-            return
+        ground.require_power(host)
 
         def restore() -> None:
             if lab.has_power(host):  # one that is still ending is started when it has ended

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import queue
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -25,12 +25,14 @@ from chaos.history import Op, Said
 from lab.errors import LabError
 from lab.lab import Lab
 from lab.linux import boottime
+from lab.processes import wait_until
 from lab.views import View, Views, admin
 from staqraft.wire.v1 import admin_pb2
 
 BARRIER_MS = 2_000
 EVERY_MS = 50
 STOPS_WITHIN_S = 15.0
+ACKNOWLEDGED_WITHIN_S = 30.0  # something, when all is well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +77,12 @@ class Promises(AbstractContextManager["Promises"]):
         self._courier: subprocess.Popen[str] = lab.popen(
             "client", lab.module("courier", "--interval-ms", str(EVERY_MS), package="chaos")
         )
-        self._threads = [
-            threading.Thread(target=work, name=work.__name__, daemon=True)
-            for work in (self._read, self._acknowledge)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._stopped = False
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="promises")
+        self._works: dict[str, Future[None]] = {
+            "reading what the courier says": self._executor.submit(self._read),
+            "asking for barriers": self._executor.submit(self._acknowledge),
+        }
 
     def __exit__(
         self,
@@ -88,30 +90,70 @@ class Promises(AbstractContextManager["Promises"]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        if error is None:
+            self.stop()
+        else:
+            self._end()
+
+    def check(self) -> None:
+        """LabError if nothing is sent, or nothing acknowledged, any more."""
+        for what, work in self._works.items():
+            if work.done() and (error := work.exception()) is not None:
+                raise LabError(f"{what} has ended: {error!r}") from error
+        if (code := self._courier.poll()) is not None:
+            raise LabError(f"the courier ended with {code}: see tools.log of the lab")
+
+    def wait_acknowledged(self, within_s: float = ACKNOWLEDGED_WITHIN_S) -> None:
+        """Until something more is acknowledged. LabError if nothing is."""
+        before = len(self.kept.receipts)
+
+        def more() -> bool:
+            self.check()
+            return len(self.kept.receipts) > before
+
+        wait_until(more, within_s, "a mail or page of the client is acknowledged", every_s=0.05)
 
     def stop(self) -> None:
-        """After what is under way."""
+        """After what is under way. LabError if not all of it went on until now."""
+        if not self._stopped:
+            try:
+                self.check()
+            finally:
+                self._end()
+            for what, work in self._works.items():
+                if not work.done():
+                    raise LabError(f"{what} does not end")
+                if (error := work.exception()) is not None:
+                    raise LabError(f"{what} has ended: {error!r}") from error
+
+    def _end(self) -> None:
+        self._stopped = True
         if self._courier.stdin is not None and not self._courier.stdin.closed:
             self._courier.stdin.close()
-        for thread in self._threads:
-            thread.join(timeout=STOPS_WITHIN_S)
-        self._courier.wait(timeout=STOPS_WITHIN_S)
+        try:
+            self._courier.wait(timeout=STOPS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._courier.kill()
+            self._courier.wait(timeout=STOPS_WITHIN_S)
+        wait(self._works.values(), timeout=STOPS_WITHIN_S)
+        self._executor.shutdown(wait=False)
         if self._courier.stdout is not None:
             self._courier.stdout.close()
 
     def _read(self) -> None:
         assert self._courier.stdout is not None
-        for line in self._courier.stdout:
-            if line == "ready\n":
-                continue
-            sent = Sent(**json.loads(line))
-            if sent.error:
-                self.kept.failures[f"{sent.kind}: {sent.error}"] += 1
-            else:
-                self.kept.arrived.append(sent)
-                self._waiting.put(sent)
-        self._waiting.put(None)
+        try:
+            for line in self._courier.stdout:
+                if line == "ready\n":
+                    continue
+                sent = Sent(**json.loads(line))
+                if sent.error:
+                    self.kept.failures[f"{sent.kind}: {sent.error}"] += 1
+                else:
+                    self.kept.arrived.append(sent)
+                    self._waiting.put(sent)
+        finally:
+            self._waiting.put(None)
 
     def _acknowledge(self) -> None:
         while (first := self._waiting.get()) is not None:

@@ -20,7 +20,8 @@ SHOWN = 5  # violations with a trace of their own
 def tell(struck: Struck) -> None:
     """One line as it happens."""
     print(
-        f"{struck.number:4}  {struck.name} (active: {struck.active}), held"
+        f"{struck.number:4}  {struck.name} (active: {struck.active}"
+        f"{f', {struck.not_made} of them could not be made' if struck.not_made else ''}), held"
         f" {struck.healed - struck.since:.1f} s: outage {struck.outage_s:.2f} s, well"
         f" {struck.well - struck.healed:.1f} s after it was healed, epoch {struck.epoch}",
         flush=True,
@@ -56,10 +57,12 @@ def print_table(judgement: Judgement) -> None:
             f"{kind:40}{outage.count:7}{outage.p50:12.2f}{outage.p99:7.2f}{outage.max:7.2f}"
             f"{well.max:17.1f}"
         )
+    more = f" ({judgement.not_made} more could not be made)" if judgement.not_made else ""
     failures = ", ".join(f"{n} {why}" for why, n in sorted(judgement.failures.items()))
     print(
-        f"{judgement.faults} faults in {len(judgement.struck)} steps; {judgement.arrived} mails and"
-        f" pages arrived, {judgement.acknowledged} acknowledged (not: {failures or 'none'});"
+        f"{judgement.faults} faults{more} in {len(judgement.struck)} steps;"
+        f" {judgement.arrived} mails and pages arrived, {judgement.acknowledged} acknowledged"
+        f" (not: {failures or 'none'});"
         f" {judgement.questions} questions for the VIP; {judgement.views} views of epochs;"
         f" {len(judgement.violations)} violations"
     )
@@ -71,6 +74,7 @@ def to_json(judgement: Judgement, seed: int) -> dict[str, Any]:
         "chaos": "end",
         "seed": seed,
         "faults": judgement.faults,
+        "not_made": judgement.not_made,
         "steps": len(judgement.struck),
         "arrived": judgement.arrived,
         "acknowledged": judgement.acknowledged,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,8 +9,10 @@ from typing import Any
 
 from chaos import account, setting, writes
 from chaos.clocks import Shifts
+from chaos.deeds import SwitchOver
 from chaos.ground import Ground
 from chaos.history import Op, Said, Violation, violations
+from chaos.nemesis import Trouble
 from chaos.plan import Fault, Step
 from chaos.promises import Promises
 from lab.arpwatch import Findings
@@ -28,7 +29,6 @@ WELL_WITHIN_S = 90.0  # after everything was healed: both in sync, one serves, a
 CONTENT_WITHIN_S = 60.0  # then: no status says that anything is wrong
 SERVED_S = 0.5  # a client that asks 50 times a second is served this long when all is well
 ASK_EVERY_MS = 20
-Trouble = (LabError, subprocess.SubprocessError, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,10 @@ class Struck:
     """A step that was, with its instants on CLOCK_BOOTTIME in seconds."""
 
     number: int  # of its first fault
-    faults: int
-    kind: str
-    name: str
+    faults: int  # that were made
+    kind: str  # of these
+    name: str  # of all that were drawn
+    not_made: int = 0  # another of the step had made them impossible
     active: str  # before it
     since: float
     healed: float
@@ -50,6 +51,7 @@ class Struck:
         return {
             "number": self.number,
             "faults": self.faults,
+            "not_made": self.not_made,
             "kind": self.kind,
             "name": self.name,
             "active": self.active,
@@ -82,6 +84,11 @@ class Judgement:
         """How many were done and got over."""
         return sum(struck.faults for struck in self.struck)
 
+    @property
+    def not_made(self) -> int:
+        """How many were drawn besides, and could not be made."""
+        return sum(struck.not_made for struck in self.struck)
+
 
 Tell = Callable[[Struck], None]
 
@@ -104,11 +111,15 @@ def run(lab: Lab, steps: Iterable[Step], tell: Tell, *, devices: bool = False) -
         promises = stack.enter_context(Promises(lab, views))
         try:
             for step in steps:
-                judgement.struck.append(_strike(ground, client, step, judgement))
+                judgement.struck.append(_strike(ground, client, promises, step, judgement))
                 tell(judgement.struck[-1])
         except LabError as error:
             judgement.violations.append(Violation(at=boottime(), text=f"not well again: {error}"))
-        promises.stop()
+        judgement.violations += ground.found
+        try:
+            promises.stop()
+        except LabError as error:
+            judgement.violations.append(Violation(at=boottime(), text=str(error)))
         if not judgement.violations:
             judgement.violations += _compare(ground, promises)
         client.finish()
@@ -121,30 +132,36 @@ def run(lab: Lab, steps: Iterable[Step], tell: Tell, *, devices: bool = False) -
     return judgement
 
 
-def _strike(ground: Ground, client: Client, step: Step, judgement: Judgement) -> Struck:
+def _strike(
+    ground: Ground, client: Client, promises: Promises, step: Step, judgement: Judgement
+) -> Struck:
     before = ground.wait_well(WELL_WITHIN_S)
     ground.active = before.node
+    ground.forget_failures()
     client.forget()
     since = boottime()
     try:
-        _time(ground, step, judgement)
+        made = _time(ground, step, judgement)
     finally:
         ground.calm()
     healed = boottime()
     ground.join_operators()
+    made = _asked_for_nothing(ground, made, judgement)
     number = step.faults[0].number
     try:
         after = ground.wait_well(WELL_WITHIN_S)
         served = client.wait_served(boottime())
         well = boottime()
         ground.wait_content(CONTENT_WITHIN_S)
+        promises.wait_acknowledged()
     except LabError as error:
         raise LabError(f"after fault {number}, {step.name}: {error}") from error
     client.wait_served(served + SERVED_S)
     return Struck(
         number=number,
-        faults=len(step.faults),
-        kind=step.kind,
+        faults=len(made),
+        not_made=len(step.faults) - len(made),
+        kind=Step(tuple(made)).kind,
         name=step.name,
         active=before.node,
         since=since,
@@ -155,14 +172,24 @@ def _strike(ground: Ground, client: Client, step: Step, judgement: Judgement) ->
     )
 
 
-def _time(ground: Ground, step: Step, judgement: Judgement) -> None:
-    """Strikes and heals, each at its moment. LabError if the only fault could not be made."""
+def _asked_for_nothing(ground: Ground, made: list[Fault], judgement: Judgement) -> list[Fault]:
+    """The faults without a switchover that was all, and that was refused."""
+    judgement.deeds += [(at, f"the switchover was refused: {why}") for at, why in ground.refused]
+    refused, ground.refused = bool(ground.refused), []
+    if refused and len(made) == 1 and isinstance(made[0].nemesis, SwitchOver):
+        return []
+    return made
+
+
+def _time(ground: Ground, step: Step, judgement: Judgement) -> list[Fault]:
+    """Strikes and heals, each at its moment; those that could be made. LabError if none could."""
     moments = sorted(
         [(fault.start_s, 0, fault.number, fault) for fault in step.faults]
         + [(fault.end_s, 1, fault.number, fault) for fault in step.faults]
     )
     begun = boottime()
     waiting = list(step.faults)  # to be healed
+    made: list[Fault] = []
     try:
         for at_s, turn, _, fault in moments:
             ground.hold(max(0.0, begun + at_s - boottime()))
@@ -176,13 +203,16 @@ def _time(ground: Ground, step: Step, judgement: Judgement) -> None:
             except Trouble as error:
                 # Another fault has made it impossible: a host without power has no processes.
                 judgement.deeds.append((boottime(), f"fault {fault.number} failed: {error}"))
-                if len(step.faults) == 1:
+                if not made:  # all was well before
                     raise LabError(
-                        f"fault {fault.number}, {step.name}, could not be made: {error}"
+                        f"fault {fault.number}, {fault.nemesis.name}, could not be made: {error}"
                     ) from error
+            else:
+                made.append(fault)
     finally:
         for fault in waiting:
             _heal(fault, judgement)
+    return made
 
 
 def _heal(fault: Fault, judgement: Judgement) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from chaos.ground import FILLER, Ground
+from chaos.history import Violation
 from chaos.nemesis import Nemesis
 from lab.errors import LabError
 from lab.layout import other
+from lab.linux import boottime
 from lab.processes import wait_until
 
 LEAST_BYTES = 4096
@@ -53,8 +54,7 @@ class Full(Nemesis):
 
     def inject(self, ground: Ground) -> None:
         host = ground.host(self._role)
-        if not ground.lab.has_power(host):
-            return
+        ground.require_power(host)
         ground.check_answers(host, self._volume)
         filler = ground.lab.volume(host, self._volume) / FILLER
         self._repairs.callback(ground.remove_filler, host, self._volume)
@@ -89,15 +89,18 @@ class Hang(Nemesis):
 
     def inject(self, ground: Ground) -> None:
         host = ground.host(self._role)
-        if not ground.lab.has_power(host):
-            return
+        ground.require_power(host)
         self._repairs.callback(ground.thaw, host, self._volume)
-        with suppress(OSError):  # EBUSY: it hangs already; EIO: its host lost its power
+        try:
             ground.freeze(host, self._volume)
+        except OSError:  # EBUSY: it hangs already; EIO: its host lost its power
+            self._repairs.pop_all()  # of another fault
+            raise
 
 
 class Dead(Hang):
-    """One that does not come back until the other replica serves, or until nobody waits any more.
+    """One that does not come back until the other replica serves: that it never does, within
+    `DEAD_FOR_S`, is a violation.
 
     So the outage is that of a takeover, not of how long the fault was held.
     """
@@ -110,5 +113,8 @@ class Dead(Hang):
     def inject(self, ground: Ground) -> None:
         super().inject(ground)
         winner = other(ground.active)
-        with suppress(LabError):  # the figures tell it
+        try:
             wait_until(lambda: ground.views.serving() == winner, DEAD_FOR_S, f"{winner} serves")
+        except LabError as error:
+            text = f"nobody took over from a {self.name} ({ground.active}): {error}"
+            ground.found.append(Violation(at=boottime(), text=text))
