@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
-from staqraft.actions.checks.run import Checker, Runner
+from staqraft.actions.checks.run import Checker, Runner, name_of
 from staqraft.actions.process import run, story
 from staqraft.actions.systemd import Systemd
 from staqraft.actions.vip import boottime_ms
@@ -104,6 +104,7 @@ class ServiceManager:
         self._sleep = sleep
         self._health = {s.name: ServiceHealth(name=s.name, state=State.UNKNOWN) for s in services}
         self._failing: dict[str, dict[Check, str]] = {s.name: {} for s in services}
+        self.took_ms: dict[tuple[str, str], int] = {}  # service, check: the last time, if watched
         self._busy = Counter[str]()  # being started or stopped: what its checks say is no news
 
     @property
@@ -154,10 +155,13 @@ class ServiceManager:
         A service has failed when one of its checks failed so often in a row as is configured.
         `serving`: the group's addresses are here, so that checks over them mean something.
         """
-        async with asyncio.TaskGroup() as tasks:
-            for service in self._services.values():
-                for check in service.checks:
-                    tasks.create_task(self._watch(service, check, changed, serving))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for service in self._services.values():
+                    for check in service.checks:
+                        tasks.create_task(self._watch(service, check, changed, serving))
+        finally:
+            self.took_ms.clear()
 
     async def _watch(
         self,
@@ -171,7 +175,9 @@ class ServiceManager:
             if self._busy[service.name] or (self._over_vip(check) and not serving()):
                 failures = 0
             else:
+                asked_ms = self._clock()
                 problem = await self._check(check)
+                self.took_ms[service.name, name_of(check)] = self._clock() - asked_ms
                 if not self._busy[service.name]:
                     failures = failures + 1 if problem else 0
                     before = self._health[service.name].state

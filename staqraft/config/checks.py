@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from staqraft.config import fence_checks, health, service_checks, tls
+from staqraft.config import fence_checks, health, notify_checks, service_checks, tls
 from staqraft.config.document import NAMES, Finding, Key
 from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE, AskAgent
 from staqraft.config.schema import GATE_OFF, GATE_ON, LET_GO_GATED_MS, Config
@@ -492,4 +492,5 @@ CHECKS: tuple[Check, ...] = (
     tree_roots,
     socket_paths,
     health.check,
+    notify_checks.secrets,
 )

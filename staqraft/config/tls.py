@@ -134,7 +134,10 @@ def _contents(config: Config, now: datetime) -> Iterator[Finding]:
     yield from _dates(_FILES[1], files.certificate, certificate.validity, now, again)
     # Of several, as when an authority is being replaced, the one that lasts longest counts.
     longest = max(authorities, key=lambda validity: validity.end)
-    again = "'staqctl certs init --force' makes a new authority; every node needs a new certificate"
+    again = (
+        "every node needs a new authority and a new certificate of it, in the order that"
+        " deploy/RUNBOOK.md tells under StaqraftCertificateEndsSoon"
+    )
     yield from _dates(_FILES[0], files.ca, longest, now, again)
 
 

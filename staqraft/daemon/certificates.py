@@ -9,11 +9,11 @@ from staqraft.config.schema import Tls
 from staqraft.config.tls import expiries
 from staqraft.metrics import NodeMetrics
 
-_LOOK_S: Final = 600.0  # the files may be replaced
+LOOK_S: Final = 600.0  # the files may be replaced
 
 
 async def watch_certificates(files: Tls, metrics: NodeMetrics) -> None:
     """Reads them again and again until cancelled."""
     while True:
         metrics.certificates(await asyncio.to_thread(expiries, files))
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(LOOK_S)

@@ -18,6 +18,7 @@ from staqraft.daemon.figures import (
 from staqraft.daemon.loop import GroupLoop
 from staqraft.metrics import HealthMetrics, Metrics
 from staqraft.model import Epoch, FenceRung, GroupId, NodeId, NodeRole
+from staqraft.notify.outbox import Backlog
 from staqraft.sdnotify import Notifier
 from staqraft.wire.v1 import admin_pb2
 
@@ -26,7 +27,7 @@ _PROCESSES = ("trees", "stream")
 _ASKED = frozenset({FenceRung.CONFIRMED, FenceRung.DEVICE})  # the others need nobody's answer
 
 Status = Callable[[], Awaitable[admin_pb2.GetStatusResponse]]
-Outboxes = Callable[[], Mapping[str, tuple[int, int]]]
+Outboxes = Callable[[], Mapping[str, Backlog]]
 
 
 def open_counters(metrics: Metrics, config: Config) -> None:
@@ -105,8 +106,13 @@ class Feed:
             {NodeId(member.node) for member in status.nodes if member.config_differs},
         )
         node.problems({(one.group or "", one.code, one.severity.word) for one in concerns(status)})
-        for receiver, (waiting, dropped) in self._outboxes().items():
-            node.outbox(receiver, waiting=waiting, dropped=dropped)
+        for receiver, backlog in self._outboxes().items():
+            node.outbox(
+                receiver,
+                waiting=backlog.waiting,
+                held_back=backlog.held_back,
+                dropped=backlog.dropped,
+            )
         events = self._raft.state.events
         newest = events[-1].index if events else 0
         if self._told_index is not None:
@@ -122,6 +128,7 @@ class Feed:
             count = state.record.renewal - (before if epoch == state.record.epoch else 0)
             groups.renewed(group, max(0, count))
             self._renewals[group] = (state.record.epoch, state.record.renewal)
+        groups.checked(group, loop.hands.services.took_ms)
         for takeover in tally.takeovers:
             groups.took_over(group, takeover.fence, takeover.duration_ms)
         groups.gave_up_takeover(group, tally.given_up)

@@ -36,9 +36,13 @@ def raft_sample(view: RaftView, others: frozenset[NodeId]) -> RaftSample:
     )
 
 
+def maintenance_ms(group: admin_pb2.GroupStatus) -> int:
+    """For how long maintenance has been on; 0: it is off."""
+    return max((max(1000, entry.lasts_ms) for entry in group.maintained), default=0)
+
+
 def group_sample(group: admin_pb2.GroupStatus, replicas: tuple[NodeId, ...]) -> GroupSample:
     """A group, on a replica or a witness."""
-    lasts = [max(1000, entry.lasts_ms) for entry in group.maintained]
     return GroupSample(
         group=GroupId(group.group),
         phase=group.phase,
@@ -49,7 +53,7 @@ def group_sample(group: admin_pb2.GroupStatus, replicas: tuple[NodeId, ...]) -> 
         replicas=replicas,
         vips_held={vip.address: vip.held for vip in group.vips},
         gate_open=group.gate == Admission.OPEN.value if group.gate else None,
-        maintenance_ms=max(lasts, default=0),
+        maintenance_ms=maintenance_ms(group),
         services={service.name: service.state for service in group.services},
         service_restarts={service.name: service.restarts_used for service in group.services},
         service_moves=group.service_moves,

@@ -13,7 +13,7 @@ from staqraft.decision.eligibility import Against, refusals
 from staqraft.health.exchange import Partner
 from staqraft.health.links import Way
 from staqraft.health.monitor import Monitor, SilentWorker
-from staqraft.metrics import HealthMetrics, LinkSample, VolumeSample
+from staqraft.metrics import HealthMetrics, LinkSample, PingSample, VolumeSample
 from staqraft.model import GroupId
 from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import health_pb2 as pb
@@ -124,6 +124,12 @@ class Health:
                             round_trip_ms=state.look.round_trip_ms,
                         )
                     )
+        metrics.pings(
+            [
+                PingSample(address=address, answers=answers, round_trip_us=took_us)
+                for address, answers, took_us in self.monitor.pings()
+            ]
+        )
         for node, partner in self.monitor.partners.items():
             if partner.clock.best is not None:
                 metrics.clock(node, partner.clock.best[0])

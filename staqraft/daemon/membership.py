@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from staqraft.config.clusters import own_state
 from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config
+from staqraft.config.tls import expiries
 from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.consensus.manners import SHARED
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from staqraft.api.admin import AdminServicer
     from staqraft.api.cluster_server import ClusterServer
     from staqraft.daemon.telling import Telling
+    from staqraft.notify.outbox import Backlog
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class Membership:
         self._ticker = ticker
         self._fingerprint = fingerprint(config)
         self._endpoint = RaftEndpoint()
+        self.certificates: Mapping[str, datetime] = {}  # until when, by name
         self.told: Counter[tuple[str, str]] = Counter()  # tries to tell, by receiver and result
         self._telling: Telling | None = None
         self._begin()
@@ -143,15 +147,24 @@ class Membership:
             await asyncio.sleep(RETRY_S)
 
     async def _status_now(self) -> admin_pb2.GetStatusResponse:
-        """By the Raft that there is now: after a failure it is another."""
-        return await self._node.status()
+        return self.look()
+
+    def look(self) -> admin_pb2.GetStatusResponse:
+        """What 'staqctl status' shows here, by the Raft that there is now: after a failure it is
+        another.
+        """
+        return self._node.look()
+
+    async def read_certificates(self) -> None:
+        """Notes until when they are valid, for the metrics."""
+        self.certificates = await asyncio.to_thread(expiries, self.config.tls)
 
     async def _test_notifications(self, requested_by: str) -> list[tuple[str, str]]:
         return [] if self._telling is None else await self._telling.test(requested_by)
 
     @property
-    def outboxes(self) -> Mapping[str, tuple[int, int]]:
-        """For each receiver: how many messages wait, and how many were given up."""
+    def outboxes(self) -> Mapping[str, Backlog]:
+        """For each receiver: what has not arrived."""
         return {} if self._telling is None else self._telling.outboxes()
 
     def status(self) -> admin_pb2.ClusterStatus:

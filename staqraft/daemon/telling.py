@@ -16,7 +16,7 @@ from staqraft.daemon.clock import wall_ms
 from staqraft.errors import ActionError
 from staqraft.model import ClusterEvent
 from staqraft.notify.message import Message, Severity
-from staqraft.notify.outbox import Outbox
+from staqraft.notify.outbox import Backlog, Outbox
 from staqraft.notify.send import Sender
 from staqraft.notify.watch import Watch
 from staqraft.wire.v1 import admin_pb2
@@ -101,9 +101,9 @@ class Telling:
         names = (line.receiver.name for line in self._lines)
         return list(zip(names, answers, strict=True))
 
-    def outboxes(self) -> dict[str, tuple[int, int]]:
-        """For each receiver: how many messages wait, and how many were given up."""
-        return {line.receiver.name: (len(line.outbox), line.outbox.dropped) for line in self._lines}
+    def outboxes(self) -> dict[str, Backlog]:
+        """For each receiver: what has not arrived."""
+        return {line.receiver.name: line.outbox.backlog for line in self._lines}
 
     # --- looking --------------------------------------------------------------------------------
 

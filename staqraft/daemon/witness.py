@@ -21,12 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from staqraft import __version__
+from staqraft.api.concerns import concerns
 from staqraft.api.front import Front
 from staqraft.api.late import LateSocket
 from staqraft.api.sockets import private_directory
 from staqraft.config.clusters import Clusters, nothing_in, read_clusters
 from staqraft.config.schema import Config
 from staqraft.consensus.ticker import RaftTicker
+from staqraft.daemon.certificates import LOOK_S
+from staqraft.daemon.figures import maintenance_ms
 from staqraft.daemon.membership import Membership
 from staqraft.daemon.witness_metrics import ClusterSample, WitnessMetrics
 from staqraft.errors import ConfigError, StaqraftError
@@ -89,6 +92,7 @@ class SharedWitness:
         self._front = Front(self._shared.control_port, self._route)
         self._notifier = Notifier()
         self.rescan = asyncio.Event()
+        self._taken_up = asyncio.Event()
         self.metrics = WitnessMetrics(__version__, self._samples, lambda: self._ticker.lateness)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -109,6 +113,7 @@ class SharedWitness:
                         ).run(),
                         self._rescan_when_asked(),
                         self._report_alive(),
+                        self._watch_certificates(),
                     )
                 ]
                 who = f"the witness of {len(self._seats)} clusters"
@@ -170,6 +175,7 @@ class SharedWitness:
             for warning in clusters.warnings:
                 log_once(self._said, warning, logger, logging.WARNING, warning)
         self._front.listen_on(self._ring_addresses())
+        self._taken_up.set()
 
     def _say_left_out(self, source: Path, problems: tuple[str, ...], running: _Seat | None) -> None:
         what = f"{source} is not used"
@@ -253,6 +259,7 @@ class SharedWitness:
                 )
                 continue
             config, heard = seat.membership.config, set(status.reachable)
+            look = seat.membership.look()
             yield ClusterSample(
                 cluster=status.cluster,
                 node=config.node,
@@ -267,7 +274,22 @@ class SharedWitness:
                 groups=sorted(config.groups),
                 told=seat.membership.told,
                 outboxes=seat.membership.outboxes,
+                problems={(one.group or "", one.code, one.severity.word) for one in concerns(look)},
+                maintenance_ms={group.group: maintenance_ms(group) for group in look.groups},
+                certificates=seat.membership.certificates,
             )
+
+    async def _watch_certificates(self) -> None:
+        """Of all clusters one after the other, now and then: the files may be replaced."""
+        while True:
+            self._taken_up.clear()
+            for seat in list(self._seats.values()):
+                await seat.membership.read_certificates()
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._taken_up.wait()
+            except TimeoutError:
+                continue
 
     async def _report_alive(self) -> None:
         period_s = min(ALIVE_S, self._notifier.watchdog_interval_s or ALIVE_S)

@@ -44,6 +44,10 @@ class WitnessAdmin:
         self._changes = RaftChanges(raft)
 
     async def status(self) -> admin_pb2.GetStatusResponse:
+        """See `look`."""
+        return self.look()
+
+    def look(self) -> admin_pb2.GetStatusResponse:
         """The cluster as this witness sees it."""
         view = self._raft.status()
         return admin_pb2.GetStatusResponse(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -16,6 +18,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from staqraft.consensus.ticker import LATENESS_S
+
+if TYPE_CHECKING:
+    from staqraft.notify.outbox import Backlog
 
 OWN = ("cluster", "node")
 
@@ -36,7 +41,10 @@ class ClusterSample:
     reachable: Mapping[str, bool] = field(default_factory=dict)  # the other members
     groups: Sequence[str] = ()
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)  # receiver, result
-    outboxes: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # waiting, given up
+    outboxes: Mapping[str, Backlog] = field(default_factory=dict)  # by receiver
+    problems: Collection[tuple[str, str, str]] = ()  # group or "", code, severity
+    maintenance_ms: Mapping[str, int] = field(default_factory=dict)  # by group; 0: it is off
+    certificates: Mapping[str, datetime] = field(default_factory=dict)  # until when, by name
 
 
 class _Told:
@@ -55,13 +63,19 @@ class _Told:
         self._dropped = CounterMetricFamily(
             "staqraft_notifications_dropped", "Messages that were given up.", labels=labels
         )
-        self.families = (self._tries, self._waiting, self._dropped)
+        self._held_back = GaugeMetricFamily(
+            "staqraft_notifications_held_back",
+            "Messages beyond 'most_per_hour', which become one of the next hour.",
+            labels=labels,
+        )
+        self.families = (self._tries, self._waiting, self._held_back, self._dropped)
 
     def add(self, sample: ClusterSample) -> None:
         own = (sample.cluster, sample.node)
-        for receiver, (waiting, dropped) in sample.outboxes.items():
-            self._waiting.add_metric((*own, receiver), waiting)
-            self._dropped.add_metric((*own, receiver), dropped)
+        for receiver, backlog in sample.outboxes.items():
+            self._waiting.add_metric((*own, receiver), backlog.waiting)
+            self._held_back.add_metric((*own, receiver), backlog.held_back)
+            self._dropped.add_metric((*own, receiver), backlog.dropped)
             for result in ("sent", "failed"):
                 count = sample.told.get((receiver, result), 0)
                 self._tries.add_metric((*own, receiver, result), count)
@@ -112,6 +126,19 @@ class WitnessMetrics(Collector):
             "staqraft_raft_late_ticks", "Ticks later than a third of an election.", labels=OWN
         )
         told = _Told()
+        problem = gauge(
+            "problem",
+            "1 while 'staqctl status' on this node complains; the group is empty for the node.",
+            *("group", "code", "severity"),
+        )
+        maintenance = gauge(
+            "maintenance_seconds", "For how long maintenance has been on; 0: it is off.", "group"
+        )
+        certificate = gauge(
+            "certificate_expiry_timestamp_seconds",
+            "When this node's certificate, or its authority's, ends.",
+            "certificate",
+        )
         for sample in self._samples():
             labels = (sample.cluster, sample.node)
             served.add_metric((*labels, sample.source), sample.served)
@@ -127,9 +154,16 @@ class WitnessMetrics(Collector):
                 reachable.add_metric((*labels, member), heard)
             for group in sample.groups:
                 active.add_metric((*labels, group), 0)
+            for wrong in sample.problems:
+                problem.add_metric((*labels, *wrong), 1)
+            for group, lasts_ms in sample.maintenance_ms.items():
+                maintenance.add_metric((*labels, group), lasts_ms / 1000)
+            for name, end in sample.certificates.items():
+                certificate.add_metric((*labels, name), end.timestamp())
             told.add(sample)
         yield self._tick_lateness()
         yield from (served, active, quorum, term, commit, leader, late, sessions, reachable)
+        yield from (problem, maintenance, certificate)
         yield from told.families
 
     def _tick_lateness(self) -> HistogramMetricFamily:

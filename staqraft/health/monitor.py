@@ -248,6 +248,18 @@ class Monitor:
             for address, pinger in self._targets.items()
         ]
 
+    def pings(self) -> Iterator[tuple[str, bool, int | None]]:
+        """Targets and witnesses by their addresses: whether each answers, and its last round trip
+        in microseconds.
+        """
+        witnesses = {node.id for node in self._witnesses}
+        on_rings = [pinger for (node, _), pinger in self._rings.items() if node in witnesses]
+        now_ms = self._now_ms()
+        for pinger in (*self._targets.values(), *on_rings):
+            age_ms = _age(pinger.answered_ms, now_ms)
+            answers = age_ms is not None and age_ms < self._config.health.ping.lost_after_ms
+            yield pinger.address, answers, pinger.round_trip_us
+
     def _way(self, address: str) -> str:
         """What is wrong with the interface that leads to a gateway."""
         if self._host is None or address not in self._gateways:

@@ -16,6 +16,7 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -35,23 +36,34 @@ class Pinger:
     """Pings one address, from one of ours if that is given. Ages are by `now_ms`.
 
     `answered_ms` and `heard_ms` are when it last answered, and when a ping of another daemon last
-    came from there; None: never. `problem` is why the last ping could not be sent, "" if it was.
+    came from there; None: never. `round_trip_us` is how long its last answer took. `problem` is why
+    the last ping could not be sent, "" if it was.
     """
 
-    def __init__(self, address: str, source: str = "", *, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        address: str,
+        source: str = "",
+        *,
+        now_ms: Callable[[], int],
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """`now_ns` is for round trips alone."""
         self.address = address
         self.source = source
         self.answered_ms: int | None = None
         self.heard_ms: int | None = None
+        self.round_trip_us: int | None = None
         self.since_ms = now_ms()
         self.problem = ""
         self._now_ms = now_ms
+        self._now_ns = now_ns
         self._v6 = ":" in address
         self._raw = False
         self._socket: socket.socket | None = None
         self._identity = int.from_bytes(os.urandom(2), "big")
         self._number = 0
-        self._asked: dict[int, int] = {}
+        self._asked: dict[int, int] = {}  # number: when, in nanoseconds
 
     def ask(self) -> None:
         """Sends a ping; what comes back is noted when it comes."""
@@ -60,7 +72,7 @@ class Pinger:
                 self._open()
             assert self._socket is not None, "it was opened"
             self._number = (self._number + 1) % _NUMBERS
-            self._asked[self._number] = self._now_ms()
+            self._asked[self._number] = self._now_ns()
             for old in list(self._asked)[:-_KEPT]:
                 del self._asked[old]
             self._socket.send(self._request())
@@ -142,8 +154,10 @@ class Pinger:
         elif kind == (_V6_REPLY if self._v6 else _V4_REPLY):
             # Without a raw socket the kernel chose the identity, and lets in nothing else.
             ours = identity == self._identity or not self._raw
-            if ours and self._asked.pop(number, None) is not None:
+            asked_ns = self._asked.pop(number, None) if ours else None
+            if asked_ns is not None:
                 self.answered_ms = self._now_ms()
+                self.round_trip_us = (self._now_ns() - asked_ns) // 1000
 
 
 def parse(packet: bytes, *, ip_header: bool) -> tuple[int, int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from staqraft.metrics.families import Families
@@ -47,6 +48,11 @@ class GroupMetrics:
         self._service = to.gauge(
             "service_state", "1 for the state in which the service is on this node.",
             "group", "service", "state",
+        )  # fmt: skip
+        self._check_s = to.gauge(
+            "service_check_seconds",
+            "How long the check of the service took last; none where it is not watched.",
+            "group", "service", "check",
         )  # fmt: skip
         self._service_restarts = to.gauge(
             "service_restarts", "Restarts of the service on this node within its window.",
@@ -135,6 +141,12 @@ class GroupMetrics:
         for service, restarts in sample.service_restarts.items():
             self._service_restarts(group, service).set(restarts)
         self._service_moves(group).set(sample.service_moves)
+
+    def checked(self, group: GroupId, took_ms: Mapping[tuple[str, str], int]) -> None:
+        """Shows how long the checks of services took last, by service and check."""
+        for (service, check), took in took_ms.items():
+            self._check_s(group, service, check).set(took / 1000)
+        self._check_s.forget_all_but({(group, *names) for names in took_ms}, of=group)
 
     def renewed(self, group: GroupId, count: int) -> None:
         """Counts committed renewals of this node's lease."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from staqraft.metrics.families import Families
-from staqraft.metrics.samples import LinkSample, VolumeSample
+from staqraft.metrics.samples import LinkSample, PingSample, VolumeSample
 from staqraft.model import NodeId
 
 
@@ -18,6 +20,14 @@ class HealthMetrics:
             "link_round_trip_seconds", "How long a call there and back took lately.",
             "peer", "ring",
         )  # fmt: skip
+        self._ping = to.gauge(
+            "ping_up",
+            "1 while the address answers: a target of 'health.ping', or the witness on a network.",
+            "address",
+        )
+        self._ping_s = to.gauge(
+            "ping_round_trip_seconds", "How long its last answer took.", "address"
+        )
         self._clock = to.gauge(
             "clock_ahead_seconds", "By how much the other replica's clock is ahead.", "peer"
         )
@@ -37,6 +47,16 @@ class HealthMetrics:
         self._link(sample.peer, sample.ring).set(sample.up)
         if sample.round_trip_ms is not None:
             self._round_trip(sample.peer, sample.ring).set(sample.round_trip_ms / 1000)
+
+    def pings(self, samples: Collection[PingSample]) -> None:
+        """Shows all addresses that are pinged now."""
+        for sample in samples:
+            self._ping(sample.address).set(sample.answers)
+            if sample.round_trip_us is not None:
+                self._ping_s(sample.address).set(sample.round_trip_us / 1_000_000)
+        known = {(sample.address,) for sample in samples}
+        for series in (self._ping, self._ping_s):
+            series.forget_all_but(known)
 
     def clock(self, peer: NodeId, ahead_us: int) -> None:
         """Shows by how much the clock of `peer` is ahead."""

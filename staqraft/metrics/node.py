@@ -47,6 +47,11 @@ class NodeMetrics:
         self._waiting = to.gauge(
             "notifications_waiting", "Messages that have not arrived yet.", "receiver"
         )
+        self._held_back = to.gauge(
+            "notifications_held_back",
+            "Messages beyond 'most_per_hour', which become one of the next hour.",
+            "receiver",
+        )
         self._dropped = to.counter(
             "notifications_dropped", "Messages that were given up.", "receiver"
         )
@@ -123,9 +128,10 @@ class NodeMetrics:
         """Counts a try to tell a receiver; `result` is "sent" or "failed"."""
         self._notified(receiver, result).inc()
 
-    def outbox(self, receiver: str, *, waiting: int, dropped: int) -> None:
+    def outbox(self, receiver: str, *, waiting: int, held_back: int, dropped: int) -> None:
         """Shows how many messages wait, and counts those that were given up since the start."""
         self._waiting(receiver).set(waiting)
+        self._held_back(receiver).set(held_back)
         self._dropped(receiver).inc(dropped - self._dropped_before.get(receiver, 0))
         self._dropped_before[receiver] = dropped
 

@@ -91,6 +91,15 @@ class LinkSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PingSample:
+    """An address that this replica pings: a target of its uplink, or the witness on a ring."""
+
+    address: str
+    answers: bool
+    round_trip_us: int | None  # None: it never answered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeSample:
     """A volume that this replica needs."""
 

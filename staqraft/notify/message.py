@@ -56,8 +56,11 @@ class Message:
         }
 
     def as_environment(self) -> dict[str, str]:
-        """What programs get: each key of the JSON as STAQRAFT_KEY."""
-        return {f"STAQRAFT_{key.upper()}": _one_line(str(v)) for key, v in self.as_json().items()}
+        """What programs get: each key of the JSON as STAQRAFT_KEY, in one line; only the subject is
+        shortened, and what the kernel would not take.
+        """
+        fields = self.as_json().items()
+        return {f"STAQRAFT_{key.upper()}": _one_line(str(v), _VARIABLE_MOST) for key, v in fields}
 
     def as_text(self) -> str:
         """What mails say."""
@@ -75,6 +78,10 @@ class Message:
 _SUBJECT_MOST = 300
 
 
-def _one_line(text: str) -> str:
+# Linux takes 128 KiB a variable, name and all; a character is at most 4 bytes.
+_VARIABLE_MOST = 30_000
+
+
+def _one_line(text: str, most: int = _SUBJECT_MOST) -> str:
     line = "".join(c if c.isprintable() else " " for c in text.replace("\0", " "))
-    return line if len(line) <= _SUBJECT_MOST else f"{line[: _SUBJECT_MOST - 3]}..."
+    return line if len(line) <= most else f"{line[: most - 3]}..."

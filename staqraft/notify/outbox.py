@@ -13,6 +13,15 @@ _FIRST_RETRY_MS = 5_000
 _LAST_RETRY_MS = 600_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How many messages have not arrived: wait, are beyond the hour's limit, were given up."""
+
+    waiting: int
+    held_back: int
+    dropped: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     message: Message
@@ -36,6 +45,16 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._waiting) + (1 if self._withheld else 0)
+
+    @property
+    def backlog(self) -> Backlog:
+        """What is held back becomes one message of the next hour, and waits if that fails."""
+        late = 1 if self._withheld and self._failures else 0
+        return Backlog(
+            waiting=len(self._waiting) + late,
+            held_back=self._withheld_count,
+            dropped=self.dropped,
+        )
 
     def put(self, message: Message, now_ms: int) -> None:
         """Queues what is bad enough for this receiver. The oldest goes when there are too many."""

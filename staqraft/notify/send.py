@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import assert_never
 
 from staqraft import __version__
-from staqraft.actions.process import run
+from staqraft.actions.process import STDIN_MOST, run
 from staqraft.config.notify import Email, Program, Receiver, Webhook
 from staqraft.errors import ActionError
 from staqraft.notify.message import Message
@@ -134,7 +134,7 @@ async def _run(by: Program, message: Message, timeout_ms: int) -> None:
     finished = await run(
         by.argv,
         timeout_ms,
-        stdin=message.as_text().encode(errors="backslashreplace"),
+        stdin=message.as_text().encode(errors="backslashreplace")[:STDIN_MOST],
         environment=message.as_environment(),
     )
     if finished.problem:

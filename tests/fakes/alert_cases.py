@@ -47,6 +47,31 @@ def _case(alert: str, fires: Series, quiet: Series, after: int = 10) -> Case:
     return Case(alert=f"Staqraft{alert}", fires=fires, quiet=quiet, after=after)
 
 
+# Codes that StaqraftProblem and StaqraftCriticalProblem leave to an alert of its own.
+COVERED: Final = {
+    "alone": "NotInSync",
+    "clock": "ClockOffset",
+    "config-differs": "ConfigDiffers",
+    "disk-corrupt": "DiskCorrupt",
+    "disk-failed": "DiskHangs",
+    "disk-hung": "DiskHangs",
+    "fence-device": "FenceDeviceDown",
+    "gate-closed": "GateClosed",
+    "link-address": "RingDown",
+    "link-cable": "RingDown",
+    "link-cut": "RingDown",
+    "link-one-way": "RingDown",
+    "link-port": "RingDown",
+    "maintenance-long": "MaintenanceForgotten",
+    "no-majority": "NoMajority",
+    "nobody-active": "NobodyActive",
+    "not-eligible": "NotEligible",
+    "not-serving": "NobodyActive",
+    "peer": "StreamDown",
+    "service-failed": "ServiceFailed",
+    "unreachable": "MemberUnreachable",
+    "vip-not-held": "AddressMissing",
+}
 _AND_ACTIVE: Final = {"active": "1x60"}
 _AND_STANDBY: Final = {"active": "0x60"}
 CASES: Final = (
@@ -54,6 +79,12 @@ CASES: Final = (
         "NobodyActive",
         {"active": "0x60", "active b": "0x60"},
         {"active": "0x60", "active b": "1x60"},
+    ),
+    _case(
+        "NobodyActive",  # in maintenance: the kernel goes on for 10m without the daemon
+        {"active": "1x4 0x60", "active b": "0x60", "maintenance_seconds b": "60+60x60"},
+        {"active": "1x20 0x60", "active b": "0x60", "maintenance_seconds b": "60+60x60"},
+        after=28,
     ),
     _case(
         "TwoActive", {"active": "1x60", "active b": "1x60"}, {"active": "1x60", "active b": "0x60"}
@@ -86,6 +117,7 @@ CASES: Final = (
         {'service_failures_total{service="nginx"}': "0 0 1 1 1 2x60"},
         after=20,
     ),
+    _case("ServiceMoved", {"service_moves": "0x4 1x60"}, {"service_moves": "0x60"}),
     _case(
         "AddressMissing",
         {'problem{code="vip-not-held",severity="critical"}': "1x60"},
@@ -255,6 +287,15 @@ CASES: Final = (
         "NotificationsFail",
         {'notifications_waiting{receiver="admins"}': "4x60"},
         {'notifications_waiting{receiver="admins"}': "4x20 0x60"},
+        after=45,
+    ),
+    _case(
+        "NotificationsFail",
+        {'notifications_dropped_total{receiver="admins"}': "0x4 3x60"},
+        {
+            'notifications_dropped_total{receiver="admins"}': "3x60",
+            'notifications_held_back{receiver="admins"}': "70x60",
+        },
         after=45,
     ),
     _case(

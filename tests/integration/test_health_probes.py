@@ -158,6 +158,8 @@ class TestPings:
             here.ask()
             await until(lambda: here.answered_ms is not None and there.heard_ms is not None)
             assert here.problem == ""
+            assert here.round_trip_us is not None
+            assert 0 < here.round_trip_us < 60_000_000
         finally:
             here.close()
             there.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,13 @@ def email(port: int, **changes: object) -> Email:
 async def send(
     by: Email | Webhook | Program,
     *,
+    message: Message = MESSAGE,
     timeout_ms: int = 30_000,
     trusted: ssl.SSLContext | None = None,
 ) -> None:
     sender = Sender(Receiver(name="admins", by=by, timeout_ms=timeout_ms), trusted=trusted)
     try:
-        await sender.send(MESSAGE)
+        await sender.send(message)
     finally:
         sender.close()
 
@@ -142,6 +144,16 @@ class TestProgram:
         assert "STAQRAFT_SEVERITY=critical\n" in text
         assert "\nBcc" not in text.partition("\nb takes")[0], "one line, whatever is in the text"
         assert "'staqctl status' says how it is now" in text
+
+    async def test_it_gets_the_whole_text(self, tmp_path: Path) -> None:
+        said = tmp_path / "said"
+        text = " and ".join(f"service number {n} is not well" for n in range(100))
+        long = replace(MESSAGE, text=text)
+        await send(Program(argv=("/bin/sh", "-c", f'echo "$STAQRAFT_TEXT" > {said}')), message=long)
+        assert said.read_text() == f"{text}\n"
+        huge = replace(MESSAGE, text="\N{GRINNING FACE}" * 200_000)
+        await send(Program(argv=("/bin/sh", "-c", f'echo "$STAQRAFT_TEXT" > {said}')), message=huge)
+        assert said.read_text().endswith("...\n")
 
     async def test_what_it_says_when_it_fails_is_passed_on(self) -> None:
         with pytest.raises(ActionError, match='exit status 3, saying "no modem"'):

@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from fakes.many import WITNESS_ADDRESS, Town
 from fakes.pair import Figures, Member, member, renew
@@ -320,9 +321,37 @@ async def test_the_figures_name_who_is_served_and_who_is_not(town: Town) -> None
     town.add(1, town.text(1, "w").replace("lease:", "leese:"))
     async with witness(town) as running, pair(town, 0):
         await until(whole(running, 0), "c0 is whole")
-        text = running.metrics.text().decode()
-        assert 'staqraft_raft_quorum{cluster="c0",node="w"} 1.0' in text
-        assert f'staqraft_cluster_served{{cluster="",node="",source="{town.clusters}/c1' in text
+        shown = figures(running)
+        assert shown["staqraft_raft_quorum", "c0", ""] == 1
+        assert shown["staqraft_cluster_served", "", f"{town.clusters}/c1/staqraft.yaml"] == 0
+        assert shown["staqraft_maintenance_seconds", "c0", "default"] == 0
+        assert ("staqraft_problem", "c0", "no-majority critical") not in shown
+        ends = "staqraft_certificate_expiry_timestamp_seconds"
+        names = {"authority", "certificate"}
+        await until(
+            lambda: {(ends, "c0", name) for name in names} <= figures(running).keys(),
+            "the certificates are shown",
+        )
+    async with witness(town) as running:
+        alone = ("staqraft_problem", "c0", "no-majority critical")
+        await until(lambda: figures(running).get(alone) == 1, "it says that it is alone")
+
+
+def figures(running: SharedWitness) -> dict[tuple[str, str, str], float]:
+    """By name, cluster, and the values of all labels besides."""
+    return {
+        (
+            sample.name,
+            sample.labels.get("cluster", ""),
+            " ".join(
+                value
+                for name, value in sorted(sample.labels.items())
+                if name not in {"cluster", "node"} and value
+            ),
+        ): sample.value
+        for family in text_string_to_metric_families(running.metrics.text().decode())
+        for sample in family.samples
+    }
 
 
 def told_to(hook: Hook) -> str:

@@ -258,6 +258,26 @@ async def test_what_is_just_being_restarted_is_not_judged() -> None:
     assert [health.state for health in told] == [State.RUNNING]
 
 
+async def test_how_long_checks_take_is_known_as_long_as_they_are_watched() -> None:
+    host = Host({"web check": [YES, HANGS]})
+    services = manager(host, service("web"))
+    seen: list[dict[tuple[str, str], int]] = []
+    failed = asyncio.Event()
+
+    def changed(health: ServiceHealth) -> None:
+        seen.append(dict(services.took_ms))
+        if health.state is State.FAILED:
+            failed.set()
+
+    watching = asyncio.create_task(services.watch(changed))
+    async with asyncio.timeout(30):
+        await failed.wait()
+    assert seen == [{("web", "check"): 0}, {("web", "check"): Timing().timeout_ms}]
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert services.took_ms == {}
+
+
 class Units:
     """systemd, with a unit that is active when it was started."""
 

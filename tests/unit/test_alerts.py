@@ -10,8 +10,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from fakes.alert_cases import CASES, Case, Series, full
+from fakes.alert_cases import CASES, COVERED, Case, Series, full
 from fakes.promql import asked_for, declared, needs_promtool, promtool
+from staqraft.api.concerns import CODES
+from staqraft.notify.message import Severity
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RULES: Final = DEPLOY / "prometheus" / "staqraft.rules.yml"
@@ -117,8 +119,16 @@ def test_each_asks_for_what_there_is(name: str) -> None:
         assert labels <= {"cluster", "node", *known[metric].labels}, metric
 
 
-def test_codes_that_have_an_alert_of_their_own_exist() -> None:
-    (covered,) = re.findall(r'code!~"([^"]*)"', ALERTS["StaqraftProblem"]["expr"])
+@pytest.mark.parametrize("name", ["StaqraftProblem", "StaqraftCriticalProblem"])
+def test_only_a_code_with_an_alert_of_its_own_is_left_out(name: str) -> None:
+    (left_out,) = re.findall(r'code!~"([^"]*)"', ALERTS[name]["expr"])
+    assert set(left_out.split("|")) == set(COVERED)
     runbook = (DEPLOY / "RUNBOOK.md").read_text()
     pages = set(re.findall(r"^### (.+)$", runbook.partition("## Findings")[2], re.MULTILINE))
-    assert set(covered.split("|")) <= pages
+    assert set(COVERED) <= pages
+
+
+@pytest.mark.parametrize("code", COVERED)
+def test_the_alert_of_a_code_is_as_bad_as_the_code(code: str) -> None:
+    severity = ALERTS[f"Staqraft{COVERED[code]}"]["labels"]["severity"]
+    assert Severity[severity.upper()] >= CODES.get(code, Severity.WARNING)

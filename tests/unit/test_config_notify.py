@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes.configs import write_config
-from staqraft.config.loader import fingerprint, load
+from staqraft.config.loader import fingerprint, load, read
 from staqraft.config.notify import Email, Program, Receiver, Webhook
 from staqraft.errors import ConfigError
 
@@ -81,3 +81,37 @@ def test_what_is_wrong_is_said(tmp_path: Path, old: str, new: str, said: str) ->
     with pytest.raises(ConfigError) as failure:
         load(path)
     assert said in str(failure.value)
+
+
+def of_secrets(directory: Path, content: str | None, mode: int) -> list[str]:
+    """What a check says of the file with the password, "missing" if there is to be none."""
+    secret = directory / "mail.password"
+    if content is not None:
+        secret.write_text(content)
+        secret.chmod(mode)
+    path = with_notify(directory, "/etc/staqraft/mail.password", str(secret))
+    return [line for line in read(path).warnings if "notify." in line]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        (None, 0, "mail.password cannot be read (No such file or directory), so admins cannot be"),
+        ("\n", 0o600, "mail.password is empty, so admins cannot be told anything"),
+        ("hush\n", 0o640, "mail.password is open to others (mode 0640): chmod 600"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_warned_of(
+    tmp_path: Path, content: str | None, mode: int, said: str
+) -> None:
+    (warning,) = of_secrets(tmp_path, content, mode)
+    assert "staqraft.yaml:" in warning
+    assert "notify.admins.email.password_file" in warning
+    assert said in warning
+
+
+def test_a_secret_of_our_own_is_fine(tmp_path: Path) -> None:
+    assert of_secrets(tmp_path, "hush\n", 0o600) == []
+    (tmp_path / "directory").mkdir()
+    path = with_notify(tmp_path, "/etc/staqraft/mail.password", str(tmp_path / "directory"))
+    assert any("is not a file" in line for line in read(path).warnings)

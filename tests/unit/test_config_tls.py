@@ -164,7 +164,7 @@ class TestDates:
         code, (problem, _) = self.said(path, timedelta(days=365))
         assert code == 2
         assert problem.startswith("tls.ca: ")
-        assert "ca.pem ended on 2027-03-01 12:00 UTC: 'staqctl certs init --force'" in problem
+        assert "ca.pem ended on 2027-03-01 12:00 UTC: every node needs a new authority" in problem
 
     def test_a_wrong_clock_does_not_keep_the_daemon_from_starting(self, path: Path) -> None:
         """systemd does not try again after a wrong configuration; a clock is set a moment later."""

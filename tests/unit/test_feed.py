@@ -19,8 +19,9 @@ from staqraft.config.tls import expiries
 from staqraft.consensus.group import RaftView
 from staqraft.daemon.feed import Feed, open_counters
 from staqraft.daemon.tally import Takeover, Tally
-from staqraft.metrics import HealthMetrics, LinkSample, Metrics, VolumeSample
+from staqraft.metrics import HealthMetrics, LinkSample, Metrics, PingSample, VolumeSample
 from staqraft.model import ClusterEvent, ClusterRecord, Epoch, GroupId, NodeId
+from staqraft.notify.outbox import Backlog
 from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -45,12 +46,13 @@ class Scene:
     status: admin_pb2.GetStatusResponse = field(default_factory=healthy_status)
     view: RaftView = VIEW
     events: list[ClusterEvent] = field(default_factory=lambda: [event(1, "takeover")])
-    outboxes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    outboxes: dict[str, Backlog] = field(default_factory=dict)
     restarts: int = 0
     tally: Tally = field(default_factory=Tally)
     renewal: int = 10
     well: bool = True
     took_ms: int = 5
+    checks_ms: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.metrics = Metrics("lab", A, "0.1.0")
@@ -62,7 +64,7 @@ class Scene:
             group=GROUP,
             tally=self.tally,
             state=SimpleNamespace(mine=True, record=record),
-            hands=SimpleNamespace(data=data),
+            hands=SimpleNamespace(data=data, services=SimpleNamespace(took_ms=self.checks_ms)),
         )
         self.said: list[str] = []
         raft = SimpleNamespace(
@@ -85,6 +87,8 @@ class Scene:
     def _health(self, metrics: HealthMetrics) -> None:
         metrics.link(LinkSample(peer=B, ring="sync", up=self.well, round_trip_ms=self.took_ms))
         metrics.clock(B, self.took_ms)
+        ping = PingSample(address="192.0.2.1", answers=self.well, round_trip_us=self.took_ms)
+        metrics.pings([ping])
         volume = VolumeSample(
             path="/srv",
             took_ms=self.took_ms,
@@ -131,9 +135,10 @@ def spoil(of: Scene) -> None:
         late_ticks=3, reachable=frozenset({B}), log_entries=50, log_bytes=5000,
     )  # fmt: skip
     of.events += [event(2, "force-active"), event(3, "takeover", B)]
-    of.outboxes = {"chat": (2, 1)}
+    of.outboxes = {"chat": Backlog(waiting=2, held_back=3, dropped=1)}
     of.restarts, of.renewal = 2, 14
     of.well, of.took_ms = False, 700
+    of.checks_ms["nginx", "check"] = 40
     spoil_data(group)
     of.tally.takeovers.append(Takeover("lease", 3400))
     of.tally.given_up = 1

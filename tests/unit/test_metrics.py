@@ -20,6 +20,7 @@ from staqraft.metrics import (
     Metrics,
     MetricsServer,
     PeerSample,
+    PingSample,
     ScrubSample,
 )
 from staqraft.model import Epoch, GroupId, NodeId
@@ -305,3 +306,23 @@ async def test_an_address_in_use_is_no_reason_to_fail(
     blocker.close()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_an_address_that_is_not_pinged_any_more_is_shown_no_more(metrics: Metrics) -> None:
+    gateway = PingSample(address="192.0.2.1", answers=True, round_trip_us=1500)
+    silent = PingSample(address="192.0.2.9", answers=False, round_trip_us=None)
+    metrics.health.pings([gateway, silent])
+    shown = figures(metrics.text())
+    assert shown["ping_round_trip_seconds address=192.0.2.1"] == 0.0015
+    assert shown["ping_up address=192.0.2.9"] == 0
+    assert "ping_round_trip_seconds address=192.0.2.9" not in shown
+    metrics.health.pings([silent])
+    assert not [name for name in figures(metrics.text()) if "192.0.2.1" in name]
+
+
+def test_checks_of_services_are_shown_where_they_are_watched(metrics: Metrics) -> None:
+    metrics.groups.checked(GROUP, {("nginx", "check"): 40, ("imap", "imap on ::1"): 5})
+    shown = figures(metrics.text())
+    assert shown["service_check_seconds check=check group=default service=nginx"] == 0.04
+    metrics.groups.checked(GROUP, {})
+    assert not [name for name in figures(metrics.text()) if "service_check_seconds" in name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from staqraft.model import NodeId
 from staqraft.notify.message import Message, Severity
-from staqraft.notify.outbox import MOST_WAITING, Outbox
+from staqraft.notify.outbox import MOST_WAITING, Backlog, Outbox
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -38,6 +38,19 @@ def test_messages_go_in_order_and_what_is_not_bad_enough_does_not_go() -> None:
     box.sent(1)
     assert text(box, 2) is None
     assert box.wake_ms(2) is None
+
+
+def test_what_is_held_back_waits_for_nobody_until_it_fails() -> None:
+    box = outbox(most_per_hour=1)
+    for word in ("one", "two", "three"):
+        box.put(message(word), 0)
+    assert text(box, 0) == "one"
+    box.sent(0)
+    assert text(box, 0) is None
+    assert box.backlog == Backlog(waiting=0, held_back=2, dropped=0)
+    assert "1 more messages" in str(text(box, HOUR_MS))
+    box.failed(HOUR_MS)
+    assert box.backlog == Backlog(waiting=1, held_back=2, dropped=0)
 
 
 def test_what_fails_is_tried_again_and_further_and_further_apart() -> None:
