@@ -235,6 +235,19 @@ def _old_proof(rng: random.Random) -> list[Fault]:
     )
 
 
+def _pair_stopped(rng: random.Random) -> list[Fault]:
+    """The active of two without a witness hangs for about as long as its lease lasts."""
+    at = rng.uniform(4, 6)
+    faults: list[Fault] = []
+    for one, other in (REPLICAS, REPLICAS[::-1]):
+        faults += _faults(rng, ("device-mood", 1.0, one, other, 0.0, 0.4))  # it refuses
+    while at < _LAST_S:
+        lasting = rng.uniform(3.5, 6)
+        faults += _faults(rng, ("stop-active", at, REPLICAS[0], REPLICAS[1], lasting, 0.0))
+        at += lasting + rng.uniform(4, 7)
+    return faults
+
+
 def _rested(rng: random.Random) -> list[Fault]:
     """The active's daemon stops in maintenance, and somebody ends that before it is back, or not.
 
@@ -446,13 +459,19 @@ _RESTS_TWICE: Final = _named(_rests_twice)
 _RESTS_TWICE_SHARE: Final = 0.04
 _HEALTH: Final = _named(_health)
 _HEALTH_SHARE: Final = 0.06
+_PAIR_STOPPED: Final = replace(_named(_pair_stopped), pair=True)
+_PAIR_STOPPED_SHARE: Final = 0.03
 NAMES: Final = frozenset(
-    drill.name for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS, _RESTS_TWICE, _HEALTH)
+    drill.name
+    for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS, _RESTS_TWICE, _HEALTH, _PAIR_STOPPED)
 )
 
 
 def drill_of(seed: int, rng: random.Random) -> tuple[Drill, list[Fault]]:
     """The drill of a seed, and its faults; `rng` is the one that the others are drawn from."""
+    stopped = random.Random(f"pair stopped drill {seed}")
+    if stopped.random() < _PAIR_STOPPED_SHARE:
+        return _PAIR_STOPPED, _PAIR_STOPPED.faults(stopped)
     unwell = random.Random(f"health drill {seed}")
     if unwell.random() < _HEALTH_SHARE:
         return _HEALTH, _HEALTH.faults(unwell)

@@ -342,7 +342,11 @@ MUTATIONS: Final = (
         patch=lease_mutations.second_attempt_counts,
         kinds=("late_grant",),
     ),
-    Mutation(name="renewals share a number", patch=lease_mutations.renewals_share_a_number),
+    Mutation(
+        name="renewals share a number",
+        patch=lease_mutations.renewals_share_a_number,
+        kinds=("late_news",),
+    ),
     Mutation(
         name="challenger without drift and margin",
         patch=lease_mutations.challenger_impatient,

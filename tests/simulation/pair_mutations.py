@@ -227,7 +227,7 @@ PATCHES: Final[tuple[tuple[str, Callable[[], None], str, tuple[str, ...]], ...]]
         "drill: pair: acquires on contact, the lease suffices",
         lease_suffices_on_contact,
         "",
-        ("pair",),
+        ("pair_stopped",),
     ),
     ("pair: an old generation may speak", old_generation_may_speak, _ENDED, _PAIR),
     ("drill: pair: any generation may speak", any_generation_may_speak, "", _PAIR),
