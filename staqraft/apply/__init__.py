@@ -62,5 +62,6 @@ Rules of the reconcile
 - An own version goes to quarantine before it is replaced or removed, unless its content equals the
   active's. Versions of the shared history are merely old and are replaced.
 - Nothing is remembered between attempts but the trees and the index: what was made equal compares
-  equal next time, so an interrupted reconcile goes on where it was.
+  equal next time, and what the scan read is in the index, so an interrupted reconcile goes on where
+  it was.
 """

@@ -2,12 +2,14 @@
 
 An object whose inode and ctime are as indexed is taken as unchanged, so a scan costs a stat an
 object. What changed without a record gets the origin UNRECORDED: it is this node's own version.
+Whatever was committed meanwhile is as indexed for the next scan, so one that was interrupted does
+not read twice.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
 from staqraft.apply.safety import TreeRoot
@@ -46,36 +48,45 @@ def unknown_files(root: TreeRoot, index: Index, path: bytes) -> list[bytes]:
     return unknown
 
 
-def scan_tree(root: TreeRoot, index: Index, excluded: Excluded, seen: Callable[[int], None]) -> int:
-    """Returns how many objects were not as indexed. `seen` is told how many were looked at."""
+def scanning(root: TreeRoot, index: Index, excluded: Excluded) -> Iterator[int]:
+    """Scans a step at a time: after each object, 1 if it was not as indexed, else 0.
+
+    The index may be committed between two steps, and nothing else may use it or the root.
+    """
     top = root.parent(b"")
-    changed = _refresh(index, root.name, b"", top, look(*top), index.get(root.name, b""))
+    yield _refresh(index, root.name, b"", top, look(*top), index.get(root.name, b""))
     pending = [b""]
     while pending:
         path = pending.pop()
         try:
-            here = root.directory(path)
+            here = os.dup(root.directory(path))  # a commit lets go of the root's own
+        except (FileNotFoundError, NotADirectoryError):
+            yield _forget(index, root.name, path)
+            continue
+        try:
             with os.scandir(here) as listing:
                 names = sorted(os.fsencode(entry.name) for entry in listing)
-        except (FileNotFoundError, NotADirectoryError):
-            changed += _forget(index, root.name, path)
-            continue
-        known = {entry.path: entry for entry in index.children(root.name, path)}
-        prefix = path + b"/" if path else b""
-        for name in names:
-            found = look(here, name)
-            is_directory = found is not None and type_of(found) is ObjectType.DIRECTORY
-            child = prefix + name
-            if is_reserved(name) or excluded(child, is_directory):
-                continue
-            entry = known.pop(child, None)
-            changed += _refresh(index, root.name, child, (here, name), found, entry)
-            if is_directory:
-                pending.append(child)
-        for gone in known:
-            changed += _forget(index, root.name, gone)
-        seen(len(names))
-    return changed
+            known = {entry.path: entry for entry in index.children(root.name, path)}
+            prefix = path + b"/" if path else b""
+            for name in names:
+                found = look(here, name)
+                is_directory = found is not None and type_of(found) is ObjectType.DIRECTORY
+                child = prefix + name
+                if is_reserved(name) or excluded(child, is_directory):
+                    continue
+                entry = known.pop(child, None)
+                yield _refresh(index, root.name, child, (here, name), found, entry)
+                if is_directory:
+                    pending.append(child)
+            for gone in known:
+                yield _forget(index, root.name, gone)
+        finally:
+            os.close(here)
+
+
+def scan_tree(root: TreeRoot, index: Index, excluded: Excluded) -> int:
+    """Returns how many objects were not as indexed."""
+    return sum(scanning(root, index, excluded))
 
 
 def _forget(index: Index, tree: str, path: bytes) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 from staqraft.apply.applier import Applier
 from staqraft.apply.compare import Difference, compare
 from staqraft.apply.inspect import State
-from staqraft.apply.localscan import Excluded, scan_tree, unknown_files
+from staqraft.apply.localscan import Excluded, scanning, unknown_files
 from staqraft.apply.quarantine import Quarantine
 from staqraft.errors import ReplicationError
 from staqraft.index import UNRECORDED, Entry, Listed, SharedHistory, TreeSummary
@@ -32,6 +32,7 @@ _BYTES_A_CALL: Final = 32 << 20
 _CALLS_AT_ONCE: Final = 3
 _FETCHES_AT_ONCE: Final = 3
 _COMMIT_EVERY_MS: Final = 2000
+_SLICE_MS: Final = 250  # of looking at files before somebody else may have the disk thread
 _ROUNDS: Final = 3
 _PASSES: Final = 8
 
@@ -160,7 +161,7 @@ class Reconciler:
         for tree in self._applier.roots:
             await self._run(partial(self._require, tree))
             if self._look_at is None or tree in self._look_at:
-                await self._run(partial(self._scan, tree))
+                await self._scan(tree)
         await self._run(self._applier.forget_unfinished)
         self._applier.doubtful.cleaned.clear()
         for _ in range(_PASSES):
@@ -209,15 +210,28 @@ class Reconciler:
         root.require_present()
         root.require_staging()
 
-    def _scan(self, tree: str) -> None:
+    async def _scan(self, tree: str) -> None:
+        """A slice at a time, so that it can be ended, and goes on where it was after a kill."""
         root = self._applier.roots[tree]
-        changed = scan_tree(root, self._index, self._excluded[tree], self._scanned)
-        root.release()
-        self._applier.commit(self._index.position)
+        looking = scanning(root, self._index, self._excluded[tree])
+        changed = 0
+        while (more := await self._run(partial(self._look_on, looking))) is not None:
+            changed += more
+            await self._run(self._commit_now_and_then)
+        await self._run(root.release)
+        await self._run(partial(self._applier.commit, self._index.position))
         logger.info("tree %s: scanned, %d objects were not as the index had them", tree, changed)
 
-    def _scanned(self, count: int) -> None:
-        self.progress.scanned += count
+    def _look_on(self, looking: Iterator[int]) -> int | None:
+        """For a moment; how many objects were not as indexed. None: all have been looked at."""
+        until, changed, steps = self._clock_ms() + _SLICE_MS, 0, 0
+        for step in looking:
+            changed += step
+            steps += 1
+            if self._clock_ms() >= until:
+                break
+        self.progress.scanned += steps
+        return changed if steps else None
 
     async def _tree(self, tree: str, theirs: TreeSummary) -> None:
         mine = await self._run(partial(self._index.root, tree))

@@ -229,8 +229,8 @@ def refusal(root: TreeRoot, path: bytes, error: OSError) -> CannotWrite | None:
     """Why nothing can be written; None: something is wrong with this object only."""
     if error.errno in _PAUSES:
         return CannotWrite(
-            f"tree {root.name}, {path!r}: {error.strerror}; applying pauses and tries again by "
-            f"itself: free space or repair the volume of {root.path}"
+            f"tree {root.name}, {os.fsdecode(path)!r}: {error.strerror}; applying pauses and tries"
+            f" again by itself: free space or repair the volume of {root.path}"
         )
     return MountedInside(path, root.shown) if error.errno in _OTHER_FILESYSTEM else None
 

@@ -108,6 +108,6 @@ class TreesOverSocket:
 
     def _no_answer(self, error: grpc.aio.AioRpcError) -> ReplicationError:
         return ReplicationError(
-            f"the trees process behind {self._socket} did not do it: "
+            f"this node's trees process (at {self._socket}) says: "
             f"{error.details() or error.code().name}"
         )

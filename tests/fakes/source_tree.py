@@ -299,7 +299,7 @@ class FakeActive:
 
     async def begin(self) -> Opening:
         if self.scan:
-            scan_tree(self.source.root, self.index, nothing_excluded, lambda _n: None)
+            scan_tree(self.source.root, self.index, nothing_excluded)
             self.source.root.release()
         return Opening(position=self.position, trees={TREE: self.index.root(TREE)})
 

@@ -34,7 +34,7 @@ class BusyActive(FakeActive):
     def note(self) -> None:
         """The index learns of what was recorded, as capture keeps it."""
         self.source.root.release()
-        scan_tree(self.source.root, self.index, nothing_excluded, lambda _n: None)
+        scan_tree(self.source.root, self.index, nothing_excluded)
         self.source.root.release()
         for record in self.source.records[self._told :]:
             entry = self.index.get(TREE, record.path)
@@ -113,7 +113,7 @@ class Pair:
         self.source.root.release()
         found = differences(manifest(self.source.path), manifest(self.standby.path))
         assert not found, "\n".join(map(str, found[:10]))
-        scan_tree(self.standby.root, self.standby.index, nothing_excluded, lambda _n: None)
+        scan_tree(self.standby.root, self.standby.index, nothing_excluded)
         self.active.note()
         assert self.standby.index.root(TREE).digest == self.active.index.root(TREE).digest
         assert self.quarantine.list() == []

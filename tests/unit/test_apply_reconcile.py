@@ -6,9 +6,10 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -16,12 +17,13 @@ from fakes.source_tree import TREE, FakeActive, SourceTree, nothing_excluded
 from fakes.standby import Standby, run_directly
 from lab.compare import differences, manifest
 from staqraft.apply.quarantine import Quarantine
-from staqraft.apply.reconcile import Reconciler
+from staqraft.apply.reconcile import Reconciler, RunOnDisk
 from staqraft.apply.safety import RootMissing
 from staqraft.errors import ReplicationError
 from staqraft.index import STAGING_NAME, Index, SharedHistory
 from staqraft.model import Epoch, EpochStart, Position
 
+T = TypeVar("T")
 NOW_MS = 1_700_000_000_000
 SHARED = SharedHistory.of([EpochStart(epoch=Epoch(1), seq=1), EpochStart(epoch=Epoch(2), seq=500)])
 J0 = Position(Epoch(2), 900)
@@ -37,15 +39,17 @@ class Pair:
         self.quarantine = Quarantine(base / "quarantine", lambda: NOW_MS)
         self.reconciler = self.attempt()
 
-    def attempt(self) -> Reconciler:
+    def attempt(
+        self, *, run_on_disk: RunOnDisk = run_directly, clock_ms: Callable[[], int] = lambda: 0
+    ) -> Reconciler:
         self.reconciler = Reconciler(
             applier=self.standby.applier,
             active=self.active,
             quarantine=self.quarantine,
             shared=SHARED,
             excluded={TREE: nothing_excluded},
-            run_on_disk=run_directly,
-            clock_ms=lambda: 0,
+            run_on_disk=run_on_disk,
+            clock_ms=clock_ms,
         )
         return self.reconciler
 
@@ -197,6 +201,46 @@ async def test_an_interrupted_reconcile_goes_on_where_it_was(pair: Pair, killed:
     assert attempts > 2
     pair.assert_equal()
     assert pair.quarantine.list() == []
+
+
+async def test_looking_at_its_own_files_from_scratch_goes_on_where_it_was_killed(
+    pair: Pair,
+) -> None:
+    await pair.attempt().run()
+    pair.standby.index.clear(TREE)
+    pair.standby.index.commit(pair.standby.index.position)
+    whole = pair.active.index.totals(TREE).objects
+    known = 0
+
+    def clock_ms() -> int:  # no time passes but for what was not known yet
+        return 3000 * pair.standby.index.totals(TREE).objects
+
+    for _ in range(3):  # each is killed somewhere in the middle
+        with pytest.raises(Killed):
+            await pair.attempt(run_on_disk=Killing(after=whole // 2), clock_ms=clock_ms).run()
+        pair.standby.restart()
+        before, known = known, pair.standby.index.totals(TREE).objects
+        assert before < known < whole
+    await pair.attempt().run()
+    pair.assert_equal()
+    assert pair.quarantine.list() == []
+
+
+class Killed(Exception):
+    """The process was."""
+
+
+class Killing:
+    """The disk thread of a process that does not live for long."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    async def __call__(self, work: Callable[[], T]) -> T:
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+        return work()
 
 
 async def test_a_root_that_is_not_mounted_loses_nothing(pair: Pair) -> None:

@@ -93,7 +93,7 @@ class Ground:
         self.index_it()
 
     def index_it(self) -> None:
-        scan_tree(self.source.root, self.index, lambda _p, _d: False, lambda _n: None)
+        scan_tree(self.source.root, self.index, lambda _p, _d: False)
         self.source.root.release()
 
     def inspector(self, *, deep: bool) -> Inspector:
