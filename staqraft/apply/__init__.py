@@ -56,7 +56,11 @@ Rules of the reconcile
   (NOT_SURE_NS), so that no scan and no comparison believes it.
 - Of a file with several names the first is fetched with its content, and the others after it as
   links: each by itself would become a file of its own.
-- Directory digests are compared from the root down; only what differs is listed and fetched.
+- Directory digests are compared from the root down; only what differs is listed and fetched. What
+  is here is said when it is asked for, so that a file of the same content comes without it: the
+  active does not even read it, and a copy that its disk has spoilt replaces no good one.
+- What the active cannot read is left for another attempt, which this one then ends with; the rest
+  of the trees is made equal.
 - What the active lists as unread (its state is empty) is fetched if it is not here; what is here is
   first asked for its digest, so that a standby that was filled by hand fetches only differences.
 - An own version goes to quarantine before it is replaced or removed, unless its content equals the

@@ -16,12 +16,14 @@ from typing import Final, Protocol, TypeVar
 from staqraft.apply.applier import Applier
 from staqraft.apply.compare import Difference, compare
 from staqraft.apply.inspect import State
-from staqraft.apply.localscan import Excluded, scanning, unknown_files
+from staqraft.apply.localscan import Excluded, scanning
+from staqraft.apply.matching import NOT_SURE_NS
+from staqraft.apply.own import OwnVersions
 from staqraft.apply.quarantine import Quarantine
 from staqraft.errors import ReplicationError
-from staqraft.index import UNRECORDED, Entry, Listed, SharedHistory, TreeSummary
-from staqraft.journal.record import Change, Chunk, ObjectType, Record, Remove, Staged, Upsert
-from staqraft.model import Epoch, Position
+from staqraft.index import Entry, Listed, SharedHistory, TreeSummary
+from staqraft.journal.record import Change, Chunk, Record, Remove, Staged, Upsert
+from staqraft.model import Position
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,10 @@ class Opening:
 
     position: Position
     trees: dict[str, TreeSummary]
+
+
+class PartlyUnreadable(ReplicationError):
+    """The active cannot read something that it was asked for; it gave the rest."""
 
 
 class RunOnDisk(Protocol):
@@ -72,8 +78,14 @@ class ActiveTrees(Protocol):
         """What objects are now; absent ones are left out."""
         ...
 
-    def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
-        """Whole objects as they are now: Chunks and an Upsert, or a Remove, for each path."""
+    def fetch(
+        self, tree: str, paths: Sequence[bytes], have: Sequence[bytes] = ()
+    ) -> AsyncIterator[list[Record]]:
+        """Whole objects as they are now: Chunks and an Upsert, or a Remove, for each path.
+
+        `have`: for each path the digest of what is here already, or empty. What the active has with
+        the same digest comes without its content.
+        """
         ...
 
 
@@ -143,13 +155,16 @@ class Reconciler:
         self._active = active
         self._quarantine = quarantine
         self._shared = shared
+        self._own = OwnVersions(
+            applier, quarantine, shared, has_own=has_own, count=self._count_kept
+        )
         self._excluded = excluded
         self._run = run_on_disk
         self._clock_ms = clock_ms
-        self._has_own = has_own
         self._committed_ms = clock_ms()
         self._position = Position()
         self._fetching = asyncio.Semaphore(_FETCHES_AT_ONCE)
+        self._unreadable: PartlyUnreadable | None = None  # the first
         self._vanished: list[bytes] = []  # directories that went somewhere else meanwhile
 
     async def run(self) -> Position:
@@ -173,6 +188,9 @@ class Reconciler:
                 f"{len(self._vanished)} directories were moved while they were compared, the last "
                 f"was {self._vanished[-1]!r}; the comparison is repeated"
             )
+        if self._unreadable is not None:
+            await self._run(partial(self._applier.commit, self._index.position))
+            raise self._unreadable
         self.progress.phase = "looking again at what could not be put right at once"
         await self._settle()
         ended = (await self._active.begin()).position
@@ -302,7 +320,8 @@ class Reconciler:
     async def _fetch_all(self, tree: str, objects: list[tuple[bytes, int]]) -> None:
         async def portion(paths: list[bytes]) -> None:
             async with self._fetching:
-                await self._fetch(tree, paths)
+                have = await self._run(partial(self._have, tree, paths))
+                await self._fetch(tree, paths, have)
 
         async with asyncio.TaskGroup() as group:
             for part in _portions(objects):
@@ -315,7 +334,7 @@ class Reconciler:
         self._applier.roots[tree].require_present()
         for name in found.remove:
             child = path + b"/" + name if path else name
-            self._keep_below(tree, child, "the active does not have it")
+            self._own.keep_below(tree, child, "the active does not have it")
             self._applier.doubtful.cleaned.add((tree, path))
             self._applier.apply(
                 Record(tree=tree, path=child, change=Remove(), position=self._position),
@@ -323,9 +342,24 @@ class Reconciler:
             )
         return found
 
-    async def _fetch(self, tree: str, paths: Sequence[bytes]) -> None:
-        async for records in self._active.fetch(tree, paths):
-            await self._run(partial(self._take_over, records))
+    def _have(self, tree: str, paths: Sequence[bytes]) -> list[bytes]:
+        """Of each file with one name that nobody doubts: which content it has."""
+        entries = (self._index.get(tree, path) for path in paths)
+        return [
+            entry.digest
+            if entry is not None
+            and entry.identity.ctime_ns != NOT_SURE_NS
+            and len(self._index.names_of(tree, entry.identity.dev, entry.identity.ino)) == 1
+            else b""
+            for entry in entries
+        ]
+
+    async def _fetch(self, tree: str, paths: Sequence[bytes], have: Sequence[bytes] = ()) -> None:
+        try:
+            async for records in self._active.fetch(tree, paths, have):
+                await self._run(partial(self._take_over, records))
+        except PartlyUnreadable as error:  # the rest of the trees need not wait for that
+            self._unreadable = self._unreadable or error
         await self._run(self._commit_now_and_then)
 
     def _take_over(self, records: list[Record]) -> None:
@@ -344,15 +378,18 @@ class Reconciler:
     def _take_over_one(self, record: Record) -> None:
         match record.change:
             case Upsert() as upsert:
-                self._keep_if_own(record, upsert)
+                self._own.keep_if_replaced(record, upsert)
             case Remove():
                 # Removed since it was listed, or moved: a record will tell which, and where to.
-                self._keep_below(record.tree, record.path, "the active removed it")
+                self._own.keep_below(record.tree, record.path, "the active removed it")
                 self._applier.doubtful.suspect(record.tree, record.path)
                 self.progress.done += 1
                 return
         self._count_taken(record.change)
         self._applier.apply(record, fetched=True)
+
+    def _count_kept(self) -> None:
+        self.progress.quarantined += 1
 
     def _count_taken(self, change: Change) -> None:
         match change:
@@ -394,62 +431,6 @@ class Reconciler:
             self._applier.commit(self._index.position)
             self._committed_ms = now
 
-    # --- this node's own versions --------------------------------------------------------------
-
-    def _is_own(self, entry: Entry) -> bool:
-        if entry.origin == UNRECORDED:
-            return self._has_own
-        return not self._shared.has(entry.origin)
-
-    def _keep_if_own(self, record: Record, upsert: Upsert) -> None:
-        entry = self._index.get(record.tree, record.path)
-        if entry is None:
-            if upsert.metadata.type is not ObjectType.DIRECTORY:
-                self._keep_unknown(record.tree, record.path, "the active has something here")
-            return
-        if entry.metadata.type is ObjectType.DIRECTORY:
-            if upsert.metadata.type is not ObjectType.DIRECTORY:
-                self._keep_below(record.tree, record.path, "the active has something else here")
-        elif self._is_own(entry) and not _same_content(entry, upsert):
-            self._keep(entry, record.tree, "the active has another version")
-
-    def _keep_below(self, tree: str, path: bytes, reason: str) -> None:
-        entry = self._index.get(tree, path)
-        if entry is None:
-            return
-        below = list(self._index.subtree(tree, path))
-        for own in (entry, *below):
-            if own.metadata.type is not ObjectType.DIRECTORY and self._is_own(own):
-                self._keep(own, tree, reason)
-        if entry.metadata.type is ObjectType.DIRECTORY:
-            self._keep_unknown(tree, path, f"its directory goes: {reason}")
-
-    def _keep_unknown(self, tree: str, path: bytes, reason: str) -> None:
-        """What the patterns leave out, and is nevertheless in the way."""
-        try:
-            unknown = unknown_files(self._applier.roots[tree], self._index, path)
-        except (FileNotFoundError, NotADirectoryError):
-            return  # there is not even a directory
-        for own in unknown:
-            self._keep_path(tree, own, self._index.position.epoch, reason)
-
-    def _keep(self, entry: Entry, tree: str, reason: str) -> None:
-        # What no record tells of was written in this node's last epoch, or since.
-        epoch = Epoch(entry.origin.epoch or self._index.position.epoch)
-        self._keep_path(tree, entry.path, epoch, reason)
-
-    def _keep_path(self, tree: str, path: bytes, epoch: Epoch, reason: str) -> None:
-        kept = self._quarantine.keep(self._applier.roots[tree], path, reason=reason, epoch=epoch)
-        if kept is not None:
-            self.progress.quarantined += 1
-            logger.warning(
-                "tree %s: this node's own version of %r is kept in quarantine (%s): %s",
-                tree,
-                path,
-                reason,
-                kept.kept_at,
-            )
-
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:
     """One of them, however deep it is."""
@@ -461,17 +442,6 @@ def _first(errors: ExceptionGroup[Exception]) -> Exception:
 
 def _is_that(entry: Entry, state: State) -> bool:
     return bool(state.digest) and (entry.metadata, entry.digest) == (state.metadata, state.digest)
-
-
-def _same_content(entry: Entry, upsert: Upsert) -> bool:
-    theirs = upsert.metadata
-    mine = entry.metadata
-    return (
-        mine.type is theirs.type
-        and entry.digest == upsert.digest
-        and mine.symlink_target == theirs.symlink_target
-        and mine.rdev == theirs.rdev
-    )
 
 
 def _portions(objects: list[tuple[bytes, int]]) -> list[list[bytes]]:

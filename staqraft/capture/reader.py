@@ -23,7 +23,7 @@ from staqraft.capture.objects import (
 )
 from staqraft.capture.signatures import WORTH_BYTES, Memory, block_hashes, block_size
 from staqraft.config.schema import Tree
-from staqraft.index import content_hasher, is_reserved
+from staqraft.index import FileIdentity, content_hasher, is_reserved
 from staqraft.journal.record import Change, Chunk, Inline, ObjectType, Remove, Staged, Upsert
 
 Told = Callable[[ObjectState, bytes, Memory | None], None]
@@ -72,6 +72,13 @@ class Reading:
             yield Remove()
             return
         yield from _read(fd, name, stage, told)
+
+    def identity(self, tree: str, path: bytes) -> FileIdentity | None:
+        """By which the object there is known; None if there is none. Raises OSError."""
+        directory, _, name = path.rpartition(b"/")
+        fd = self._open(tree, directory)
+        found = None if fd is None else look(fd, name)
+        return None if found is None else identity_of(found)
 
     def __enter__(self) -> Self:
         return self

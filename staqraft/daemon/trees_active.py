@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from staqraft.apply.inspect import Inspector, State
 from staqraft.apply.safety import RootMissing, sync_filesystem
 from staqraft.apply.unsettled import Unsettled
-from staqraft.capture import Capture, CaptureStatus, ObjectReader, Reading, adoption
+from staqraft.capture import Capture, CaptureStatus, adoption
 from staqraft.capture.adoption import Read
-from staqraft.capture.objects import ObjectState
-from staqraft.capture.signatures import Memory
 from staqraft.daemon.trees_common import Assignment, Common, close_roots
 from staqraft.daemon.trees_damage import DamageScrubber
+from staqraft.daemon.trees_objects import Objects
 from staqraft.errors import ActionError, JournalCorrupt, StaqraftError
-from staqraft.index import Entry, Listed, relearn
+from staqraft.index import Listed, relearn
 from staqraft.journal.cursor import Cursor, Frames
 from staqraft.journal.journal import Journal
-from staqraft.journal.record import HardLinkTo, ObjectType, Record, Upsert
-from staqraft.journal.record_codec import decode, encode
+from staqraft.journal.record import Record
+from staqraft.journal.record_codec import decode
 from staqraft.model import ORIGIN, Position
 
 logger = logging.getLogger(__name__)
 
 _CAPTURE_BARRIER_MS: Final = 60_000
-_BATCH_BYTES: Final = 512 << 10
 _READ_BYTES: Final = 1 << 20
-_DESCRIBED: Final = 500  # objects in a message
-_DESCRIBE_S: Final = 0.5
 
 
 class NeedsNewEpoch(Exception):
@@ -91,11 +82,8 @@ class ActiveRole:
         self._capture: Capture | None = None
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
-        self._reader = ObjectReader(common.group.trees)
-        self._adopted_at: Position | None = None
-        # Never the number of a stage of an earlier process, whose pieces a standby may still have.
         self.scrubber = DamageScrubber(common, assignment, self.barrier, failed)
-        self._stages = itertools.count(common.wall_ms() * 1000)
+        self.objects = Objects(common, self.scrubber.suspect, self._was_read)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -165,7 +153,7 @@ class ActiveRole:
         if common.index.position == journal.last == ORIGIN and common.has_files():
             # The first start of all, over trees with files.
             adoption.begin(common.index, Position(self.assignment.epoch, 1))
-        self._adopted_at = adoption.origin(common.index)
+        self.objects.adopted_at = adoption.origin(common.index)
         position = common.index.position
         unapplied = journal.last.seq > position.seq and not common.notes.journal_is_own
         if position == ORIGIN:
@@ -290,129 +278,13 @@ class ActiveRole:
         await self._common.read(self._journal.roll)
         return position
 
+    def _was_read(self, found: list[Read]) -> None:
+        if self._capture is not None:
+            self._capture.was_read(found)
+
     def listing(self, tree: str, path: bytes) -> list[Listed] | None:
         """A directory as it was journalled."""
         return self._common.index.listing(tree, path)
-
-    async def describe(
-        self, tree: str, paths: Sequence[bytes], *, children: bool, deep: bool
-    ) -> AsyncGenerator[list[tuple[bytes, State]], None]:
-        """What is on the disk now, some at a time; reads only when nobody else does."""
-        common = self._common
-        inspector = Inspector(
-            {tree.name: tree.path for tree in common.group.trees},
-            common.index,
-            common.excluded(),
-            deep=deep,
-        )
-        found = _described(inspector, tree, paths, children=children)
-        try:
-            while states := await common.inspect(partial(_some, found)):
-                with self._unread() as unread:
-                    for path, state in states:
-                        self._note(unread, tree, path, state)
-                yield states
-        finally:
-            await common.inspect(inspector.close)
-
-    def objects(self, tree: str, paths: Sequence[bytes]) -> Iterator[bytes]:
-        """Frames of whole objects as they are now, in batches."""
-        batch: list[bytes] = []
-        size = 0
-        with self._reader.reading() as reading, self._unread() as unread:
-            for path in paths:
-                for record in self._object(reading, unread, tree, path):
-                    frame = encode(record)
-                    batch.append(frame)
-                    size += len(frame)
-                    if size >= _BATCH_BYTES:
-                        yield b"".join(batch)
-                        batch, size = [], 0
-        if batch:
-            yield b"".join(batch)
-
-    def _is_unread(self, entry: Entry) -> bool:
-        return entry.is_unread and entry.origin == self._adopted_at
-
-    def _note(self, unread: list[Read], tree: str, path: bytes, state: State) -> None:
-        entry = self._common.index.get(tree, path)
-        if entry is None or not self._is_unread(entry) or state.identity != entry.identity:
-            return
-        if state.digest:
-            known = replace(entry, metadata=state.metadata, digest=state.digest)
-            unread.append(Read(tree, known, None))
-
-    @contextmanager
-    def _unread(self) -> Iterator[list[Read]]:
-        """What turned out while others asked goes into the index."""
-        found: list[Read] = []
-        try:
-            yield found
-        finally:
-            if found and self._capture is not None:
-                self._capture.was_read(found)
-
-    def _object(
-        self, reading: Reading, unread: list[Read], tree: str, path: bytes
-    ) -> Iterator[Record]:
-        index = self._common.index
-        entry = index.get(tree, path)
-        names: list[bytes] = []
-        told = None
-        if entry is not None and self._is_unread(entry):  # it had one name when it was adopted
-            told = partial(_note, unread, tree, entry)
-        elif entry is not None and entry.metadata.type is ObjectType.FILE:
-            names = index.names_of(tree, entry.identity.dev, entry.identity.ino)
-        # What is read has at least the record that the index knows of.
-        origin = entry.origin if entry is not None else ORIGIN
-        if entry is not None and len(names) > 1 and names[0] != path:
-            yield _link(tree, path, names[0], entry)
-            return
-        for change in reading.read(tree, path, stage=next(self._stages), told=told):
-            yield Record(tree=tree, path=path, change=change, position=origin)
-        for name in names[1:]:  # there they may be names of what was here before
-            if (other := index.get(tree, name)) is not None:
-                yield _link(tree, name, path, other)
-
-
-def _note(
-    unread: list[Read],
-    tree: str,
-    entry: Entry,
-    state: ObjectState,
-    digest: bytes,
-    memory: Memory | None,
-) -> None:
-    """It holds this, if it is what was adopted."""
-    if state.identity == entry.identity:
-        known = replace(entry, metadata=state.metadata, digest=digest)
-        unread.append(Read(tree, known, memory))
-
-
-def _link(tree: str, path: bytes, to: bytes, entry: Entry) -> Record:
-    link = Upsert(metadata=entry.metadata, digest=entry.digest, content=HardLinkTo(to))
-    return Record(tree=tree, path=path, change=link, position=entry.origin)
-
-
-def _described(
-    inspector: Inspector, tree: str, paths: Sequence[bytes], *, children: bool
-) -> Iterator[tuple[bytes, State]]:
-    for path in paths:
-        if children:
-            yield from inspector.children(tree, path)
-        elif (state := inspector.object(tree, path)) is not None:
-            yield path, state
-
-
-def _some(found: Iterator[tuple[bytes, State]]) -> list[tuple[bytes, State]]:
-    """The next ones: so many, or as many as are read in a moment."""
-    until = time.monotonic() + _DESCRIBE_S
-    states: list[tuple[bytes, State]] = []
-    for state in found:
-        states.append(state)
-        if len(states) >= _DESCRIBED or time.monotonic() >= until:
-            break
-    return states
 
 
 def _sync(path: Path) -> None:

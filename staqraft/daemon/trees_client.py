@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+import grpc
 import grpc.aio
 
 from staqraft.apply.inspect import State
-from staqraft.apply.reconcile import Opening
+from staqraft.apply.reconcile import Opening, PartlyUnreadable
 from staqraft.config.schema import Config, Group, Ring
 from staqraft.errors import JournalCorrupt, ReplicationError
 from staqraft.index import Listed, TreeSummary
@@ -124,15 +125,19 @@ class RemoteTrees:
         except grpc.aio.AioRpcError as error:
             raise self._broke(error) from error
 
-    async def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
+    async def fetch(
+        self, tree: str, paths: Sequence[bytes], have: Sequence[bytes] = ()
+    ) -> AsyncIterator[list[Record]]:
         """Whole objects, in the order in which they were asked for."""
         request = pb.FetchObjectsRequest(
-            cluster=self._config.cluster, group=self._group.id, tree=tree, paths=paths
+            cluster=self._config.cluster, group=self._group.id, tree=tree, paths=paths, have=have
         )
         try:
             async for answer in self._stub().FetchObjects(request, timeout=_FETCH_S):
                 yield await asyncio.to_thread(_decoded, answer)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DATA_LOSS:
+                raise PartlyUnreadable(error.details()) from error
             raise self._broke(error) from error
         except JournalCorrupt as error:
             raise ReplicationError(f"{self._active} sent damaged objects: {error}") from error

@@ -21,8 +21,10 @@ OTHER_HAND: Final = "it was changed on the standby by another hand"
 class Repairer(Protocol):
     """Who can fetch objects instead of what is here: the standby role."""
 
-    async def repair(self, remote: RemoteTrees, tree: str, paths: Sequence[bytes]) -> None:
-        """Raises ReplicationError, and what applying raises."""
+    async def repair(
+        self, remote: RemoteTrees, tree: str, paths: Sequence[bytes], have: Sequence[bytes]
+    ) -> None:
+        """`have`: as for `ActiveTrees.fetch`. Raises ReplicationError, and what applying raises."""
         ...
 
 
@@ -35,9 +37,10 @@ async def repair_all(
         own = [finding for finding in mine if _written_by_another(finding)]
         if own:
             await common.on_disk(partial(_keep, common, tree, own))
-        paths = [finding.path for finding in mine]
-        for at in range(0, len(paths), _A_CALL):
-            await standby.repair(remote, tree, paths[at : at + _A_CALL])
+        for at in range(0, len(mine), _A_CALL):
+            some = mine[at : at + _A_CALL]
+            have = [_has(finding) for finding in some]
+            await standby.repair(remote, tree, [finding.path for finding in some], have)
 
 
 def _keep(common: Common, tree: str, findings: Sequence[Finding]) -> None:
@@ -56,6 +59,14 @@ def _keep(common: Common, tree: str, findings: Sequence[Finding]) -> None:
     finally:
         close_roots(roots)
         common.quarantine.close_batch()
+
+
+def _has(finding: Finding) -> bytes:
+    """The content that is here and right, so that it need not be fetched."""
+    mine = finding.mine
+    if mine is None or mine.corrupt or mine.names > 1:
+        return b""
+    return b"" if {"content", "type", "links"} & set(finding.aspects) else mine.digest
 
 
 def _written_by_another(finding: Finding) -> bool:

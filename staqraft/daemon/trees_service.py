@@ -299,7 +299,7 @@ class PeerServicer(wire_grpc.TreeServiceServicer):
         """Whole objects as they are now, in the order of the paths."""
         active = await self._admit(context, request.cluster, request.group)
         policy = self._worker.group.replication.compression
-        batches = active.objects(request.tree, list(request.paths))
+        batches = active.objects.whole(request.tree, list(request.paths), list(request.have))
         while True:
             try:
                 batch = await self._worker.common.read(partial(_next, batches, policy))
@@ -318,7 +318,7 @@ class PeerServicer(wire_grpc.TreeServiceServicer):
         """What is on the disk now, in the order of the paths."""
         active = await self._admit(context, request.cluster, request.group)
         try:
-            async for states in active.describe(
+            async for states in active.objects.describe(
                 request.tree, list(request.paths), children=request.children, deep=request.deep
             ):
                 yield wire.DescribeObjectsResponse(states=starmap(to_state, states))

@@ -267,7 +267,9 @@ class StandbyRole:
 
         return await self._common.on_disk(run)
 
-    async def repair(self, remote: RemoteTrees, tree: str, paths: Sequence[bytes]) -> None:
+    async def repair(
+        self, remote: RemoteTrees, tree: str, paths: Sequence[bytes], have: Sequence[bytes]
+    ) -> None:
         """Fetches these objects whole, instead of what is here, and counts them as healed.
 
         Raises ReplicationError, and what applying raises.
@@ -276,7 +278,7 @@ class StandbyRole:
         if applier is None or self._trees.reason:
             raise ReplicationError(f"{self._common.config.node} does not follow: it is tried again")
         position, _ = await remote.barrier()
-        async for records in remote.fetch(tree, paths):
+        async for records in remote.fetch(tree, paths, have):
             await self._common.on_disk(partial(self._trees.take_over, applier, records, position))
         await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))

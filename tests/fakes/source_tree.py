@@ -6,15 +6,16 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from staqraft.apply.inspect import Inspector, State
 from staqraft.apply.localscan import scan_tree
 from staqraft.apply.observe import digest_at, look, metadata_at
-from staqraft.apply.reconcile import Opening
+from staqraft.apply.reconcile import Opening, PartlyUnreadable
 from staqraft.apply.safety import TreeRoot
 from staqraft.errors import ReplicationError
-from staqraft.index import Index, Listed
+from staqraft.index import Entry, Index, Listed
 from staqraft.journal.record import (
     Chunk,
     Content,
@@ -294,7 +295,9 @@ class FakeActive:
         self.break_after_objects: int | None = None
         self.listed: list[bytes] = []
         self.fetched: list[bytes] = []
+        self.without_content: list[bytes] = []
         self.described: list[bytes] = []
+        self.unreadable: set[bytes] = set()
         self.scan = True  # at the begin of a comparison
 
     async def begin(self) -> Opening:
@@ -321,14 +324,34 @@ class FakeActive:
         inspector.close()
         yield {path: state for path, state in found.items() if state is not None}
 
-    async def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
-        for path in paths:
+    async def fetch(
+        self, tree: str, paths: Sequence[bytes], have: Sequence[bytes] = ()
+    ) -> AsyncIterator[list[Record]]:
+        lost = None
+        for path, digest in zip_longest(paths, have, fillvalue=b""):
             if self.break_after_objects is not None:
                 if self.break_after_objects == 0:
                     raise ReplicationError("the connection broke")
                 self.break_after_objects -= 1
+            if path in self.unreadable:
+                lost = PartlyUnreadable(f"the active cannot read {path!r}")
+                continue
+            if (entry := self._with_one_name(tree, path)) is not None and entry.digest == digest:
+                self.without_content.append(path)
+                change = Upsert(metadata=entry.metadata, digest=entry.digest)
+                yield [Record(tree=tree, path=path, change=change)]
+                continue
             self.fetched.append(path)
             yield self.whole(tree, path)
+        if lost is not None:
+            raise lost
+
+    def _with_one_name(self, tree: str, path: bytes) -> Entry | None:
+        entry = self.index.get(tree, path)
+        if entry is None or not entry.digest:
+            return None
+        names = self.index.names_of(tree, entry.identity.dev, entry.identity.ino)
+        return entry if len(names) == 1 else None
 
     def whole(self, tree: str, path: bytes) -> list[Record]:
         teller = SourceTree.__new__(SourceTree)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import pytest
 
-from fakes.data_pair import DataNode, DataPair
-from fakes.grounds import mounted
+from fakes.disk_pair import disk_pair
 from fakes.records import MAIL
 from fakes.small_disk import fill
-from fakes.stream_pair import A, B, free_port, until
+from fakes.stream_pair import B, until
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
 pytestmark = [
@@ -27,26 +22,8 @@ FILES = 300
 FILE_BYTES = 200 << 10
 
 
-@asynccontextmanager
-async def tight_pair() -> AsyncIterator[DataPair]:
-    """Each tree is a small ext4 of its own; journal, index and quarantine are elsewhere."""
-    async with AsyncExitStack() as stack:
-        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sr-")))
-        port = free_port()
-        for node in (A, B):
-            try:
-                stack.enter_context(mounted("ext4", base / node / "mail", megabytes=MEGABYTES))
-            except RuntimeError as error:
-                pytest.skip(str(error))
-        pair = DataPair(DataNode(base, A, port), DataNode(base, B, port))
-        for one in (pair.a, pair.b):
-            stack.push_async_callback(one.stop)
-            one.start()
-        yield pair
-
-
 async def test_from_scratch_on_a_full_disk_says_what_it_waits_for_and_goes_on() -> None:
-    async with tight_pair() as pair:
+    async with disk_pair(MEGABYTES) as pair:
         for number in range(FILES):
             (pair.a.tree / f"f{number}").write_bytes(b"%09d" % number + os.urandom(FILE_BYTES))
         (pair.a.tree / "large").write_bytes(os.urandom(8 << 20))

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,12 @@ class BusyActive(FakeActive):
             async for answer in super().list_directories(tree, [path]):
                 yield answer
 
-    async def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
-        for path in paths:
+    async def fetch(
+        self, tree: str, paths: Sequence[bytes], have: Sequence[bytes] = ()
+    ) -> AsyncIterator[list[Record]]:
+        for path, digest in zip_longest(paths, have, fillvalue=b""):
             self._live()
-            async for records in super().fetch(tree, [path]):
+            async for records in super().fetch(tree, [path], [digest]):
                 yield [replace(record, position=self._origin(record.path)) for record in records]
 
     def _origin(self, path: bytes) -> Position:

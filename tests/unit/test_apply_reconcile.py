@@ -119,6 +119,37 @@ async def test_ten_differences_cost_their_depth(pair: Pair) -> None:
     assert len(pair.active.fetched) <= 8
 
 
+async def test_what_differs_in_its_metadata_comes_without_its_content(pair: Pair) -> None:
+    for name in (b"file", b"twice", b"apart"):
+        pair.source.write(name, b"the same content")
+    await pair.attempt().run()
+    (pair.standby.path / "apart").unlink()  # a name of another file here, and not there
+    (pair.standby.path / "apart").hardlink_to(pair.standby.path / "twice")
+    for name in (b"file", b"twice", b"apart"):
+        pair.source.touch(name, 0o600, 99)
+    pair.active.fetched.clear()
+    await pair.attempt().run()
+    pair.assert_equal()
+    assert pair.active.without_content == [b"file"]
+    assert {b"twice", b"apart"} <= set(pair.active.fetched)
+
+
+async def test_what_the_active_cannot_read_keeps_nothing_else_from_being_copied(pair: Pair) -> None:
+    pair.source.mkdir(b"dir")
+    for path in (b"lost", b"dir/lost", b"other", b"dir/other"):
+        pair.source.write(path, b"content of " + path)
+    pair.active.unreadable = {b"lost", b"dir/lost"}
+    with pytest.raises(ReplicationError, match="cannot read b'lost'"):
+        await pair.attempt().run()
+    assert (pair.standby.path / "dir" / "other").exists(), "not even what comes later"
+    pair.active.fetched.clear()
+    pair.active.unreadable.clear()
+    pair.standby.restart()
+    await pair.attempt().run()
+    pair.assert_equal()
+    assert not {b"other", b"dir/other"} & set(pair.active.fetched), "they were durable"
+
+
 async def test_nothing_different_costs_one_digest(pair: Pair) -> None:
     await pair.attempt().run()
     pair.active.listed.clear()

@@ -215,16 +215,18 @@ class ListDirectoriesResponse(_message.Message):
     def __init__(self, path: _Optional[bytes] = ..., missing: _Optional[bool] = ..., entries: _Optional[_Iterable[_Union[DirectoryEntry, _Mapping]]] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class FetchObjectsRequest(_message.Message):
-    __slots__ = ("cluster", "group", "tree", "paths")
+    __slots__ = ("cluster", "group", "tree", "paths", "have")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     TREE_FIELD_NUMBER: _ClassVar[int]
     PATHS_FIELD_NUMBER: _ClassVar[int]
+    HAVE_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     group: str
     tree: str
     paths: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, cluster: _Optional[str] = ..., group: _Optional[str] = ..., tree: _Optional[str] = ..., paths: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    have: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, cluster: _Optional[str] = ..., group: _Optional[str] = ..., tree: _Optional[str] = ..., paths: _Optional[_Iterable[bytes]] = ..., have: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class FetchObjectsResponse(_message.Message):
     __slots__ = ("codec", "raw_bytes", "frames")

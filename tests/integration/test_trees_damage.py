@@ -1,0 +1,48 @@
+"""A disk of the active that gives back something else, met by a standby that fetches."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fakes.disk_pair import disk_pair, spoil
+from fakes.stream_pair import until
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(os.geteuid() != 0, reason="it mounts file systems"),
+]
+
+
+async def test_damage_replaces_no_good_copy_and_is_said_when_it_is_sent() -> None:
+    async with disk_pair(megabytes=32) as pair:
+        await pair.promote(pair.a, pair.b)
+        content = {name: os.urandom(8192) for name in ("good-there", "gone-there")}
+        for name, data in content.items():
+            (pair.a.tree / name).write_bytes(data)
+        await pair.settle(pair.a, pair.b)
+        for name in content:
+            spoil(pair.a.tree / name)
+        (pair.b.tree / "good-there").chmod(0o600)  # by another hand
+        (pair.b.tree / "gone-there").unlink()
+
+        async for _ in pair.b.trees.VerifyTrees(pb.VerifyTreesRequest(repair=True), timeout=90):
+            pass
+
+        good = pair.b.tree / "good-there"
+        assert good.read_bytes() == content["good-there"]
+        assert good.stat().st_mode == (pair.a.tree / "good-there").stat().st_mode
+        assert (pair.b.tree / "gone-there").read_bytes() == (
+            pair.a.tree / "gone-there"
+        ).read_bytes(), "there is nothing better"
+
+        async def said() -> bool:
+            return "damaged" in await pair.a.problems()
+
+        await until(said, "the damage is told")
+        text = (await pair.a.problems())["damaged"]
+        assert "'gone-there' of tree mail is not what was written" in text
+        assert "'gone-there' of tree mail did not stand on the standby" in text
+        assert "backup" in text
