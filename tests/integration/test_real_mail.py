@@ -1,4 +1,4 @@
-"""Postfix, Dovecot and procmail deliver on the active; the standby has it all, and can go on."""
+"""Real mail programs deliver on the active; the standby has it all, and can go on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import os
 import pwd
 import shutil
+import smtplib
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -165,6 +166,73 @@ async def test_dovecot_goes_on_with_the_standbys_copy() -> None:
         await settle(pair.b, pair.a)
 
 
+class Lmtp:
+    """Dovecot's LMTP server, by a whole Dovecot of its own that listens on one unix socket."""
+
+    def __init__(self, node: DataNode) -> None:
+        base = node.tree.parent / "lmtp"
+        base.mkdir()
+        base.chmod(0o755)
+        self.socket = base / "socket"
+        self.log = base / "log"
+        self._config = base / "dovecot.conf"
+        self._config.write_text(
+            f"base_dir = {base}/run\nstate_dir = {base}/run\nlog_path = {self.log}\nssl = no\n"
+            "protocols = lmtp\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n"
+            f"mail_location = maildir:{node.tree}/%n\nhostname = mail.example.org\n"
+            "postmaster_address = postmaster@example.org\n"
+            "passdb {\n  driver = static\n  args = nopassword=y\n}\n"
+            f"userdb {{\n  driver = static\n  args = uid={_USER} gid={_USER} home={base}\n}}\n"
+            f"service lmtp {{\n  unix_listener {self.socket} {{\n    mode = 0600\n  }}\n}}\n"
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        process = await asyncio.create_subprocess_exec("dovecot", "-F", "-c", self._config)
+
+        async def listens() -> bool:
+            assert process.returncode is None, self.log.read_text()
+            return self.socket.exists()
+
+        try:
+            await until(listens, "Dovecot listens")
+            yield
+        finally:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 30)
+
+    def deliver(self, user: str, mails: Iterable[bytes]) -> None:
+        with smtplib.LMTP(str(self.socket)) as lmtp:
+            for mail in mails:
+                assert not lmtp.sendmail("lea@example.org", [f"{user}@example.org"], mail)
+
+
+@needs("/usr/lib/dovecot/lmtp", "dovecot-lmtpd")
+async def test_what_came_by_lmtp_before_a_barrier_survives_the_active() -> None:
+    users = [f"user{number}" for number in range(4)]
+    async with a_pair("maildir") as pair:
+        lmtp = Lmtp(pair.a)
+
+        def deliver(user: str) -> None:
+            lmtp.deliver(user, (a_mail(number) for number in range(15)))
+
+        async with lmtp.running():
+            await asyncio.gather(*(asyncio.to_thread(deliver, user) for user in users))
+            position = await pair.a.barrier()
+            await pair.a.acknowledged(pair.b.node, position)
+            pair.a.kill()
+        await pair.promote(pair.b)
+        for user in users:
+            mails = [mail.read_bytes() for mail in (pair.b.tree / user / "new").iterdir()]
+            subjects = {mail[mail.index(b"Subject: ") :].split(b"\n", 1)[0] for mail in mails}
+            assert subjects == {b"Subject: %d" % number for number in range(15)}
+            assert len(mails) == 15, "each was delivered once"
+            assert all(mail.rstrip().endswith(b"of a mail") for mail in mails)
+        pair.a.start()
+        await pair.follow(pair.a, pair.b)
+        await settle(pair.b, pair.a)
+
+
 # --- Postfix -------------------------------------------------------------------------------------
 
 _SERVICES: Final = """\
@@ -255,6 +323,56 @@ async def test_a_mailbox_that_procmail_locks_is_never_told_in_the_middle_of_a_ma
         assert sorted(subjects) == [*range(24)]
         assert all(text[:size].endswith(b"of a mail\n\n") for size in told(pair.a, b"joe") if size)
         assert not list(pair.b.tree.glob("*.lock"))
+
+
+# --- maildrop ------------------------------------------------------------------------------------
+
+
+def by_maildrop(home: Path, target: Path, mail: bytes) -> None:
+    """As a user's own filter sends it to a mailbox or a Maildir."""
+    rules = home / f"filter-{target.name}"
+    if not rules.exists():
+        rules.write_text(f'to "{target}"\n')
+        rules.chmod(0o600)
+        shutil.chown(rules, _USER, _USER)
+    as_user(["maildrop", rules], home, mail)
+
+
+@needs("maildrop", "maildrop")
+async def test_a_mailbox_that_maildrop_locks_is_never_told_in_the_middle_of_a_mail() -> None:
+    async with a_pair("mbox") as pair:
+        home = pair.a.tree.parent / "home"
+        home.mkdir()
+        shutil.chown(home, _USER, _USER)
+        mbox = pair.a.tree / "joe"
+        by_maildrop(home, mbox, a_mail(0, 20_000))
+
+        def deliver(number: int) -> None:
+            by_maildrop(home, mbox, a_mail(number, 20_000))
+
+        await asyncio.gather(*(asyncio.to_thread(deliver, number) for number in range(1, 24)))
+        await settle(pair.a, pair.b)
+        text = (pair.b.tree / "joe").read_bytes()
+        subjects = [int(line[9:]) for line in text.splitlines() if line[:9] == b"Subject: "]
+        assert sorted(subjects) == [*range(24)]
+        assert all(text[:size].endswith(b"of a mail\n\n") for size in told(pair.a, b"joe") if size)
+        assert not list(pair.b.tree.glob("*.lock"))
+
+
+@needs("maildrop", "maildrop")
+async def test_what_maildrop_puts_into_a_maildir_is_on_the_standby() -> None:
+    async with a_pair("maildir") as pair:
+        home = pair.a.tree.parent / "home"
+        home.mkdir()
+        shutil.chown(home, _USER, _USER)
+        maildir = pair.a.tree / "joe"
+        as_user(["maildirmake.maildrop", maildir], home)
+        by_maildrop(home, maildir, a_mail(0))
+        for number in range(1, 12):
+            by_maildrop(home, maildir, a_mail(number))
+        await settle(pair.a, pair.b)
+        mails = [mail.read_bytes() for mail in (pair.b.tree / "joe" / "new").iterdir()]
+        assert sorted(int(mail.split(b"Subject: ")[1].split()[0]) for mail in mails) == [*range(12)]
 
 
 def told(node: DataNode, path: bytes) -> list[int]:
