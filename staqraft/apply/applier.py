@@ -434,6 +434,12 @@ class Applier:
         if known is None and found is not None and found.metadata.type is ObjectType.DIRECTORY:
             self.unsettled.add_hollow(record.tree, record.path)
 
+    def remove_gone(self, objects: frozenset[tuple[str, bytes]]) -> None:
+        """Of what the active had nothing, before a barrier up to which all was applied since."""
+        for tree, path in sorted(objects & self.unsettled.gone()):
+            if (tree, path) in self.unsettled.gone():  # one above it may have been removed
+                self.heal(Record(tree=tree, path=path, change=Remove()))
+
     def forget_unfinished(self) -> None:
         """For a comparison, once the index is what the disk is: what was before is past."""
         self.unsettled.clear()

@@ -32,6 +32,12 @@ class Doubtful:
         change = Upsert(metadata=expected, digest=_NEVER)
         self.not_sure(Record(tree=tree, path=path, change=change))
 
+    def was_not_there(self, tree: str, path: bytes) -> None:
+        """The active had nothing here when it was asked: it may have moved it, and not told yet."""
+        if not self._unsettled.has(tree, path):
+            self.suspect(tree, path)
+        self._unsettled.add_gone(tree, path)
+
     def note_if_mixed(self, record: Record, source: bytes) -> None:
         """A directory moves that may have, in part, what its successor at this place has.
 

@@ -20,11 +20,15 @@ class Unsettled:
 
     Beside them the hollow directories: of what is below them nothing is known, so that only a
     comparison can make them whole.
+
+    Some of them are `gone`: the active had nothing there when it was asked. Either a record that is
+    still to be applied tells so, or where it went; or nothing does, and it is to be removed.
     """
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, bytes], Record] = {}
         self._hollow: set[tuple[str, bytes]] = set()
+        self._gone: set[tuple[str, bytes]] = set()  # until anything is told of them
         self._saved = False
 
     @classmethod
@@ -70,6 +74,16 @@ class Unsettled:
         """Remembers the newest that is known of the object."""
         if not isinstance(record.change, Chunk):
             self._records[record.tree, record.path] = _slim(record)
+            self._gone.discard((record.tree, record.path))
+
+    def add_gone(self, tree: str, path: bytes) -> None:
+        """Of what is among them: the active had nothing there just now."""
+        assert self.has(tree, path), "who is not sure of it has said so"
+        self._gone.add((tree, path))
+
+    def gone(self) -> frozenset[tuple[str, bytes]]:
+        """Of what the active had nothing, and nothing was told since."""
+        return frozenset(self._gone)
 
     def add_hollow(self, tree: str, path: bytes) -> None:
         """A directory came here from a place where it was not: what is in it is not known."""
@@ -84,17 +98,20 @@ class Unsettled:
     def discard(self, tree: str, path: bytes) -> None:
         """The object is as it should be."""
         self._records.pop((tree, path), None)
+        self._gone.discard((tree, path))
 
     def discard_below(self, tree: str, path: bytes) -> None:
         """The object is gone, with everything below it."""
         for key in self._at_or_below(tree, path):
             self._records.pop(key, None)
             self._hollow.discard(key)
+            self._gone.discard(key)
 
     def move(self, tree: str, source: bytes, target: bytes) -> None:
         """The object was renamed, with everything below it."""
         self.discard_below(tree, target)
         for key in self._at_or_below(tree, source):
+            self._gone.discard(key)
             path = target + key[1][len(source) :]
             if key in self._hollow:
                 self._hollow.discard(key)
@@ -111,6 +128,7 @@ class Unsettled:
         """Nothing is unsettled any more."""
         self._records.clear()
         self._hollow.clear()
+        self._gone.clear()
 
     def _at_or_below(self, tree: str, path: bytes) -> list[tuple[str, bytes]]:
         if not self:

@@ -55,7 +55,9 @@ names, each other name is told again as a link to it.
 
 **What may fail.** JournalFull and IndexFull put everything back as dirty and are tried again each
 second; nothing blocks, nothing is lost, status says so. The dirty set is bounded: beyond it,
-everything is compared. An object that cannot be read is reported and tried again.
+everything is compared. An object that cannot be read, or a directory that cannot be listed, is
+reported and tried again (`unread`); nothing else waits for it, but a barrier by which somebody is
+told that everything is safe is refused meanwhile, as it is while a root is gone.
 
 **What is not seen at once.** Writes through a shared mapping make no event until it is taken down:
 files that are mapped so are looked for every 30 s (`mapped`) and compared then, and at each barrier

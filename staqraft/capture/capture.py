@@ -14,7 +14,7 @@ from typing import Final
 from staqraft.capture import adoption, dirty
 from staqraft.capture.adoption import Adoption, Read
 from staqraft.capture.differences import Differences
-from staqraft.capture.errors import CaptureError
+from staqraft.capture.errors import CaptureError, Uncaptured
 from staqraft.capture.files import Files
 from staqraft.capture.folders import Folders
 from staqraft.capture.large import LargeFiles, file_of
@@ -30,6 +30,7 @@ from staqraft.capture.scanner import Scanner
 from staqraft.capture.signatures import Memories
 from staqraft.capture.structure import Dirty
 from staqraft.capture.transfer import Transfer
+from staqraft.capture.unread import Unread
 from staqraft.capture.watcher import Batch, MakeSource, Watcher, cookie_directories
 from staqraft.config.schema import Tree
 from staqraft.errors import BarrierTimeout, JournalFull, StaqraftError
@@ -48,6 +49,7 @@ _RESCAN_UNWATCHED_MS: Final = 30_000
 _MAPPED_MS: Final = 30_000  # between two looks at files that programs have mapped
 _IDLE_MS: Final = 250
 _LOCKED_MS: Final = 5
+_TRIES: Final = 3  # at what cannot be read, for a barrier
 
 
 class Capture:
@@ -81,17 +83,20 @@ class Capture:
         self._problems = Problems()
         self._watcher = Watcher(trees, cookies, now_ms, never=never, **chosen)
         self._ledger = Ledger(journal, index, epoch, lambda: wall_ns() // 1_000_000, on_journalled)
+        unread = self._unread = Unread(self._watcher, self._problems.report, now_ms)
         captured = index.meta(_CAPTURED_AT)
         adopted_at = adoption.origin(index)
         self._scanner = Scanner(
-            self._watcher, index, int(captured) if captured else None, now_ms, adopted_at
+            self._watcher, index, int(captured) if captured else None, now_ms, adopted_at, unread
         )
         if adopted_at is not None and adoption.under_way(index, epoch):
             self._scanner.adoption = Adoption(self._watcher, index, adopted_at)
         folders = Folders(self._watcher, self._ledger)
         links = Links(self._watcher, self._ledger, now_ms)
         memories = self._memories = Memories()
-        self._large = LargeFiles(self._watcher, self._ledger, folders, links, memories, now_ms)
+        self._large = LargeFiles(
+            self._watcher, self._ledger, folders, links, memories, unread, now_ms
+        )
         self._locks = locks = MailboxLocks(self._problems.report, now_ms)
         files = Files(self._watcher, self._ledger, links, self._large, memories, locks, now_ms)
         removals = Removals({tree.name: tree.removals for tree in trees}, now_ms)
@@ -104,10 +109,11 @@ class Capture:
             links,
             folders,
             self._roots,
+            unread,
             self._problems.report,
             now_ms,
         )
-        self._requests: queue.SimpleQueue[tuple[int, Future[Position]]] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[int, bool, Future[Position]]] = queue.SimpleQueue()
         self._allowed: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._was_read: queue.SimpleQueue[Sequence[Read]] = queue.SimpleQueue()
         self._ended = threading.Event()
@@ -154,7 +160,7 @@ class Capture:
             self._scanner.close()
             self._watcher.close()
             while not self._requests.empty():
-                self._requests.get()[1].set_exception(CaptureError("capture has stopped"))
+                self._requests.get()[-1].set_exception(CaptureError("capture has stopped"))
 
     def step(self, timeout_ms: int) -> None:
         """One turn: waits for something to do at most so long, and does a slice of it."""
@@ -199,12 +205,16 @@ class Capture:
         finally:
             self._watcher.release()
 
-    def barrier(self, timeout_ms: int) -> Position:
+    def barrier(self, timeout_ms: int, *, complete: bool = False) -> Position:
         """The position that has everything which happened before the call, durable here.
 
-        For the capture thread; others use `ask_barrier`. Raises BarrierTimeout, JournalFull.
+        Without what cannot be read, unless it is to be `complete`: Uncaptured says then what is
+        missing. For the capture thread; others use `ask_barrier`. Raises BarrierTimeout,
+        JournalFull.
         """
         deadline = self._now_ms() + timeout_ms
+        if complete:
+            self._roots.look()
         earlier = self._large.active  # may have been read before the last change: once more
         self._watcher.barrier(timeout_ms)
         self._large.thorough = True
@@ -219,11 +229,28 @@ class Capture:
             self._finish(self._large.active, deadline)
             self._turn(everything=True)  # other names of what was transferred
             self._finish(set(), deadline)
+            if complete:
+                self._require_all(deadline)
             self._enter_what_was_read(None)
             self._end_adoption()
         finally:
             self._large.thorough = False
         return self._commit()
+
+    def _require_all(self, deadline: int) -> None:
+        """Raises Uncaptured when something that may have changed cannot be read."""
+        for _ in range(_TRIES):
+            if not self._unread.left():
+                break
+            self._scanner.list_again()  # it may have been in the middle of a change
+            self._turn(everything=True)
+            self._finish(self._large.active, deadline)
+        missing = [*self._roots.told_missing(), *self._unread.left()]
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise Uncaptured(
+                f"not all that was written before is known to be captured: {missing[0]}{more}"
+            )
 
     def _finish(self, transfers: set[Transfer], deadline: int) -> None:
         """Works until the scans, what was put off, and these transfers are done."""
@@ -242,10 +269,10 @@ class Capture:
                 self._watcher.wait(_LOCKED_MS)
             self._turn(everything=True)
 
-    def ask_barrier(self, timeout_ms: int) -> Future[Position]:
+    def ask_barrier(self, timeout_ms: int, *, complete: bool = False) -> Future[Position]:
         """The same from any thread, carried out by the capture thread."""
         future: Future[Position] = Future()
-        self._requests.put((timeout_ms, future))
+        self._requests.put((timeout_ms, complete, future))
         self._watcher.wake()
         return future
 
@@ -406,11 +433,11 @@ class Capture:
 
     def _serve_barriers(self) -> None:
         while not self._requests.empty():
-            timeout_ms, future = self._requests.get()
+            timeout_ms, complete, future = self._requests.get()
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(self.barrier(timeout_ms))
+                future.set_result(self.barrier(timeout_ms, complete=complete))
             except BaseException as error:
                 future.set_exception(error)
                 if not isinstance(error, (StaqraftError, OSError)):

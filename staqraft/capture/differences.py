@@ -24,6 +24,7 @@ from staqraft.capture.objects import GONE, identity_of, look, type_of
 from staqraft.capture.roots import Roots
 from staqraft.capture.scanner import Scanner
 from staqraft.capture.structure import PARKING, Dirty, Moved
+from staqraft.capture.unread import Unread
 from staqraft.capture.watcher import Batch, Watcher
 from staqraft.index import Entry
 from staqraft.journal.record import MovedFrom, ObjectType
@@ -54,6 +55,7 @@ class Differences:
         links: Links,
         folders: Folders,
         roots: Roots,
+        unread: Unread,
         report: Callable[[str, str], None],
         now_ms: Callable[[], int],
     ) -> None:
@@ -68,7 +70,7 @@ class Differences:
         self._report = report
         self._now_ms = now_ms
         self._foreign: set[str] = set()  # reported as not ours
-        self._unread: set[tuple[str, bytes]] = set()  # objects that were reported as such
+        self._unread = unread
         self._in_passing = 0  # what was done under names that files had only for a moment
 
     def journal(self, batch: Batch) -> None:
@@ -107,24 +109,16 @@ class Differences:
         **kw: _P.kwargs,
     ) -> None:
         """One object that cannot be read is reported and tried again; the others go on."""
-        known = (item.place.tree, item.path)
         try:
             work(item, *more, **kw)
         except (OSError, ObjectUnstable) as error:
             if isinstance(error, OSError) and error.errno in GONE:
                 self._watcher.ask_again(item.place)  # it left in between, which is to be told
                 return
-            self._unread.add(known)
-            self._report(
-                _unread(*known),
-                f"tree {item.place.tree}: {os.fsdecode(item.path)!r} cannot be read"
-                f" ({error}); it is tried again, see to its filesystem",
-            )
-            self._watcher.postpone(item.place, self._now_ms() + 50 * _RETRY_MS)
+            self._unread.failed(item.place, item.path, error)
         else:
-            if known in self._unread:
-                self._unread.discard(known)
-                self._report(_unread(*known), "")
+            if item.now is None or not self._files.is_being_read(item.place.tree, item.now):
+                self._unread.was_read(item.place.tree, item.path)
 
     def _look(self, places: Iterable[Dirty]) -> list[_Found]:
         found: dict[tuple[str, bytes], _Found] = {}
@@ -137,12 +131,16 @@ class Differences:
             path = place.path
             if self._was_never_in(place, path):
                 continue
-            fd = self._watcher.open(place.directory)
+            try:
+                fd = self._watcher.open(place.directory)
+                now = None if fd is None else look(fd, place.name)
+            except OSError as error:
+                self._unread.failed(place, path, error)
+                continue
             if fd is None:
                 if place.directory.parent is not None:
                     self._unreachable(place)
                 continue
-            now = look(fd, place.name)
             gone, out = now is None, self._is_out(place, path, now)
             if not out and self._is_foreign(place, path, now):
                 continue  # whatever was here before is hidden, not gone
@@ -411,10 +409,6 @@ class Differences:
 
 def _by_path(item: _Found) -> tuple[str, bytes]:
     return item.place.tree, item.path
-
-
-def _unread(tree: str, path: bytes) -> str:
-    return f"read {tree} {path!r}"
 
 
 def _parking(source: bytes) -> bytes:

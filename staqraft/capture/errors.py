@@ -21,6 +21,13 @@ class CookieUnavailable(WatchUnavailable):
     """Not in this directory: another may do for the cookies of the same back end."""
 
 
+class Uncaptured(CaptureError):
+    """Something was written before, perhaps, that could not be read: a barrier cannot say so."""
+
+    retryable = True
+    grpc_status = "FAILED_PRECONDITION"
+
+
 class ObjectUnstable(CaptureError):
     """The object changed its type or place each time that it was read."""
 

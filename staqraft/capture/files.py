@@ -60,6 +60,10 @@ class Files:
         self._memories = memories
         self._now_ms = now_ms
 
+    def is_being_read(self, tree: str, now: os.stat_result) -> bool:
+        """Whether a large file is on its way."""
+        return self._large.is_being_read((tree, now.st_dev, now.st_ino))
+
     def compare(self, place: Dirty, path: bytes, now: os.stat_result, entry: Entry | None) -> None:
         """Journals how what stands at a place (no directory) differs from `entry`."""
         flags = place.flags

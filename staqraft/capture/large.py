@@ -17,6 +17,7 @@ from staqraft.capture.pace import LOOK_AGAIN_MS, File, Paces
 from staqraft.capture.signatures import Memories, Memory
 from staqraft.capture.structure import Dirty
 from staqraft.capture.transfer import Transfer
+from staqraft.capture.unread import Unread
 from staqraft.capture.watcher import Watcher
 from staqraft.index import Entry, FileIdentity
 from staqraft.journal.record import CHUNK_BYTES, Delta, ObjectType
@@ -45,6 +46,7 @@ class LargeFiles:
         folders: Folders,
         links: Links,
         memories: Memories,
+        unread: Unread,
         now_ms: Callable[[], int],
     ) -> None:
         self.thorough = False  # a barrier waits: look at all of a file, not only at its end
@@ -54,6 +56,7 @@ class LargeFiles:
         self._links = links
         self._index = ledger.index
         self._memories = memories
+        self._unread = unread
         self._now_ms = now_ms
         self._transfers: dict[File, tuple[Transfer, Iterator[None]]] = {}
         self._suspects: dict[File, _Suspect] = {}
@@ -174,10 +177,27 @@ class LargeFiles:
                 if transfer.waited and self._now_ms() < transfer.look_again_ms:
                     continue
                 waiting = False
-                if next(slices, self) is self:
+                try:
+                    done = next(slices, self) is self
+                except OSError as error:
+                    self._failed(file, transfer, error)
+                    continue
+                if done:
                     self._finish(file, transfer)
             if waiting:
                 return
+
+    def _failed(self, file: File, transfer: Transfer, error: OSError) -> None:
+        self._drop(file, transfer)
+        for other in transfer.others:
+            self._watcher.put_back(other)
+        place = transfer.place
+        again = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
+        self._unread.failed(again, place.path, error)
+
+    def is_being_read(self, file: File) -> bool:
+        """Whether it is on its way."""
+        return file in self._transfers
 
     def recheck(self, *, everything: bool) -> None:
         """Looks at all of each suspect that is quiet, or has been one for long; or at every one."""
@@ -231,6 +251,7 @@ class LargeFiles:
         changed = not base_is_there or identity_of(now) != transfer.state.identity
         if base_is_there and transfer.memory is not None and not self._is_torn(transfer, now):
             self._journal(path, transfer, entry)
+            self._unread.was_read(place.tree, path)
         took = self._now_ms() - transfer.begun_ms
         self._drop(file, transfer)
         for other in transfer.others:

@@ -26,6 +26,11 @@ class Problems:
         elif known and not text:
             logger.info("Capture: it is over: %s.", known)
 
+    def text(self, key: str) -> str:
+        """One of them, or ""."""
+        with self._lock:
+            return self._texts.get(key, "")
+
     def texts(self) -> tuple[str, ...]:
         """All of them."""
         with self._lock:

@@ -52,6 +52,13 @@ class Roots:
             if name in self.missing or self._watcher.root_problem(name):
                 self.adopt(name)
 
+    def told_missing(self) -> list[str]:
+        """A sentence for each tree of which nothing is captured at present."""
+        return [
+            self._problems.text(f"root {name}") or f"the root of tree {name} is missing"
+            for name in sorted(self.missing)
+        ]
+
     def adopt(self, name: str) -> None:
         """Watches a root that came (back), unless it looks like an empty mount point."""
         self.missing.add(name)

@@ -14,13 +14,15 @@ import stat
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from staqraft.capture import dirty
 from staqraft.capture.adoption import Adoption
 from staqraft.capture.directories import Directory
-from staqraft.capture.objects import type_of
+from staqraft.capture.objects import GONE, type_of
 from staqraft.capture.ports import IndexPort
+from staqraft.capture.unread import AGAIN_MS, Unread
 from staqraft.capture.watcher import Watcher
 from staqraft.index import Entry
 from staqraft.journal.record import ObjectType
@@ -54,6 +56,7 @@ class Scanner:
         captured_ns: int | None,
         now_ms: Callable[[], int],
         adopted_at: Position | None,
+        unread: Unread,
     ) -> None:
         """`adopted_at`: the origin of what was adopted unread, and may stay so."""
         self.scanned = 0
@@ -67,6 +70,8 @@ class Scanner:
         self._queue: deque[tuple[Directory, bool]] = deque()
         self._queued: dict[Directory, bool] = {}
         self._current: Generator[None, None, None] | None = None
+        self._unread = unread
+        self._unlisted: dict[Directory, _Blocked] = {}  # their filesystem refuses it
 
     @property
     def waiting(self) -> int:
@@ -98,10 +103,18 @@ class Scanner:
                 return
             directory, _ = self._queue.popleft()
             deep = self._queued.pop(directory)
+            self._at = (directory, deep)
             self._current = self._compare(directory, deep=deep)
-        if next(self._current, self) is self:
+        try:
+            done = next(self._current, self) is self
+        except OSError as error:
+            self._current = None
+            self._failed(*self._at, error)
+            return
+        if done:
             self._current = None
             self.scanned += 1
+            self._unread.was_read(self._at[0].tree, self._at[0].path)
 
     def close(self) -> None:
         """Gives up what it is at."""
@@ -158,6 +171,15 @@ class Scanner:
         if self.adoption is not None:
             self.adoption.enter()
 
+    def _failed(self, directory: Directory, deep: bool, error: OSError) -> None:  # noqa: FBT001
+        """It cannot be listed. Nobody waits for it, but for those who must know all of it."""
+        if error.errno in GONE:
+            self._block(directory, deep=deep)
+            return
+        self._unread.not_listed(directory, error)
+        due = self._now_ms() + AGAIN_MS
+        self._unlisted[directory] = _Blocked(directory, deep, due, due)
+
     def _block(self, directory: Directory, *, deep: bool) -> None:
         """It is not where the map has it: gone, or moved, and that is still to be told."""
         now = self._now_ms()
@@ -171,12 +193,21 @@ class Scanner:
 
     def _is_due(self) -> bool:
         now = self._now_ms()
-        return any(blocked.due_ms <= now for blocked in self._blocked.values())
+        waiting = chain(self._blocked.values(), self._unlisted.values())
+        return any(blocked.due_ms <= now for blocked in waiting)
 
     def _retry(self) -> None:
         now = self._now_ms()
         for blocked in self._blocked.values():
             if blocked.due_ms <= now:
+                self.add(blocked.directory, deep=blocked.deep)
+        self.list_again(now)
+
+    def list_again(self, until_ms: int | None = None) -> None:
+        """What could not be listed is tried once more, now or (`until_ms`) if it is due by then."""
+        for blocked in [*self._unlisted.values()]:
+            if until_ms is None or blocked.due_ms <= until_ms:
+                del self._unlisted[blocked.directory]
                 self.add(blocked.directory, deep=blocked.deep)
 
     def _look(

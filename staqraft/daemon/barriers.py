@@ -27,7 +27,7 @@ async def barrier(loop: GroupLoop, timeout_ms: int, min_replicas: int) -> Barrie
     confirmed: frozenset[NodeId] = frozenset()
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            position = await data.capture_barrier(timeout_ms / 1000)
+            position = await data.capture_barrier(timeout_ms / 1000, complete=True)
             judged = Verdict.WAIT
             while judged is Verdict.WAIT:
                 while peers := missing(loop.state, confirmed):

@@ -24,7 +24,7 @@ from staqraft.errors import ApplyError, JournalCorrupt, JournalError
 from staqraft.index import IndexFull, SharedHistory
 from staqraft.journal import segment, state
 from staqraft.journal.cursor import Corrupt, Cursor, Frames, Trimmed
-from staqraft.journal.record import Record
+from staqraft.journal.record import Record, Remove
 from staqraft.journal.record_codec import decode_checked
 from staqraft.model import ORIGIN, EpochStart, Position
 
@@ -394,6 +394,9 @@ class JournalFollower:
     def take_over(self, applier: Applier, records: list[Record], position: Position) -> None:
         """What was fetched anew replaces what was not as expected."""
         for record in records:
+            if isinstance(record.change, Remove):
+                applier.doubtful.was_not_there(record.tree, record.path)
+                continue
             newest = max(position, record.position)
             applier.heal(replace(record, position=newest))
         applier.healed += len({record.path for record in records})

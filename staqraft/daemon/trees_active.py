@@ -250,10 +250,15 @@ class ActiveRole:
         self._capture.allow_removals(tree)
         return limits[tree].within_ms
 
-    async def barrier(self) -> Position:
-        """Everything written to the trees before the call is journalled and durable here."""
+    async def barrier(self, *, complete: bool = False) -> Position:
+        """Everything written to the trees before the call is journalled and durable here.
+
+        But for what cannot be read; `complete`: Uncaptured is raised then.
+        """
         assert self._capture is not None
-        captured = asyncio.wrap_future(self._capture.ask_barrier(_CAPTURE_BARRIER_MS))
+        captured = asyncio.wrap_future(
+            self._capture.ask_barrier(_CAPTURE_BARRIER_MS, complete=complete)
+        )
         if not self._common.group.barrier_syncfs:
             return await captured
         synced = asyncio.gather(*(self._common.read(work) for work in self._syncs()))

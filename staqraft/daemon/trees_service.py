@@ -109,12 +109,12 @@ class ControlServicer(pb_grpc.TreesWorkerServiceServicer):
 
     async def CaptureBarrier(  # noqa: N802
         self,
-        request: pb.CaptureBarrierRequest,  # noqa: ARG002 - it has nothing in it
+        request: pb.CaptureBarrierRequest,
         context: Context,
     ) -> pb.CaptureBarrierResponse:
         """Everything written before is durable here when it returns."""
         try:
-            position = await self._worker.active.barrier()
+            position = await self._worker.active.barrier(complete=request.complete)
         except StaqraftError as error:
             await refuse(context, error)
         return pb.CaptureBarrierResponse(position=to_position(position))

@@ -30,6 +30,8 @@ Dial = Callable[[Config, Group, NodeId, Epoch], RemoteTrees]
 _RECHECK_S: Final = 0.2  # a doorbell may be lost
 _RETRY_S: Final = 1.0
 _HEAL_MS: Final = 2000
+_APPLIED_MS: Final = 30_000
+_LOOK_S: Final = 0.05
 _HEAL_TRIES: Final = 3
 _PROGRESS_S: Final = 0.25
 
@@ -58,6 +60,7 @@ class StandbyRole:
         self._heal_at_ms = 0
         self._heal_tries = 0
         self._heal_behind: Position | None = None
+        self._gone_before: frozenset[tuple[str, bytes]] = frozenset()  # that barrier
         self.scrubber = Scrubber(common, self, failed)
 
     # --- life --------------------------------------------------------------------------------
@@ -197,6 +200,7 @@ class StandbyRole:
         remote = self._dial(self._common.config, self._common.group, active, self.assignment.epoch)
         try:
             if self._heal_behind is None:
+                self._gone_before = await self._common.on_disk(applier.unsettled.gone)
                 self._heal_behind, _ = await remote.barrier()
                 self._heal_at_ms = now
                 return
@@ -211,6 +215,7 @@ class StandbyRole:
             await remote.close()
 
     async def _heal(self, applier: Applier, remote: RemoteTrees) -> None:
+        await self._common.on_disk(partial(applier.remove_gone, self._gone_before))
         if not await self._common.on_disk(applier.settle):
             return
         if await self._common.on_disk(applier.doubtful.lost_directories):
@@ -280,8 +285,25 @@ class StandbyRole:
         position, _ = await remote.barrier()
         async for records in remote.fetch(tree, paths, have):
             await self._common.on_disk(partial(self._trees.take_over, applier, records, position))
+        await self._remove_gone(applier, remote)
         await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
+
+    async def _remove_gone(self, applier: Applier, remote: RemoteTrees) -> None:
+        """What the active had nothing of goes, once it is sure that it was not moved.
+
+        Not for long: what is not sure by then is healed later, as everything else.
+        """
+        gone = await self._common.on_disk(applier.unsettled.gone)
+        if not gone:
+            return
+        behind, _ = await remote.barrier()
+        until_ms = self._common.clock_ms() + _APPLIED_MS
+        while self._common.index.position < behind:
+            if self._common.clock_ms() > until_ms or self._trees.reason:
+                return
+            await asyncio.sleep(_LOOK_S)
+        await self._common.on_disk(partial(applier.remove_gone, gone))
 
     # --- comparing -----------------------------------------------------------------------------
 

@@ -244,13 +244,16 @@ class DataWorker:
 
     # --- positions --------------------------------------------------------------------------------
 
-    async def capture_barrier(self, timeout_s: float) -> Position:
+    async def capture_barrier(self, timeout_s: float, *, complete: bool = False) -> Position:
         """Everything written before the call is in the journal, durable here, at this position.
 
+        But for what cannot be read, unless it is to be `complete`.
+
         Raises:
-            ActionError: not within the time limit, or not capturing.
+            ActionError: not within the time limit, or not capturing, or not complete.
         """
-        answer = await self._call(self._trees.CaptureBarrier, pb.CaptureBarrierRequest(), timeout_s)
+        request = pb.CaptureBarrierRequest(complete=complete)
+        answer = await self._call(self._trees.CaptureBarrier, request, timeout_s)
         return Position(Epoch(answer.position.epoch), answer.position.seq)
 
     async def wait_acknowledged(self, node: NodeId, position: Position, timeout_s: float) -> None:

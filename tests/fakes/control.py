@@ -85,7 +85,7 @@ class FakeData:
         self.capture_broken = False
         return self.position
 
-    async def capture_barrier(self, timeout_s: float) -> Position:
+    async def capture_barrier(self, timeout_s: float, *, complete: bool = False) -> Position:
         return self.position
 
     def write(self) -> None:

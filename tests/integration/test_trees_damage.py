@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from fakes.disk_pair import disk_pair, spoil
+from fakes.disk_pair import disk_pair
+from fakes.spoilt import spoil
 from fakes.stream_pair import until
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -25,6 +26,7 @@ async def test_damage_replaces_no_good_copy_and_is_said_when_it_is_sent() -> Non
         await pair.settle(pair.a, pair.b)
         for name in content:
             spoil(pair.a.tree / name)
+            assert (pair.a.tree / name).read_bytes()[:6] == b"spoilt"
         (pair.b.tree / "good-there").chmod(0o600)  # by another hand
         (pair.b.tree / "gone-there").unlink()
 

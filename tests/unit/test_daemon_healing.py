@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -18,9 +18,9 @@ from staqraft.config.schema import Config, Group
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Assignment, Common
 from staqraft.daemon.trees_standby import StandbyRole
-from staqraft.index import Index
+from staqraft.index import Index, content_digest
 from staqraft.journal.journal import Journal
-from staqraft.journal.record import Inline, Metadata, ObjectType, Record, Remove, Upsert
+from staqraft.journal.record import Inline, Metadata, MovedFrom, ObjectType, Record, Remove, Upsert
 from staqraft.model import Epoch, EpochStart, NodeId, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -35,6 +35,8 @@ class Active:
         self.last = 0
         self.asked = asyncio.Event()
         self.fetched: list[bytes] = []
+        self.there: dict[bytes, Upsert] = {}
+        self.moves: Callable[[], None] = lambda: None  # while it is asked
 
     def dial(self, _config: Config, _group: Group, _node: NodeId, _epoch: Epoch) -> RemoteTrees:
         return cast("RemoteTrees", self)
@@ -45,8 +47,10 @@ class Active:
 
     async def fetch(self, tree: str, paths: Sequence[bytes]) -> AsyncIterator[list[Record]]:
         self.fetched += paths
+        self.moves()
+        at = Position(Epoch(1), self.last)
         yield [
-            Record(tree=tree, path=path, change=Remove(), position=Position(Epoch(1), self.last))
+            Record(tree=tree, path=path, change=self.there.get(path, Remove()), position=at)
             for path in paths
         ]
 
@@ -151,4 +155,31 @@ async def test_an_object_that_stays_wrong_is_fetched(following: Following) -> No
     await following.suspect(b"file")
     await until(following.is_sure, "it was fetched")
     assert following.active.fetched == [b"file"]
+    assert following.role.reason == ""
+    assert following.common.index.get(following.group.trees[0].name, b"file") is None
+
+
+async def test_what_moves_while_it_is_fetched_moves_along(following: Following) -> None:
+    """Torture, seed 9304: it was taken for removed, and its directory came without it."""
+    metadata = Metadata(type=ObjectType.FILE, mode=0o600, uid=0, gid=0, mtime_ns=1, size=1)
+    file = Upsert(metadata=metadata, digest=content_digest(b"x"), content=Inline(b"x"))
+    await following.told((b"there", Upsert(metadata=DIRECTORY)), (b"there/file", file))
+    active, told = following.active, asyncio.Event()
+    active.last = 3
+    active.there = {b"there/file": file}
+
+    def moves() -> None:  # what says so is journalled, and is not here yet
+        active.there = {b"here/file": file}
+        active.last = 4
+        told.set()
+
+    active.moves = moves
+    await following.suspect(b"there/file")
+    await asyncio.wait_for(told.wait(), 30)
+    active.moves = lambda: None
+    await following.told((b"here", Upsert(metadata=DIRECTORY, content=MovedFrom(b"there"))))
+    await until(following.is_sure, "it is known where it is")
+    tree = following.group.trees[0]
+    assert (tree.path / "here" / "file").read_bytes() == b"x"
+    assert following.common.index.get(tree.name, b"here/file") is not None
     assert following.role.reason == ""

@@ -61,8 +61,10 @@ class SetTreesRoleResponse(_message.Message):
     def __init__(self, last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_new_epoch: _Optional[bool] = ...) -> None: ...
 
 class CaptureBarrierRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("complete",)
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    complete: bool
+    def __init__(self, complete: _Optional[bool] = ...) -> None: ...
 
 class CaptureBarrierResponse(_message.Message):
     __slots__ = ("position",)

@@ -1,0 +1,68 @@
+"""What the disk does not give back: said, tried again, and in the way of barriers.
+
+Everything else goes on meanwhile. What was removed, or replaced by something that can be read, is
+forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from staqraft.capture.directories import Directory
+from staqraft.capture.errors import ObjectUnstable
+from staqraft.capture.structure import Dirty
+from staqraft.capture.watcher import Watcher
+
+AGAIN_MS: Final = 1_000
+
+
+class Unread:
+    """Used by the capture thread. `report` takes a key and a sentence, "" when it is over."""
+
+    def __init__(
+        self, watcher: Watcher, report: Callable[[str, str], None], now_ms: Callable[[], int]
+    ) -> None:
+        self._watcher = watcher
+        self._report = report
+        self._now_ms = now_ms
+        self._known: dict[tuple[str, bytes], str] = {}
+
+    def failed(self, place: Dirty, path: bytes, error: OSError | ObjectUnstable) -> None:
+        """An object could not be read: its place is looked at again in a moment."""
+        self._say(place.tree, path, error)
+        self._watcher.postpone(place, self._now_ms() + AGAIN_MS)
+
+    def not_listed(self, directory: Directory, error: OSError) -> None:
+        """The same of what is in a directory, which is listed again by the caller."""
+        self._say(directory.tree, directory.path, error)
+
+    def was_read(self, tree: str, path: bytes) -> None:
+        """It can be read (again)."""
+        if self._known.pop((tree, path), None):
+            self._report(_key(tree, path), "")
+
+    def left(self) -> list[str]:
+        """A sentence for each object that is there and could not be read."""
+        for tree, path in [*self._known]:
+            try:
+                (self._watcher.trees[tree].path / os.fsdecode(path)).lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                self.was_read(tree, path)
+            except OSError:
+                continue  # it is there, and not even that can be read
+        return [*self._known.values()]
+
+    def _say(self, tree: str, path: bytes, error: OSError | ObjectUnstable) -> None:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        text = (
+            f"tree {tree}: {os.fsdecode(path)!r} cannot be read ({why}); it is tried again, see to"
+            " its filesystem"
+        )
+        self._known[tree, path] = text
+        self._report(_key(tree, path), text)
+
+
+def _key(tree: str, path: bytes) -> str:
+    return f"read {tree} {path!r}"

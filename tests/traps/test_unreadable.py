@@ -1,0 +1,93 @@
+"""What the disk does not give back (btrfs sums it): the rest goes on, and no barrier lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.capturing import capturing
+from fakes.grounds import mounted
+from fakes.spoilt import spoil
+from staqraft.capture.errors import Uncaptured
+from staqraft.capture.watcher import MakeSource
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    try:
+        with mounted("btrfs", tmp_path_factory.mktemp("sums") / "btrfs") as made:
+            yield made
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def base(ground: Path) -> Iterator[Path]:
+    made = ground / "base"
+    (made / "tree").mkdir(parents=True)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.mark.parametrize("size", [9_000, 3 << 20], ids=["small", "large"])
+def test_an_unreadable_file_holds_up_nothing_but_the_barriers_that_must_be_true(
+    base: Path, state: Path, backend: MakeSource, size: int
+) -> None:
+    tree, outside = base / "tree", base / "outside"
+    with capturing(tree, state, state / "run", backends=[backend]) as captured:
+        captured.check()
+        outside.write_bytes(os.urandom(size))
+        spoil(outside)
+        outside.rename(tree / "lost")
+        (tree / "other").write_bytes(b"other")
+        with pytest.raises(Uncaptured, match="'lost' cannot be read"):
+            captured.capture.barrier(20_000, complete=True)
+        captured.capture.barrier(20_000)
+        told = list(captured.new_records())
+        assert b"other" in {record.path for record in told}
+        captured.replica.apply(told)
+        assert "'lost' cannot be read" in "".join(captured.capture.status().problems)
+
+        (tree / "lost").unlink()
+        captured.capture.barrier(20_000, complete=True)
+        assert captured.capture.status().problems == ()
+        captured.check()
+
+
+def test_a_file_that_is_replaced_is_read_again(
+    base: Path, state: Path, backend: MakeSource
+) -> None:
+    tree, outside = base / "tree", base / "outside"
+    with capturing(tree, state, state / "run", backends=[backend]) as captured:
+        outside.write_bytes(os.urandom(2 << 20))
+        spoil(outside)
+        outside.rename(tree / "lost")
+        with pytest.raises(Uncaptured):
+            captured.capture.barrier(20_000, complete=True)
+        (base / "restored").write_bytes(b"from the backup")
+        (base / "restored").rename(tree / "lost")
+        captured.capture.barrier(20_000, complete=True)
+        captured.check()
+
+
+def test_a_barrier_is_not_answered_while_a_root_is_gone(
+    base: Path, state: Path, backend: MakeSource
+) -> None:
+    tree = base / "tree"
+    for number in range(20):
+        (tree / f"f{number}").write_bytes(b"%d" % number)
+    with capturing(tree, state, state / "run", backends=[backend]) as captured:
+        captured.check()
+        (tree / "f3").write_bytes(b"the last that was written")
+        tree.rename(base / "elsewhere")
+        with pytest.raises(Uncaptured, match="tree t"):
+            captured.capture.barrier(20_000, complete=True)
+        (base / "elsewhere").rename(tree)
+        captured.ahead_ms += 60_000
+        captured.capture.step(0)
+        captured.capture.barrier(20_000, complete=True)
+        captured.check()
