@@ -59,6 +59,10 @@ Rules of the reconcile
 - Directory digests are compared from the root down; only what differs is listed and fetched. What
   is here is said when it is asked for, so that a file of the same content comes without it: the
   active does not even read it, and a copy that its disk has spoilt replaces no good one.
+- What is fetched is read where its path leads by then, and records may move that place before they
+  are applied here. So the active gives nothing of a directory of which it has not told yet; of what
+  it has nothing is removed only when all that it told before was applied and nothing was said of it
+  (`Unsettled.gone`); and what moves after something newer was fetched into it is compared again.
 - What the active cannot read is left for another attempt, which this one then ends with; the rest
   of the trees is made equal.
 - What the active lists as unread (its state is empty) is fetched if it is not here; what is here is

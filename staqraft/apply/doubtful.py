@@ -10,7 +10,7 @@ from staqraft.apply.places import Places
 from staqraft.apply.unsettled import Unsettled
 from staqraft.index import Index
 from staqraft.journal.record import Metadata, ObjectType, Record, Upsert
-from staqraft.model import ORIGIN
+from staqraft.model import ORIGIN, Position
 
 _NEVER = bytes(16)  # a digest that no content has
 
@@ -23,7 +23,8 @@ class Doubtful:
         self._unsettled = unsettled
         self._places = places
         self.compared = ORIGIN  # where following began
-        self.compared_until = ORIGIN  # where the active was when the comparison ended
+        self.compared_until = ORIGIN  # where the active was when the last fetch ended
+        self._fetching = False
         self.cleaned: set[tuple[str, bytes]] = set()  # directories of which it removed something
 
     def suspect(self, tree: str, path: bytes) -> None:
@@ -38,16 +39,29 @@ class Doubtful:
             self.suspect(tree, path)
         self._unsettled.add_gone(tree, path)
 
+    def fetch_begins(self) -> None:
+        """Objects are fetched by their paths, which records that are on their way may change."""
+        if self._index.position >= self.compared_until:
+            self.cleaned.clear()  # the comparison is long past
+        self._fetching = True
+
+    def fetched_until(self, until: Position) -> None:
+        """It is over, and these records were told until then. Never called: it may be any."""
+        self._fetching = False
+        self.compared_until = max(self.compared_until, until)
+
     def note_if_mixed(self, record: Record, source: bytes) -> None:
         """A directory moves that may have, in part, what its successor at this place has.
 
-        It moved while it was compared: what was asked for after that was told of the successor.
+        It moved while it was compared, or while something in it was fetched anew: what was asked
+        for after that was told of the successor.
         """
         upsert, tree = record.change, record.tree
         if (
             not isinstance(upsert, Upsert)
             or upsert.metadata.type is not ObjectType.DIRECTORY
-            or not self.compared < record.position <= self.compared_until
+            or not self.compared < record.position
+            or not (self._fetching or record.position <= self.compared_until)
         ):
             return
         below = source + b"/"

@@ -73,6 +73,10 @@ class Reading:
             return
         yield from _read(fd, name, stage, told)
 
+    def inode_above(self) -> int:
+        """Of the directory in which the last object was read; 0 if there was none."""
+        return os.fstat(self._fd).st_ino if self._fd >= 0 else 0
+
     def identity(self, tree: str, path: bytes) -> FileIdentity | None:
         """By which the object there is known; None if there is none. Raises OSError."""
         directory, _, name = path.rpartition(b"/")

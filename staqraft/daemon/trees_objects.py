@@ -20,7 +20,7 @@ from staqraft.capture.signatures import Memory
 from staqraft.daemon.trees_common import Common
 from staqraft.errors import ReplicationError
 from staqraft.index import Entry
-from staqraft.journal.record import Change, HardLinkTo, ObjectType, Record, Upsert
+from staqraft.journal.record import Change, HardLinkTo, ObjectType, Record, Remove, Upsert
 from staqraft.journal.record_codec import encode
 from staqraft.model import ORIGIN, Position
 
@@ -115,6 +115,16 @@ class Objects:
             " remove it. Everything else is compared, and it is tried again"
         )
 
+    def _is_where_it_was(self, reading: Reading, tree: str, path: bytes) -> bool:
+        """Whether the directory is still the one of which the journal tells so far.
+
+        Another came to its place, and is not captured yet: what is in it belongs to no position
+        that could be given. Who asks is told that there is nothing, and asks again when it has
+        applied what is told meanwhile.
+        """
+        above = self._common.index.get(tree, path.rpartition(b"/")[0])
+        return not path or (above is not None and above.identity.ino == reading.inode_above())
+
     def _compare(self, reading: Reading, tree: str, entry: Entry | None, change: Change) -> None:
         """What was sent is to be what was written; the disk may have given back something else."""
         if (
@@ -169,6 +179,9 @@ class Objects:
             yield Record(tree=tree, path=path, change=as_it_is, position=origin)
             return
         for change in reading.read(tree, path, stage=next(self._stages), told=told):
+            if isinstance(change, Upsert) and not self._is_where_it_was(reading, tree, path):
+                yield Record(tree=tree, path=path, change=Remove(), position=origin)
+                return
             yield Record(tree=tree, path=path, change=change, position=origin)
             self._compare(reading, tree, entry, change)
         for name in names[1:]:  # there they may be names of what was here before

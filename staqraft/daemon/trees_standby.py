@@ -224,6 +224,7 @@ class StandbyRole:
             )
             return
         position, _ = await remote.barrier()
+        await self._common.on_disk(applier.doubtful.fetch_begins)
         for tree in applier.roots:
             paths = await self._common.on_disk(partial(applier.doubtful.paths, tree))
             if paths:
@@ -231,6 +232,8 @@ class StandbyRole:
                     await self._common.on_disk(
                         partial(self._trees.take_over, applier, records, position)
                     )
+        until, _ = await remote.barrier()
+        await self._common.on_disk(partial(applier.doubtful.fetched_until, until))
         wrong = await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
         self._heal_tries = self._heal_tries + 1 if wrong else 0
@@ -283,21 +286,23 @@ class StandbyRole:
         if applier is None or self._trees.reason:
             raise ReplicationError(f"{self._common.config.node} does not follow: it is tried again")
         position, _ = await remote.barrier()
+        await self._common.on_disk(applier.doubtful.fetch_begins)
         async for records in remote.fetch(tree, paths, have):
             await self._common.on_disk(partial(self._trees.take_over, applier, records, position))
-        await self._remove_gone(applier, remote)
+        await self._after_fetching(applier, remote)
         await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
 
-    async def _remove_gone(self, applier: Applier, remote: RemoteTrees) -> None:
+    async def _after_fetching(self, applier: Applier, remote: RemoteTrees) -> None:
         """What the active had nothing of goes, once it is sure that it was not moved.
 
         Not for long: what is not sure by then is healed later, as everything else.
         """
         gone = await self._common.on_disk(applier.unsettled.gone)
+        behind, _ = await remote.barrier()
+        await self._common.on_disk(partial(applier.doubtful.fetched_until, behind))
         if not gone:
             return
-        behind, _ = await remote.barrier()
         until_ms = self._common.clock_ms() + _APPLIED_MS
         while self._common.index.position < behind:
             if self._common.clock_ms() > until_ms or self._trees.reason:

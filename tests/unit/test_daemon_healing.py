@@ -159,6 +159,40 @@ async def test_an_object_that_stays_wrong_is_fetched(following: Following) -> No
     assert following.common.index.get(following.group.trees[0].name, b"file") is None
 
 
+async def test_what_was_fetched_of_a_successor_is_not_taken_along(following: Following) -> None:
+    """The directory moves, another is made in its place, and that is what the active reads."""
+
+    def a_file(content: bytes) -> Upsert:
+        metadata = Metadata(type=ObjectType.FILE, mode=0o600, uid=0, gid=0, mtime_ns=1, size=3)
+        return Upsert(metadata=metadata, digest=content_digest(content), content=Inline(content))
+
+    directory = Upsert(metadata=DIRECTORY)
+    await following.told((b"there", directory), (b"there/file", a_file(b"old")))
+    active, asked = following.active, asyncio.Event()
+    active.last = 3
+    active.there = {b"there/file": a_file(b"new")}
+
+    def moves() -> None:
+        active.last = 6
+        asked.set()
+
+    active.moves = moves
+    await following.suspect(b"there/file")
+    await asyncio.wait_for(asked.wait(), 30)
+    await until(following.is_sure, "it was fetched")
+    await following.told(
+        (b"here", Upsert(metadata=DIRECTORY, content=MovedFrom(b"there"))),
+        (b"there", directory),
+        (b"there/file", a_file(b"new")),
+    )
+
+    async def needs() -> bool:
+        return following.role.reason != ""
+
+    await until(needs, "what came along is not believed")
+    assert "a directory with its content" in following.role.reason
+
+
 async def test_what_moves_while_it_is_fetched_moves_along(following: Following) -> None:
     """Torture, seed 9304: it was taken for removed, and its directory came without it."""
     metadata = Metadata(type=ObjectType.FILE, mode=0o600, uid=0, gid=0, mtime_ns=1, size=1)
