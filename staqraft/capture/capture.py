@@ -189,6 +189,10 @@ class Capture:
         for directory in self._watcher.directories.walk(root):
             self._scanner.add(directory, deep=False)  # each of its own: any may have moved
 
+    def _scan_all(self) -> None:
+        for name in self._watcher.trees:
+            self.scan(name)
+
     def flush(self, *, everything: bool = False) -> None:
         """Journals what is dirty and due; with `everything` also what is held back.
 
@@ -217,6 +221,8 @@ class Capture:
             self._roots.look()
         earlier = self._large.active  # may have been read before the last change: once more
         self._watcher.barrier(timeout_ms)
+        if self._watcher.problem:  # not all of it tells of changes
+            self._scan_all()
         self._large.thorough = True
         try:
             self._large.recheck(everything=True)
@@ -420,8 +426,7 @@ class Capture:
 
     def _events_lost(self, why: str = "the kernel's event queue overflowed") -> None:
         logger.warning("All trees are compared anew: %s.", why)
-        for name in self._watcher.trees:
-            self.scan(name)
+        self._scan_all()
 
     def _commit(self) -> Position:
         """Raises IndexFull, and then the index has forgotten what it was not to keep."""
@@ -459,8 +464,7 @@ class Capture:
         self._problems.report("watch", self._watcher.problem)
         if self._watcher.problem and now - self._rescanned_ms >= _RESCAN_UNWATCHED_MS:
             self._rescanned_ms = now
-            for name in self._watcher.trees:
-                self.scan(name)
+            self._scan_all()
 
     def _look_at_mapped(self) -> None:
         """Compares files that are mapped for writing, one process of the system at a time."""

@@ -129,8 +129,8 @@ class InotifySource:
             limit = Path("/proc/sys/fs/inotify/max_user_watches").read_text().strip()
             self.problem = (
                 f"the kernel allows {limit} inotify watches and all are used, so some directories"
-                " are only compared from time to time: raise fs.inotify.max_user_watches (sysctl),"
-                " or run with CAP_SYS_ADMIN for fanotify"
+                " are only compared from time to time, and all of them at each barrier: raise"
+                " fs.inotify.max_user_watches (sysctl), or run with CAP_SYS_ADMIN for fanotify"
             )
             found = os.fstat(fd)
             return b"unwatched %d %d" % (found.st_dev, found.st_ino)
