@@ -246,7 +246,7 @@ class Capture:
     def _require_all(self, deadline: int) -> None:
         """Raises Uncaptured when something that may have changed cannot be read."""
         for _ in range(_TRIES):
-            if not self._unread.left():
+            if not self._unread.left() or self._now_ms() > deadline:
                 break
             self._scanner.list_again()  # it may have been in the middle of a change
             self._turn(everything=True)

@@ -46,6 +46,15 @@ class _Blocked:
     give_up_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A directory that is being compared."""
+
+    directory: Directory
+    deep: bool
+    steps: Generator[None, None, None]
+
+
 class Scanner:
     """A queue of directories to compare."""
 
@@ -69,7 +78,7 @@ class Scanner:
         self._racy_after = None if captured_ns is None else captured_ns - _RACY_NS
         self._queue: deque[tuple[Directory, bool]] = deque()
         self._queued: dict[Directory, bool] = {}
-        self._current: Generator[None, None, None] | None = None
+        self._current: _Listing | None = None
         self._unread = unread
         self._unlisted: dict[Directory, _Blocked] = {}  # their filesystem refuses it
 
@@ -103,23 +112,23 @@ class Scanner:
                 return
             directory, _ = self._queue.popleft()
             deep = self._queued.pop(directory)
-            self._at = (directory, deep)
-            self._current = self._compare(directory, deep=deep)
+            self._current = _Listing(directory, deep, self._compare(directory, deep=deep))
+        listing = self._current
         try:
-            done = next(self._current, self) is self
+            done = next(listing.steps, self) is self
         except OSError as error:
             self._current = None
-            self._failed(*self._at, error)
+            self._failed(listing, error)
             return
         if done:
             self._current = None
             self.scanned += 1
-            self._unread.was_read(self._at[0].tree, self._at[0].path)
+            self._unread.was_read(listing.directory.tree, listing.directory.path)
 
     def close(self) -> None:
         """Gives up what it is at."""
         if self._current is not None:
-            self._current.close()
+            self._current.steps.close()
             self._current = None
 
     def _compare(self, directory: Directory, *, deep: bool) -> Generator[None, None, None]:
@@ -171,8 +180,9 @@ class Scanner:
         if self.adoption is not None:
             self.adoption.enter()
 
-    def _failed(self, directory: Directory, deep: bool, error: OSError) -> None:  # noqa: FBT001
+    def _failed(self, listing: _Listing, error: OSError) -> None:
         """It cannot be listed. Nobody waits for it, but for those who must know all of it."""
+        directory, deep = listing.directory, listing.deep
         if error.errno in GONE:
             self._block(directory, deep=deep)
             return
