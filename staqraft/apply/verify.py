@@ -159,8 +159,13 @@ class Verifier:
         return different, directories
 
     async def settle(self, tree: str, suspects: Sequence[bytes], result: Result) -> None:
-        """Looks again until each is the same, a finding, or restless."""
+        """Looks again until each is the same, a finding, or restless.
+
+        A finding is what differs in the same way behind two barriers: a change that was made and
+        undone between two looks at the active (a link, say) is seen on the standby only, once.
+        """
         left = list(suspects)
+        seen: dict[bytes, tuple[State | None, State | None]] = {}
         before = await self._active_objects(tree, left)
         for _ in range(_ROUNDS):
             if not left:
@@ -173,7 +178,10 @@ class Verifier:
             for path in left:
                 a, b = after.get(path), mine.get(path)
                 if a == before.get(path) and not _restless(a, b):
-                    if _suspect(a, b):
+                    if _suspect(a, b) and seen.get(path) != (a, b):
+                        seen[path] = (a, b)
+                        again.append(path)
+                    elif _suspect(a, b):
                         differs = aspects(a, b)
                         result.findings.append(
                             Finding(tree=tree, path=path, aspects=differs, mine=b, theirs=a)

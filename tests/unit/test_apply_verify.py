@@ -128,6 +128,21 @@ async def test_what_changes_while_it_is_looked_at_is_looked_at_again() -> None:
     assert await both.verify() == Result()
 
 
+async def test_what_was_done_and_undone_between_two_looks_is_no_finding() -> None:
+    """A second name, say, that only the standby still had when it was looked at."""
+    both = disks(x=a_file())
+    both.active[b"d/x"] = a_file(b"as it was")
+
+    def done_and_undone(now: Disks) -> None:
+        now.standby[b"d/x"] = replace(a_file(b"as it was"), names=2)
+
+    def told(now: Disks) -> None:
+        now.standby[b"d/x"] = now.active[b"d/x"]
+
+    both.then = [lambda _: None, done_and_undone, told]
+    assert await both.verify() == Result()
+
+
 async def test_what_never_rests_is_said_and_is_no_difference() -> None:
     both = disks(x=a_file())
     both.active[b"d/x"] = a_file(b"new")
