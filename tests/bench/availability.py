@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from lab.errors import LabError
 
 HELP = "what the measured outages come to in a year"
 ASSUMPTIONS = Path(__file__).with_name("assumptions.yaml")
+MOST_A_YEAR = 8766  # once an hour
+RECORDS = False
 PROMISED = 0.999  # by StaQware, in the year 2000
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # Which measured outage stands for which way of failing: the bench and the kind of its fault; of
@@ -60,9 +63,25 @@ def seconds(text: object) -> float:
     words = str(text).strip()
     number = words.rstrip("dhms")
     try:
-        return float(number) * UNITS_S[words[len(number) :]]
+        found = float(number) * UNITS_S[words[len(number) :]]
     except (KeyError, ValueError):
-        raise BadAssumptions(f"{words!r} is no duration such as 30s, 10m, 4h, 2d") from None
+        found = math.nan
+    if not 0 <= found <= YEAR_S:
+        raise BadAssumptions(f"{words!r} is no duration such as 30s, 10m, 4h, 2d, up to a year")
+    return found
+
+
+def rate(text: object) -> float:
+    """How often a year something happens."""
+    try:
+        found = float(str(text))
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= MOST_A_YEAR:
+        raise BadAssumptions(
+            f"{text!r} is not how often a year: a number from 0 to {MOST_A_YEAR} is"
+        )
+    return found
 
 
 def measured(history: Iterable[Mapping[str, Any]], profile: str) -> dict[str, Measured]:
@@ -126,11 +145,11 @@ def assumptions(text: Mapping[str, Any]) -> Assumptions:
     try:
         return Assumptions(
             failures={
-                name: Failure(per_year=float(how["per_year"]), repair_s=seconds(how["repair"]))
+                name: Failure(per_year=rate(how["per_year"]), repair_s=seconds(how["repair"]))
                 for name, how in text["failures"].items()
             },
             planned=Failure(
-                per_year=float(text["planned"]["per_year"]),
+                per_year=rate(text["planned"]["per_year"]),
                 repair_s=seconds(text["planned"]["outage"]),
             ),
             catch_up_s=seconds(text["catch_up"]),
@@ -200,7 +219,9 @@ def _print(
     print("\nFormula, summed over the ways k in which one server fails:")
     print("  one server = rate(k) x repair(k) + updates x outage")
     print("  a pair     = rate(k) x takeover(k) + updates x handover + both")
-    print("  both       = year x u x u, u = rate(k) x (repair(k) + catch-up) / year, no services")
+    print("  both       = year x (u x u + 2 x u x p)")
+    print("               u = rate(k) x (repair(k) + catch-up) / year, without services")
+    print("               p = updates x (outage + catch-up) / year")
     print("  (not taken over from: repair(k) in the place of takeover(k))")
     print("\nMeasured outages of StaqRaft:")
     for profile in ("default", "fast"):

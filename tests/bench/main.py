@@ -29,9 +29,10 @@ def main() -> int:
         module = importlib.import_module(place)
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         command.add_argument("--json", action="store_true", help="one JSON object a line")
-        command.add_argument(
-            "--no-record", action="store_true", help="add no line to tests/bench/history.jsonl"
-        )
+        if getattr(module, "RECORDS", True):
+            command.add_argument(
+                "--no-record", action="store_true", help="add no line to tests/bench/history.jsonl"
+            )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     words = sys.argv[1:]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import main
 from bench.availability import ASSUMPTIONS, BadAssumptions, compare, load, measured, seconds
 from bench.record import HISTORY
 from bench.uptime import YEAR_S, Assumptions, Failure, away, one_server, pair
@@ -32,7 +33,8 @@ def test_one_server_is_away_for_each_repair_and_each_update() -> None:
 
 def test_a_pair_is_away_for_each_takeover_and_when_both_are() -> None:
     lost = pair(ONE, {"host": 3, "service": 1, "planned": 0.2})
-    both = (2 * (3600 + 600)) ** 2 / YEAR_S
+    failed, updated = 2 * (3600 + 600), 12 * (300 + 600)
+    both = (failed**2 + 2 * failed * updated) / YEAR_S  # never both updated at once
     assert lost.by_cause["both"] == pytest.approx(both)
     assert lost.seconds == pytest.approx(2 * 3 + 6 * 1 + 12 * 0.2 + both)
 
@@ -51,7 +53,7 @@ def test_durations() -> None:
     assert [seconds(text) for text in ("300ms", "4s", "45m", "8h", "2d", "16.6s")] == [
         0.3, 4, 2700, 28800, 172800, 16.6,
     ]  # fmt: skip
-    for nonsense in ("", "5", "h", "4 weeks", "-"):
+    for nonsense in ("", "5", "h", "4 weeks", "-", "nans", "-3s", "infd", "1e9h"):
         with pytest.raises(BadAssumptions, match="no duration"):
             seconds(nonsense)
 
@@ -103,6 +105,24 @@ def test_assumptions_can_be_changed_one_by_one() -> None:
             load(ASSUMPTIONS, [wrong])
     with pytest.raises(BadAssumptions, match="no duration"):
         compare(load(ASSUMPTIONS, ["catch_up=soon"]), [])
+    for wrong in ("nan", "-1", "inf", "often"):
+        with pytest.raises(BadAssumptions, match="is not how often a year"):
+            compare(load(ASSUMPTIONS, [f"failures.host.per_year={wrong}"]), [])
+
+
+def test_what_others_do_about_a_disk_or_a_link_counts_for_them() -> None:
+    systems = compare(load(ASSUMPTIONS), [])
+    alone, peer = systems["one server"].by_cause, systems["Pacemaker, Corosync, DRBD"].by_cause
+    assert (peer["disk"], peer["link"]) < (alone["disk"] / 1000, alone["link"] / 100)
+
+
+def test_arithmetic_records_nothing_and_has_no_option_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", "availability", "--no-record"])
+    with pytest.raises(SystemExit):
+        main.main()
+    assert "unrecognized arguments: --no-record" in capsys.readouterr().err
 
 
 def test_a_run_that_broke_a_promise_measures_nothing() -> None:

@@ -2,12 +2,16 @@
 
 One server:   lost = sum over k of rate(k) x repair(k)  +  updates x outage
 A pair:       lost = sum over k of rate(k) x takeover(k)  +  updates x handover  +  both
-              both = year x u^2,  u = sum over k of rate(k) x (repair(k) + catch-up) / year
+              both = year x (u^2 + 2 x u x p)
+              u = sum over k of rate(k) x (repair(k) + catch-up) / year
+              p = updates x (outage + catch-up) / year
 
 A pair is out for as long as a takeover takes when its active fails, whichever server that is: only
-one is active at a time. `u` is the part of the year for which a server is away, so u^2 is that for
-which both are, if they fail independently of each other. A service that crashes takes no server
-away. A failure that a system does not take over from costs what it costs on one server.
+one is active at a time. `u` is the part of the year for which a server is away because it failed,
+so u^2 is that for which both are, if they fail independently of each other; `p` is that for which
+it is being updated, when the other may fail. Nobody updates both at once. A service that crashes
+takes no server away. A failure that a system does not take over from costs what it costs on one
+server.
 """
 
 from __future__ import annotations
@@ -70,11 +74,18 @@ def pair(assumed: Assumptions, takes_s: Mapping[str, float]) -> Lost:
         for name, failure in assumed.failures.items()
     }
     planned = assumed.planned.per_year * takes_s.get(PLANNED, assumed.planned.repair_s)
-    return Lost(by_cause={**causes, PLANNED: planned, "both": YEAR_S * away(assumed) ** 2})
+    failed, updated = away(assumed), being_updated(assumed)
+    both = YEAR_S * (failed**2 + 2 * failed * updated)
+    return Lost(by_cause={**causes, PLANNED: planned, "both": both})
+
+
+def being_updated(assumed: Assumptions) -> float:
+    """The part of the year for which a server is updated or catches up afterwards."""
+    return assumed.planned.per_year * (assumed.planned.repair_s + assumed.catch_up_s) / YEAR_S
 
 
 def away(assumed: Assumptions) -> float:
-    """The part of the year for which a server is away or catches up."""
+    """The part of the year for which a server has failed or catches up afterwards."""
     return sum(
         failure.per_year * (failure.repair_s + assumed.catch_up_s) / YEAR_S
         for name, failure in assumed.failures.items()

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -57,7 +58,8 @@ class Ground:
     views: Views
     active: str = "a"
     changes: list[Op] = field(default_factory=list)  # switchovers that were reported as done
-    operators: list[threading.Thread] = field(default_factory=list)
+    _operators: ThreadPoolExecutor = field(default_factory=ThreadPoolExecutor)
+    _asking: list[Future[None]] = field(default_factory=list)
     _frozen: set[tuple[str, str]] = field(default_factory=set)
     shifts: dict[str, clocks.Shifts] = field(default_factory=lambda: defaultdict(list))
     refused: list[tuple[float, str]] = field(default_factory=list)  # switchovers: when, why
@@ -242,15 +244,13 @@ class Ground:
 
     def ask_switchover(self) -> None:
         """As an operator at a bad moment; what comes of it is for the checks to judge."""
-        thread = threading.Thread(target=self._switch_over, args=(self.active,), daemon=True)
-        thread.start()
-        self.operators.append(thread)
+        self._asking.append(self._operators.submit(self._switch_over, self.active))
 
     def join_operators(self) -> None:
         """Until each has got an answer, or given up."""
-        for thread in self.operators:
-            thread.join()
-        self.operators.clear()
+        asking, self._asking = self._asking, []
+        for one in asking:
+            one.result()
 
     def _switch_over(self, asked: str) -> None:
         begun = boottime()
@@ -267,7 +267,7 @@ class Ground:
             self.refused.append((boottime(), f"{error.code().name}: {error.details()}"))
             return
         if not steps or not steps[-1].succeeded:
-            self.refused.append((boottime(), steps[-1].text if steps else "no word"))
+            self.refused.append((boottime(), steps[-1].step if steps else "no word"))
         else:
             target = other(asked)
             self.changes.append(
