@@ -6,8 +6,12 @@ is the same plan. Faults are objects with a name, `inject` and `heal`: processes
 stopped (`processes.py`), cut and flapping links (`links.py`), power (`power.py`), disks that are
 full or hang (`volumes.py`; journal and Raft have volumes of their own), wall clocks that jump
 (`clocks.py`), services that do not stop, fence devices that refuse, hang and lie (`--devices`), and
-operators (`deeds.py`). After each step the pair has a bounded time to be well again: one active,
-both in sync, all members of one mind, and the client served.
+operators (`deeds.py`). A fault that finds nothing to strike, because another of its step was there
+before, is told and does not count. After each step the pair has a bounded time to be well again:
+one active, both in sync, all members of one mind, the client served, and what it sends
+acknowledged. Steps are minutes where failures in life are months apart, so before each one failed
+services are forgotten as by `staqctl service clear`: else a run would meet the limits for services
+that fail again and again, and the group would stay with a dead one, as documented.
 
 Meanwhile the client's host asks for a page fifty times a second, delivers mails to a small mailer
 and puts pages to nginx, all through the VIP (`courier.py`). What arrived counts as acknowledged

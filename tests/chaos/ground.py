@@ -44,6 +44,11 @@ def send(pids: Sequence[int], number: signal.Signals) -> int:
     return sent
 
 
+def _runs(worker: str, words: Sequence[str]) -> bool:
+    """Whether a process of a daemon is the one of this name (PURE)."""
+    return worker in words or any(word.endswith(f"/{worker}.py") for word in words)
+
+
 def told(node: str, status: admin_pb2.GetStatusResponse) -> list[str]:
     """What a member's status says is wrong (PURE)."""
     return [f"{node} says: {one.text}" for one in concerns(status) if one.code not in MAY_STAY]
@@ -71,7 +76,7 @@ class Ground:
 
     def processes(self, host: str, what: str) -> list[int]:
         """The pids, as seen from here: of the host, the daemon (with its workers), staqraftd
-        (alone), trees, stream, nginx, or mailer.
+        (alone), trees, stream, disk_probe, nginx, or mailer.
         """
         if not self.lab.has_power(host):
             return []
@@ -95,7 +100,7 @@ class Ground:
             case "daemon":
                 return unit
             case worker:
-                return [pid for pid in unit if worker in command_line(pid)]
+                return [pid for pid in unit if _runs(worker, command_line(pid))]
 
     # --- what faults do to it -----------------------------------------------------------------
 

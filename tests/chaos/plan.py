@@ -128,6 +128,8 @@ PROCESSES: tuple[Maker, ...] = (
     lambda _: Kill("active", "trees"),
     lambda _: Kill("active", "stream"),
     lambda rng: Kill("standby", rng.choice(("trees", "stream"))),
+    lambda rng: Kill(_replica(rng), "disk_probe"),
+    lambda rng: Stop(_replica(rng), "disk_probe", _any(rng)),
     lambda _: Kill("active", "nginx"),
     lambda _: Kill("active", "mailer"),
     lambda rng: Kill("active", "nginx", again=True, hold_s=rng.uniform(12, 20)),

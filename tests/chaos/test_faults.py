@@ -13,7 +13,7 @@ import pytest
 
 from chaos import plan, volumes
 from chaos.deeds import ClockStep, Stubborn, SwitchOver
-from chaos.ground import Ground
+from chaos.ground import Ground, _runs
 from chaos.nemesis import Nemesis, repeat
 from chaos.plan import Fault, Step, draw, single
 from chaos.power import Power
@@ -102,6 +102,17 @@ def test_only_processes_that_are_there_can_be_killed_or_stopped() -> None:
     for nemesis in (Kill("active", "nginx"), Stop("active", "nginx", 0.0)):
         with pytest.raises(LabError, match="a has no process nginx"):
             nemesis.inject(ground(power=True))
+
+
+def test_each_process_of_a_daemon_is_known_by_its_command_line() -> None:
+    staqraftd = ["python3", "-m", "staqraft.cli.staqraftd", "--config", "/etc/staqraft.yaml"]
+    trees = ["python3", "-m", "staqraft.cli.data", "trees", "--group", "default"]
+    probe = ["python3", "-I", "-S", "/opt/staqraft/health/disk_probe.py", "/run/staqraft", "71"]
+    found = [
+        [name for name in ("trees", "stream", "disk_probe") if _runs(name, words)]
+        for words in (staqraftd, trees, probe)
+    ]
+    assert found == [[], ["trees"], ["disk_probe"]]
 
 
 def test_a_dead_disk_that_nobody_takes_over_from_is_a_violation(

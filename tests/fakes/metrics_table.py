@@ -18,11 +18,11 @@ def node_families() -> list[Family]:
     return Metrics("lab", NodeId("a"), "0").catalogue()
 
 
-def witness_families() -> list[Family]:
-    """What only a witness for many clusters shows."""
+def witness_families() -> tuple[list[str], list[Family]]:
+    """What a witness for many clusters shows: as a node does, and what no node does."""
     sample = ClusterSample(cluster="lab", node="w", source="f", served=True)
     known = {family.name for family in node_families()}
-    found = []
+    shared, found = [], []
     for metric in WitnessMetrics(
         "0", lambda: [sample], lambda: [0] * (len(LATENESS_S) + 1)
     ).collect():
@@ -32,11 +32,13 @@ def witness_families() -> list[Family]:
             for label in (metric.samples[0].labels if metric.samples else {})
             if label not in {"cluster", "node", "le"}
         )
-        if name not in known:
+        if name in known:
+            shared.append(name)
+        else:
             found.append(
                 Family(name=name, kind=metric.type, labels=labels, text=metric.documentation)
             )
-    return sorted(found, key=lambda family: family.name)
+    return sorted(shared), sorted(found, key=lambda family: family.name)
 
 
 def table(families: list[Family]) -> str:
@@ -52,9 +54,11 @@ def table(families: list[Family]) -> str:
 def page(text: str) -> str:
     """The page with the tables that the code says."""
     head = text.split(BEGIN, maxsplit=1)[0]
+    shared, own = witness_families()
     return (
         f"{head}{BEGIN}\n## On every node\n\n{table(node_families())}\n"
-        f"## On a witness for many clusters, besides\n\n{table(witness_families())}"
+        f"## On a witness for many clusters\n\n{table(own)}\n"
+        f"Of those above: {', '.join(f'`{name}`' for name in shared)}.\n"
     )
 
 

