@@ -29,6 +29,7 @@ from staqraft.wire.v1 import admin_pb2
 SWITCHOVER_MS = 6_000
 ANSWER_S = 3.0
 FORGET_S = 10.0
+STEADY_S = 95.0  # three times `health.steady`: then what was is forgotten
 MAY_STAY = frozenset({"service-failed"})
 LOOK_EVERY_S = 10.0  # whether a host is off
 FILLER = "chaos.filler"  # at the top of a disk, which no host mounts for its users
@@ -69,6 +70,7 @@ class Ground:
     shifts: dict[str, clocks.Shifts] = field(default_factory=lambda: defaultdict(list))
     refused: list[tuple[float, str]] = field(default_factory=list)  # switchovers: when, why
     found: list[Violation] = field(default_factory=list)  # by faults that wait for an effect
+    calm_since: float = 0.0  # when the last fault was healed (CLOCK_BOOTTIME)
 
     def host(self, role: str) -> str:
         """Roles are drawn, hosts are hit."""
@@ -156,6 +158,7 @@ class Ground:
                 self.lab.run(host, ["mount", "-o", "remount,rw", "/srv"], check=False)
         self.lab.network.restore()
         self.power_all_on()
+        self.calm_since = boottime()
 
     def power_all_on(self) -> None:
         """As people do who find a host off: a fault cut its power, or the other's device did."""
@@ -246,6 +249,14 @@ class Ground:
     def hold(self, seconds: float) -> None:
         """A fault lasts; nothing is waited for."""
         threading.Event().wait(seconds)
+
+    def wait_steady(self) -> None:
+        """Until no replica is held to be worse for what was wrong with it a while ago.
+
+        Who had a bad disk or no uplink is not chosen before it has been well for `health.steady`
+        (30 s by default), and for twice as long if it comes again within three times that.
+        """
+        self.hold(max(0.0, self.calm_since + STEADY_S - boottime()))
 
     def ask_switchover(self) -> None:
         """As an operator at a bad moment; what comes of it is for the checks to judge."""

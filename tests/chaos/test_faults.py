@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass, field
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,7 @@ import pytest
 
 from chaos import plan, volumes
 from chaos.deeds import ClockStep, Stubborn, SwitchOver
-from chaos.ground import Ground, _runs
+from chaos.ground import STEADY_S, Ground, _runs
 from chaos.nemesis import Nemesis, repeat
 from chaos.plan import Fault, Step, draw, single
 from chaos.power import Power
@@ -22,6 +23,7 @@ from chaos.promises import Promises
 from chaos.run import Judgement, _asked_for_nothing, _time
 from chaos.volumes import Dead, Full, Hang
 from lab.errors import LabError
+from lab.linux import boottime
 
 
 class Struck(Nemesis):
@@ -40,21 +42,27 @@ class Struck(Nemesis):
         self.healed = True
 
 
-def ground(*, power: bool, serving: str | None = None) -> Ground:
-    """A pair whose hosts run nothing; no disk of theirs is really frozen."""
+@dataclass(slots=True, kw_only=True)
+class Still(Ground):
+    """A pair whose hosts run nothing; no disk of theirs is really frozen, nothing is waited for."""
 
-    class Still(Ground):
-        __slots__ = ()
+    held: list[float] = field(default_factory=list)
 
-        def freeze(self, host: str, volume: str) -> None:
-            pass
+    def hold(self, seconds: float) -> None:
+        if seconds:
+            self.held.append(seconds)
 
-        def thaw(self, host: str, volume: str) -> None:
-            pass
+    def freeze(self, host: str, volume: str) -> None:
+        pass
 
-        def processes(self, host: str, what: str) -> list[int]:
-            return []
+    def thaw(self, host: str, volume: str) -> None:
+        pass
 
+    def processes(self, host: str, what: str) -> list[int]:
+        return []
+
+
+def ground(*, power: bool, serving: str | None = None) -> Still:
     lab: Any = SimpleNamespace(has_power=lambda _: power)
     views: Any = SimpleNamespace(serving=lambda: serving)
     return Still(lab=lab, cluster=cast("Any", None), views=views)
@@ -127,6 +135,15 @@ def test_a_dead_disk_that_nobody_takes_over_from_is_a_violation(
     taken_over = ground(power=True, serving="b")
     Dead("journal").inject(taken_over)
     assert taken_over.found == []
+    assert taken_over.held == []
+
+
+def test_a_disk_dies_when_the_other_replica_counts_as_well() -> None:
+    lately = ground(power=True, serving="b")
+    lately.calm_since = boottime() - 5.0
+    Dead("data").inject(lately)
+    (pause_s,) = lately.held
+    assert STEADY_S - 65 < pause_s <= STEADY_S - 5
 
 
 def test_a_switchover_that_was_all_and_was_refused_is_no_fault() -> None:

@@ -102,7 +102,8 @@ class Hang(Nemesis):
 
 class Dead(Hang):
     """One that does not come back until the other replica serves: that it never does, within
-    `DEAD_FOR_S`, is a violation.
+    `DEAD_FOR_S`, is a violation. It begins when the other one counts as well: of two that had the
+    same trouble lately none is taken for the better one.
 
     So the outage is that of a takeover, not of how long the fault was held.
     """
@@ -113,6 +114,7 @@ class Dead(Hang):
         super().__init__("active", volume, 0.0)
 
     def inject(self, ground: Ground) -> None:
+        ground.wait_steady()
         super().inject(ground)
         winner = other(ground.active)
         try:
