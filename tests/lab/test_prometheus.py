@@ -182,5 +182,6 @@ def test_of_all_that_is_declared_real_daemons_show_nearly_all(prometheus: Promet
         "staqraft_fence_device_up",
         "staqraft_notifications_total",
         "staqraft_notifications_dropped_total",
+        "staqraft_notifications_held_back",
         "staqraft_notifications_waiting",
     }
