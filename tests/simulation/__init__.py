@@ -1,10 +1,10 @@
 """A whole cluster in one process, in virtual time, from one seed.
 
 Real: `RaftMember` with PySyncObj inside, the decision core of both replicas, the replicated state
-machine, `VipHolder`, the codecs, the plan of a stream session, and for a share of the seeds the log
-in its real file. Modelled: what lies outside (`network`, `machine`, `disks`, `kernel`), and the
-glue that is asyncio in the daemon (`daemon`, `data_hands`, `fence_hands`, `barriers`, `worker`
-mirror `staqraft/daemon`).
+machine, `VipHolder`, `ServiceManager`, the codecs, the plan of a stream session, and for a share of
+the seeds the log in its real file. Modelled: what lies outside (`network`, `machine`, `disks`,
+`kernel`, systemd), and the glue that is asyncio in the daemon (`daemon`, `data_hands`,
+`fence_hands`, `barriers`, `worker` mirror `staqraft/daemon`).
 
     options   a seed becomes a plan: which faults, when, on whom (swarm testing)
     faults    what each kind of fault does to the world, and undoes
@@ -17,6 +17,9 @@ mirror `staqraft/daemon`).
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
     pair_checks  and of a pair; `peace_checks`: what must be equal in the end
+    services  supervised ones, for a fifth of the seeds: the product's lane and manager run in a
+              loop of asyncio in virtual time (`virtual_loop`); `service_*`: their faults and checks
+    configured  what a plan says to the decision core
     workload  applications that write, and ask for barriers; knows nothing of the checks
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller

@@ -18,7 +18,8 @@ from simulation.moments import Moment, Moments
 from simulation.pair_checks import Generations, Switches
 from simulation.rest_checks import Rested
 from simulation.schedule import MS, Action, Schedule
-from simulation.upgrades import NEW
+from simulation.service_checks import ServiceChecks
+from simulation.upgrades import Releases
 from simulation.violation import Violation
 from simulation.words import in_words
 from staqraft.consensus.codec import KIND_NO_OP, decode_proposal
@@ -74,12 +75,13 @@ class Checks:
         self._log: dict[int, bytes] = {}
         self._term_of: dict[int, int] = {}  # in which term it was committed, at the latest
         self._newest = 0
+        self._judged = 0  # the newest entry of which those were told who need it once
         self._records: dict[int, GroupRecord] = {}
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
         self._leaders: dict[int, NodeId] = {}
         self._acknowledged: set[int] = set()
         self._granted: dict[Epoch, int] = {}  # since when somebody knows of it
-        self._put_back = False
+        self.releases = Releases()
         self._given_up: set[NodeId] = set()  # by an operator, and have not begun anew
         self._forced = False
         self.hardware = NONE
@@ -89,6 +91,7 @@ class Checks:
         self._stood_still: dict[NodeId, int] = {}  # those that are frozen or were, until when
         self._generations = Generations()
         self._switches = Switches()
+        self.services = ServiceChecks(self.hosts)
         self.acknowledgements = 0
         self.takeovers = 0
 
@@ -132,30 +135,15 @@ class Checks:
             raise Violation("R equal states", f"{me} has another record at entry {index}: {new}")
         if old is not new:
             self._spoke(me, old, command)
+            if index > self._judged:
+                self._judged = index
+                self.services.changed(self.now, old, new)
         if old is not new and old.epoch != new.epoch:
             self._promoted(me, old, new)
             if new.active == me:
                 self.moments.reached(Moment.GRANTED, me)
         if new.switchover is not None and new.switchover.forced:
             self._forced = True
-
-    def put_back(self) -> None:
-        """Somebody installs an older release than the others speak by now."""
-        self._put_back = True
-
-    def understood(self, me: NodeId, known: int, command: bytes) -> None:
-        """It applies this, and knows this format."""
-        if known >= NEW or command == KIND_NO_OP:
-            return
-        format_ = pb.Proposal.FromString(command[1:]).format
-        if format_ > known:
-            raise Violation("12 releases", f"{me} applies format {format_}, and knows {known}")
-
-    def outdated(self, me: NodeId) -> None:
-        """It stops, since it cannot follow."""
-        self.note("stopped, being of an older release")
-        if not self._put_back:
-            raise Violation("12 releases", f"{me} cannot follow, and nobody was put back")
 
     def _spoke(self, me: NodeId, old: GroupRecord, data: bytes) -> None:
         """Something took effect: was it said in the epoch that was under way?"""
@@ -305,6 +293,7 @@ class Checks:
         host = self.hosts[daemon.me]
         if self.holds(daemon) or host.kernel.answers or daemon.core.phase in ADDRESSED:
             raise Violation("6 fenced", f"{daemon.me} says that it let go, and did not")
+        self.services.nothing_runs(daemon.me, "says that it let go")
 
     def proposed(self, me: NodeId, command: Command) -> None:
         if isinstance(command, Acquire):
@@ -426,7 +415,7 @@ class Checks:
         self._forced = True
         last, term = survivor._log.last_index, survivor.term
         epoch = survivor.record.groups.get(_GROUP, _NONE).epoch
-        self._newest = min(self._newest, last)
+        self._newest, self._judged = min(self._newest, last), min(self._judged, last)
         self._log = {i: entry for i, entry in self._log.items() if i <= last}
         self._term_of = {i: t for i, t in self._term_of.items() if i <= last}
         self._records = {i: record for i, record in self._records.items() if i <= last}

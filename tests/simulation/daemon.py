@@ -19,6 +19,7 @@ from simulation.lanes import Done, Lane, Services, Trouble
 from simulation.machine import Clock, Process
 from simulation.raft import RaftNode
 from simulation.schedule import MS
+from simulation.services import hands_of
 from simulation.upgrades import release
 from simulation.worker import Worker
 from staqraft.actions.fence_plan import Verdict
@@ -109,7 +110,7 @@ class Daemon:
         self._rng = rng
         self._checks = checks
         self.trouble = trouble
-        self._services = services
+        self._services = hands_of(self, services)
         self._watchdog = watchdog
         gate = cast("Gate", kernel) if settings.gate else None
         self._vips = VipHolder(
@@ -230,6 +231,10 @@ class Daemon:
                 )
             )
 
+    def close(self) -> None:
+        """This life is over."""
+        self._services.close()
+
     def shut_down(self) -> None:
         self.tell(on.ShutdownRequested(now_ms=self.now_ms))
 
@@ -309,7 +314,7 @@ class Daemon:
             case do.StopTurnOff(token=token):
                 self.fence.stop_turning_off(token)
             case do.ArmWatchdog(token=token, deadline_ms=deadline_ms):
-                self._act("watchdog", 1, command, token, lambda: self._arm(deadline_ms))
+                self.act("watchdog", 1, command, token, lambda: self._arm(deadline_ms))
             case do.KickWatchdog() | do.LeaveWatchdog() | do.DisarmWatchdog():
                 self.lane("watchdog", 0, lambda: self._tell_watchdog(command))
             case do.GoAlone():
@@ -322,30 +327,30 @@ class Daemon:
             case do.CheckVips(token=token):
                 self.after_ms(30 + self.trouble.slow_ms, lambda: self._checked(token))
             case do.TakeVips(token=token):
-                self._act("vips", 3, command, token, lambda: self._take(command))
+                self.act("vips", 3, command, token, lambda: self._take(command))
             case do.DropVips(token=token):
-                self._act("vips", 3, command, token, self._drop)
-            case do.StartServices(token=token):
-                self._act("services", 60, command, token, self._services.start)
-            case do.StopServices(token=token):
-                self._act("services", 40, command, token, self._services.stop)
-            case do.RestartService(token=token):
-                self._act("services", 90, command, token, self._services.start)
+                self.act("vips", 3, command, token, self._drop)
+            case do.StartServices() | do.StopServices() | do.RestartService():
+                self._services.carry_out(command)
             case do.FinishData(token=token, accept_data_loss=accept):
-                self._act("data", 15, command, token, lambda: self._data.finish(accept_loss=accept))
+                self.act("data", 15, command, token, lambda: self._data.finish(accept_loss=accept))
             case do.StartCapture():
                 self.lane("data", 10, lambda: self._data.start_capture(command))
             case do.FollowActive():
                 self.lane("data", 10, lambda: self._data.follow(command))
             case do.JoinBarrier(token=token):
-                self._act("barriers", 3, command, token, self._data.capture_barrier)
+                self.act("barriers", 3, command, token, self._data.capture_barrier)
             case do.Flush():
-                self._lanes["barriers"].put(lambda done: self._data.flush(command, done))
+                self.put("barriers", lambda done: self._data.flush(command, done))
             case _:
                 assert_never(command)
 
     def took_ms(self, usual_ms: float) -> float:
         return usual_ms * (0.5 + self._rng.random()) + self.trouble.slow_ms * self._rng.random()
+
+    def put(self, lane: str, job: Callable[[Done], None]) -> None:
+        """As the next in this lane."""
+        self._lanes[lane].put(job)
 
     def lane(self, lane: str, usual_ms: float, work: Callable[[], None]) -> None:
         def job(done: Done) -> None:
@@ -357,7 +362,7 @@ class Daemon:
 
         self._lanes[lane].put(job)
 
-    def _act(
+    def act(
         self,
         lane: str,
         usual_ms: float,

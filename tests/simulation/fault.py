@@ -10,6 +10,7 @@ from simulation.faults import ACTIONS
 from simulation.hardware import OF_REPLICAS
 from simulation.health import APPLY as OF_HEALTH
 from simulation.schedule import S
+from simulation.service_faults import APPLY as OF_SERVICES
 from staqraft.model import NodeId
 
 A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
@@ -56,7 +57,7 @@ class Fault:
 
 def draw(rng: random.Random, at_us: int, kind: str) -> Fault:
     """A fault of that kind at that time; on whom, how long and how big is drawn."""
-    of_replicas = kind in {*_REPLICAS_ONLY, *OF_REPLICAS, *OF_HEALTH}
+    of_replicas = kind in {*_REPLICAS_ONLY, *OF_REPLICAS, *OF_HEALTH, *OF_SERVICES}
     who = rng.choice(REPLICAS if of_replicas else NODES)
     other = rng.choice([node for node in NODES if node != who])
     return Fault(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from simulation import aimed, given_up, hardware, health, phased, rests, upgrades
+from simulation import aimed, given_up, hardware, health, phased, rests, service_faults, upgrades
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
@@ -350,6 +350,7 @@ APPLY: Final[dict[str, Apply]] = {
     "given-up": given_up.given_up,
     **phased.APPLY,
     **health.APPLY,
+    **service_faults.APPLY,
 }
 
 # No member, no disk of its log and no link notices these.
@@ -358,6 +359,7 @@ RAFT_DOES_NOT_CARE: Final = frozenset(
         "worker-kill",
         "worker-stop",
         *health.APPLY,
+        *service_faults.APPLY,
         "slow-sync",
         "volume-reset",
         "trim-journal",

@@ -21,6 +21,7 @@ from simulation.network import Network
 from simulation.pair import Memory, PairDaemon, PairOff
 from simulation.raft import RaftNode
 from simulation.schedule import MS, Schedule
+from simulation.services import ServicePlan, Units
 from simulation.upgrades import OLD, cannot_follow
 from simulation.worker import Journal, Worker
 from staqraft.actions.fence_plan import Verdict
@@ -60,6 +61,7 @@ class Host:
         ask_loser: Ask,
         turn_off: TurnOff,
         hardware: Hardware,
+        services: ServicePlan | None,
         pair_off: PairOff,
     ) -> None:
         self.me = me
@@ -74,7 +76,7 @@ class Host:
         self.volume = Volume(rng)
         self.memory = Memory()
         self.journal = Journal()
-        self.services = Services()
+        self.services = self._services_of(services)
         self.probes = Probes()
         self.trouble = Trouble(failing=set(), services=self.services)
         self.impeded_us = -(10**12)  # when it was seen so last
@@ -112,6 +114,16 @@ class Host:
         self._pair_off = pair_off
         self._turn_off = turn_off
         network.dark.add(me)
+
+    def _services_of(self, plan: ServicePlan | None) -> Services:
+        if plan is None:
+            return Services()
+
+        def took_ms(usual_ms: float) -> float:
+            slow_ms = self.trouble.slow_ms
+            return usual_ms * (0.5 + self._rng.random()) + slow_ms * self._rng.random()
+
+        return Units(plan, lambda: self.machine, took_ms)
 
     def say(self, text: str) -> None:
         self._checks.say(f"{self.me}: {text}")
@@ -174,6 +186,11 @@ class Host:
     @property
     def impeded(self) -> bool:
         """It cannot let go as it should."""
+        return self.hampered or self.services.cling
+
+    @property
+    def hampered(self) -> bool:
+        """Something but its services keeps it from doing what it is told."""
         trouble, kernel = self.trouble, self.kernel
         refuses = kernel.broken or kernel.stuck or kernel.held_up_us or trouble.failing
         return bool(refuses or trouble.slow_ms or not self.control.runs)
@@ -277,7 +294,8 @@ class Host:
         self.kill()
 
     def judge_outdated(self) -> None:
-        self._checks.outdated(self.me)
+        self._checks.note("stopped, being of an older release")
+        self._checks.releases.outdated(self.me)
 
     def _start_raft(self) -> None:
         self.raft = RaftNode(
@@ -360,6 +378,8 @@ class Host:
 
     def _end(self) -> None:
         self.control.kill()
+        if self.daemon is not None:
+            self.daemon.close()
         self.dog.left_behind()
         if self.raft is not None:
             for session in list(self.raft.sessions.values()):

@@ -52,6 +52,16 @@ class Services:
         self.running = False
         self.failed = False  # once they did not start when they were told to
 
+    @property
+    def any_runs(self) -> bool:
+        """Something of the group is here."""
+        return self.running
+
+    @property
+    def cling(self) -> bool:
+        """Something does not stop."""
+        return False
+
     def start(self) -> None:
         self.running = True
 

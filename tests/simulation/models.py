@@ -57,7 +57,15 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "device-fails",
         "device-mood",
     ),
-    "services: one dies": ("service-dies",),
+    "services: they end, do no work, do not start, do not stop, are slow": (
+        "service-dies",
+        "service-fails",
+        "service-sick",
+        "service-broken",
+        "service-broken-everywhere",
+        "service-clings",
+        "service-slow",
+    ),
     "journal: positions, barriers, the worker": ("worker-kill", "trim-journal"),
     "operators at bad moments": (
         "switchover",
@@ -65,6 +73,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "maintenance",
         "force-active",
         "given-up",
+        "service-clear",
     ),
     "releases": ("upgrade", "put-back"),
 }

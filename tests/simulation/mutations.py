@@ -21,6 +21,7 @@ from simulation import (
     lease_mutations,
     pair_mutations,
     rest_mutations,
+    service_mutations,
     upgrade_mutations,
     worker,
 )
@@ -395,6 +396,7 @@ MUTATIONS: Final = (
         Mutation(name=name, patch=patch, kinds=kinds)
         for name, patch, kinds in (
             *gate_mutations.PATCHES,
+            *service_mutations.PATCHES,
             *upgrade_mutations.PATCHES,
         )
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from simulation.daemon import GROUP
 from staqraft.model import (
     CancelSwitchover,
+    ClearFailures,
     Command,
     ForceActive,
     GroupRecord,
@@ -23,6 +24,8 @@ def asked(me: NodeId, what: str, target: NodeId, record: GroupRecord) -> Command
             )
         case "cancel":
             return CancelSwitchover(node=me, group=GROUP, reason="sim")
+        case "clear":
+            return ClearFailures(node=me, group=GROUP, requested_by="operator")
         case "force":
             return ForceActive(
                 node=me,

@@ -19,6 +19,8 @@ from simulation.faults import KINDS
 from simulation.hardware import Hardware, hardware_of
 from simulation.health import with_health
 from simulation.schedule import S
+from simulation.service_faults import with_services
+from simulation.services import ServicePlan
 from staqraft.model import NodeId
 
 _GATE_SHARE: Final = 0.5
@@ -52,6 +54,7 @@ class Plan:
     fast: bool  # the fast profile, which needs the gate
     hardware: Hardware
     pair: bool  # without a witness, and with fence devices
+    services: ServicePlan | None  # None: one that does as it is told
     kind: str  # the name of its drill, or what kind of cluster it is
 
     def without(self, at: int) -> Plan:
@@ -94,6 +97,9 @@ def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
         faults = _with_hardware(around[1], faults, storm_us)
     if not drilled:
         faults = with_health(seed, faults, storm_us, draw)
+    services: ServicePlan | None = None
+    if not drilled:
+        services, faults, storm_us = with_services(seed, faults, storm_us, draw)
     if pair:
         storm_us = _PAIR_STORM_S * S
         faults = sorted([*faults, *_long_losses(seed)], key=lambda fault: fault.at_us)
@@ -116,6 +122,7 @@ def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
         fast=gate and around is None and gates.random() < _GATE_SHARE and not pair,
         hardware=around[0] if around is not None else hardware.NONE,
         pair=pair,
+        services=services,
         kind=drill.name if drill is not None else "",
     )
     if drill is not None:
@@ -135,12 +142,14 @@ def _fitted(plan: Plan, drill: Drill) -> Plan:
     return replace(plan, gate=drill.fast, fast=drill.fast, hardware=drill.hardware)
 
 
-CLUSTERS: Final = ("pair", "hardware", "fast", "gate", "plain")
+CLUSTERS: Final = ("pair", "services", "lasting", "hardware", "fast", "gate", "plain")
 
 
 def _cluster(plan: Plan) -> str:
     if plan.pair:
         return "pair"
+    if plan.services is not None:
+        return "lasting" if plan.services.lasting else "services"
     if plan.hardware is not hardware.NONE:
         return "hardware"
     if plan.fast:

@@ -48,7 +48,7 @@ class CheckedMember(RaftMember):
     format: int
 
     def apply(self, index: int, command: bytes) -> None:
-        self.checks.understood(self.me, self.format, command)
+        self.checks.releases.understood(self.me, self.format, command)
         before = self.record
         super().apply(index, command)
         self.checks.applied(self.me, self.term, index, command, before, self.record)

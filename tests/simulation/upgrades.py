@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from simulation.schedule import MS, S
+from simulation.violation import Violation
 from staqraft.consensus import versions
-from staqraft.consensus.codec import ID_BYTES, encode_proposal
+from staqraft.consensus.codec import ID_BYTES, KIND_NO_OP, encode_proposal
 from staqraft.consensus.ready import Ready
-from staqraft.model import Announce, Epoch
+from staqraft.model import Announce, Epoch, NodeId
+from staqraft.wire.v1 import raft_pb2 as pb
 
 if TYPE_CHECKING:
     from simulation.fault import Fault
@@ -79,6 +81,33 @@ class Announcing:
             self._identity = b""
 
 
+# --- what must be true ----------------------------------------------------------------------------
+
+
+class Releases:
+    """Nobody applies what it does not know, and nobody ends who was not put back."""
+
+    def __init__(self) -> None:
+        self._put_back = False
+
+    def put_back(self) -> None:
+        """Somebody installs an older release than the others speak by now."""
+        self._put_back = True
+
+    def understood(self, me: NodeId, known: int, command: bytes) -> None:
+        """It applies this, and knows this format."""
+        if known >= NEW or command == KIND_NO_OP:
+            return
+        format_ = pb.Proposal.FromString(command[1:]).format
+        if format_ > known:
+            raise Violation("12 releases", f"{me} applies format {format_}, and knows {known}")
+
+    def outdated(self, me: NodeId) -> None:
+        """It stops, since it cannot follow."""
+        if not self._put_back:
+            raise Violation("12 releases", f"{me} cannot follow, and nobody was put back")
+
+
 # --- a host ---------------------------------------------------------------------------------------
 
 
@@ -134,7 +163,7 @@ def _put_back(world: World, fault: Fault) -> None:
     host = world.hosts[fault.who]
     if host.format == OLD or not host.powered:
         return
-    world.checks.put_back()
+    world.checks.releases.put_back()
     install(host, OLD)
 
     def newer() -> None:

@@ -14,42 +14,39 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fakes.fence_device import device
 from simulation.checks import Checks
+from simulation.configured import failback_of, settings_of
 from simulation.daemon import GROUP
 from simulation.fault import NODES, REPLICAS, A, B, Fault, W
-from simulation.faults import APPLY, RAFT_DOES_NOT_CARE, REST_US
+from simulation.faults import APPLY, RAFT_DOES_NOT_CARE
 from simulation.host import Host
 from simulation.machine import Clock, Process
 from simulation.moments import Moments
 from simulation.network import Network
 from simulation.operators import asked
-from simulation.options import CLUSTERS, Plan
+from simulation.options import Plan
 from simulation.pair import Devices
 from simulation.peace_checks import equal_journals, equal_members
 from simulation.raft import RaftLink
 from simulation.result import RAISED, Result
 from simulation.schedule import MS, Action, S, Schedule
+from simulation.service_faults import mended, unrest
 from simulation.violation import Violation
 from simulation.workload import Workload
 from staqraft.actions.fence_plan import Verdict, turn_off
 from staqraft.consensus import snapshot_transfer, syncobj
 from staqraft.consensus.errors import StoreCorrupt
 from staqraft.consensus.ready import Timing as RaftTiming
-from staqraft.decision.conflict import OnConflict
-from staqraft.decision.lease import Timing
 from staqraft.decision.phases import Phase
-from staqraft.decision.state import EVERY_RUNG, Settings
 from staqraft.model import (
     Epoch,
-    FenceRung,
     GroupRecord,
     NodeId,
 )
 
-_FAILBACK_SHARE: Final = 0.25
 _RAFT: Final = RaftTiming(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
 _RAFT_FAST: Final = RaftTiming(election_min_s=0.15, election_max_s=0.3, heartbeat_s=0.049)
 _PEACE_WITHIN_US: Final = 60 * S
@@ -83,7 +80,7 @@ class World:
         self.network = Network(self.schedule, self.rng, rings)
         self.replicas = REPLICAS
         self.hosts = {node: self._host(node, directory) for node in self.nodes}
-        self.checks.hosts = {node: self.hosts[node] for node in REPLICAS}
+        self.checks.hosts.update({node: self.hosts[node] for node in REPLICAS})
         for one, other in combinations(self.nodes, 2):
             RaftLink(self.network, one, other, lambda node: self.hosts[node].raft)
         self.workload = Workload(
@@ -102,41 +99,12 @@ class World:
 
     def _host(self, node: NodeId, directory: Path | None) -> Host:
         plan = self.plan
-        timing = Timing(
-            ttl_ms=1000 if plan.fast else plan.hardware.ttl_ms,
-            renew_ms=100 if plan.fast else plan.hardware.renew_ms,
-            margin_ms=plan.margin_ms,
-            drift_ppm=plan.allowed_drift_ppm,
-            let_go_ms=100 if plan.gate else 250,
-            in_sync_timeout_ms=3000,
-            retry_ms=200,
-            cooldown_ms=10_000,
-            favoured_waits_ms=1_500,
-            other_waits_ms=7_000,  # a device takes up to 4 s
-            rest_ms=REST_US // MS,
-        )
-        hardware = plan.hardware
-        settings = Settings(
-            node=node,
-            group=GROUP,
-            replicas=REPLICAS,
-            initial_active=A,
-            timing=timing,
-            gate=plan.gate,
-            pair=plan.pair,
-            fenced_by=EVERY_RUNG - {FenceRung.LEASE} if plan.pair else hardware.fenced_by,
-            devices=dict.fromkeys(REPLICAS, 1000)
-            if plan.pair
-            else {r: hardware.delay_ms for r in REPLICAS if r != node and hardware.devices},
-            watchdog_ms=1000 * hardware.watchdog_s,
-            on_conflict=self._on_conflict(),
-            **self._failback(),
-        )
+        settings = settings_of(plan, node) if node in REPLICAS else None
         return Host(
             me=node,
             members=self.nodes,
             heirs=REPLICAS if node == W else (),
-            settings=settings if node in REPLICAS else None,
+            settings=settings,
             raft_timing=_RAFT_FAST if plan.fast else _RAFT,
             schedule=self.schedule,
             clock=Clock(
@@ -149,7 +117,8 @@ class World:
             worker_of_other=lambda other: self.hosts[other].worker,
             ask_loser=self._ask_loser,
             turn_off=self._turn_off,
-            hardware=hardware,
+            hardware=plan.hardware,
+            services=plan.services,
             pair_off=lambda loser, done: self.devices.turn_off(self.hosts[node], loser, done),
         )
 
@@ -176,19 +145,6 @@ class World:
     def record(self, host: Host) -> GroupRecord:
         known = host.raft.member.record if host.raft is not None else None
         return known.groups.get(GROUP, GroupRecord()) if known is not None else GroupRecord()
-
-    def _on_conflict(self) -> OnConflict:
-        """What a drill does is timed without."""
-        if self.plan.kind not in CLUSTERS:
-            return OnConflict.IGNORE
-        return random.Random(f"conflict {self.plan.seed}").choice(tuple(OnConflict))
-
-    def _failback(self) -> dict[str, Any]:
-        """For a share of the plans; what a drill does is timed without."""
-        rng = random.Random(f"failback {self.plan.seed}")
-        if self.plan.kind not in CLUSTERS or rng.random() > _FAILBACK_SHARE:
-            return {}
-        return {"prefer": rng.choice(REPLICAS), "failback_ms": rng.choice((1000, 5000))}
 
     def operator(self, host: Host, what: str, target: NodeId) -> None:
         """An operator's command on a node: accepted, refused or unanswered, as it comes."""
@@ -269,7 +225,9 @@ class World:
             self._led_at = self.schedule.now
         if not self.network.faultless or lives != self._lives:
             self._lives, self._calm_since = lives, self.schedule.now
-        elif self.schedule.now - self._calm_since > _CALM_US and len(well) > 1:
+        calm = self.schedule.now - self._calm_since > _CALM_US
+        self.checks.services.look(self.schedule.now, calm=calm)
+        if calm and len(well) > 1:
             names = ", ".join(host.me for host in well)
             if self.schedule.now - self._led_at > _HANDS_OVER_US:  # it may be handed over
                 raise Violation("R progress", f"of {names} nobody leads, and nothing is wrong")
@@ -303,7 +261,10 @@ class World:
 
         In peace the active leads Raft, so its renewals need nobody but the witness.
         """
-        if self._failback().get("prefer", active := self.record(self.hosts[A]).active) != active:
+        if (
+            failback_of(self.plan).get("prefer", active := self.record(self.hosts[A]).active)
+            != active
+        ):
             self.checks.note("not parted: a failback may begin in that moment")
             return
         self.checks.say("*** the replicas are parted, the witness reaches both")
@@ -396,6 +357,8 @@ class World:
             host.start()
         for delay_s in (0, 1, 3, 10):  # whatever an operator or a reboot left under way
             self.schedule.after(delay_s * S, self._calm_down)
+        if self.plan.services is not None:
+            mended(self)
 
     def _calm_down(self) -> None:
         for host in self.hosts.values():
@@ -431,7 +394,7 @@ class World:
         wished = records[0].switchover is not None or records[0].maintenance
         if wished or records[0].resting_ms:
             return "an operator's wish, or a rest, is pending"
-        return ""
+        return unrest(self.hosts[active], self.hosts.values())
 
     def _equal_in_the_end(self) -> None:
         """Nobody writes any more, and there is one history: of data, of Raft, of the record."""
