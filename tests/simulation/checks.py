@@ -16,6 +16,7 @@ from simulation.hardware import NONE
 from simulation.health import judge
 from simulation.moments import Moment, Moments
 from simulation.pair_checks import Generations, Switches
+from simulation.planned import PlannedChecks
 from simulation.rest_checks import Rested
 from simulation.schedule import MS, Action, Schedule
 from simulation.service_checks import ServiceChecks
@@ -92,6 +93,7 @@ class Checks:
         self._generations = Generations()
         self._switches = Switches()
         self.services = ServiceChecks(self.hosts)
+        self.planned = PlannedChecks(self.hosts, self.services)
         self.acknowledgements = 0
         self.takeovers = 0
 
@@ -138,6 +140,7 @@ class Checks:
             if index > self._judged:
                 self._judged = index
                 self.services.changed(self.now, old, new)
+                self.planned.changed(self.now, old, new)
         if old is not new and old.epoch != new.epoch:
             self._promoted(me, old, new)
             if new.active == me:
@@ -254,6 +257,7 @@ class Checks:
         self.transitions[before.phase, after.phase] += 1
         self.moments.entered(after.phase, daemon.me)
         judge(daemon, before, self.hosts)
+        self.planned.entered(daemon, self.now)
         if self.tracing:
             why = f" ({after.reason})" if after.reason != before.reason else ""
             epoch = after.record.epoch

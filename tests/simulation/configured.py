@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from simulation.options import Plan
 
 _FAILBACK_SHARE: Final = 0.25
+_FAILBACK_SHARE_PLANNED: Final = 0.6
 
 
 def settings_of(plan: Plan, node: NodeId) -> Settings:
@@ -66,6 +67,7 @@ def on_conflict_of(plan: Plan) -> OnConflict:
 def failback_of(plan: Plan) -> dict[str, Any]:
     """For a share of the plans; what a drill does is timed without."""
     rng = random.Random(f"failback {plan.seed}")
-    if plan.kind not in CLUSTERS or rng.random() > _FAILBACK_SHARE:
+    share = _FAILBACK_SHARE_PLANNED if plan.planned else _FAILBACK_SHARE
+    if plan.kind not in CLUSTERS or rng.random() > share:
         return {}
     return {"prefer": rng.choice(REPLICAS), "failback_ms": rng.choice((1000, 5000))}

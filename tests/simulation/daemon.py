@@ -208,6 +208,7 @@ class Daemon:
         """What the data worker says of itself."""
         self.after_ms(_WATCH_MS, self._watch)
         self.probe()
+        self._look_at_the_clock()
         worker = self.worker_of()
         if worker is None or worker.process.stopped:
             down = "the data worker does not answer"
@@ -230,6 +231,15 @@ class Daemon:
                     silent_ms=(now - worker.peer.heard_us) // MS,
                 )
             )
+
+    def _look_at_the_clock(self) -> None:
+        """Whether the time of a scheduled switchover has come."""
+        entry = self.core.record.scheduled
+        if entry is not None and self.core.phase is Phase.ACTIVE:
+            late_ms = self.clock.wall_ms() - entry.at_ms
+            if late_ms >= 0:
+                schedule = entry.log_index
+                self.tell(on.ScheduleDue(now_ms=self.now_ms, schedule=schedule, late_ms=late_ms))
 
     def close(self) -> None:
         """This life is over."""
@@ -409,7 +419,8 @@ class Daemon:
 
     def _checked(self, token: int) -> None:
         """A third host has the address while taking it is to fail."""
-        others = ("a third host has it",) if "TakeVips" in self.trouble.failing else ()
+        claimed = "TakeVips" in self.trouble.failing or self.trouble.claimed_us is not None
+        others = ("a third host has it",) if claimed else ()
         self.tell(on.VipsChecked(now_ms=self.now_ms, token=token, others=others))
 
     def _hold(self, command: do.HoldVips) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from simulation.faults import ACTIONS
 from simulation.hardware import OF_REPLICAS
 from simulation.health import APPLY as OF_HEALTH
+from simulation.planned import APPLY as OF_PLANS
 from simulation.schedule import S
 from simulation.service_faults import APPLY as OF_SERVICES
 from staqraft.model import NodeId
@@ -57,7 +58,7 @@ class Fault:
 
 def draw(rng: random.Random, at_us: int, kind: str) -> Fault:
     """A fault of that kind at that time; on whom, how long and how big is drawn."""
-    of_replicas = kind in {*_REPLICAS_ONLY, *OF_REPLICAS, *OF_HEALTH, *OF_SERVICES}
+    of_replicas = kind in {*_REPLICAS_ONLY, *OF_REPLICAS, *OF_HEALTH, *OF_SERVICES, *OF_PLANS}
     who = rng.choice(REPLICAS if of_replicas else NODES)
     other = rng.choice([node for node in NODES if node != who])
     return Fault(

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from simulation import aimed, given_up, hardware, health, phased, rests, service_faults, upgrades
+from simulation import (
+    aimed,
+    given_up,
+    hardware,
+    health,
+    phased,
+    planned,
+    rests,
+    service_faults,
+    upgrades,
+)
 from simulation.aimed import cut_ways, ways_of
 from simulation.schedule import MS, S
 from staqraft.consensus.ready import Resign
@@ -351,6 +361,7 @@ APPLY: Final[dict[str, Apply]] = {
     **phased.APPLY,
     **health.APPLY,
     **service_faults.APPLY,
+    **planned.APPLY,
 }
 
 # No member, no disk of its log and no link notices these.
@@ -360,6 +371,7 @@ RAFT_DOES_NOT_CARE: Final = frozenset(
         "worker-stop",
         *health.APPLY,
         *service_faults.APPLY,
+        *planned.APPLY,
         "slow-sync",
         "volume-reset",
         "trim-journal",

@@ -35,6 +35,7 @@ class Trouble:
 
     failing: set[str]  # names of commands
     services: Services
+    claimed_us: int | None = None  # since when a third host has the address
     slow_ms: int = 0  # each action takes so much longer
 
     def strike(self, name: str) -> None:

@@ -34,8 +34,8 @@ class Clock:
         return int(duration_ms * MS / self.rate)
 
     def wall_ms(self) -> int:
-        """Milliseconds since 1970, as this machine believes: for people only."""
-        return 1_700_000_000_000 + self.boot_ms() + self.wall_step_ms
+        """Milliseconds since 1970: as all machines believe that ask the same time servers."""
+        return 1_700_000_000_000 + self._schedule.now // MS + self.wall_step_ms
 
     def freeze(self) -> None:
         """A hypervisor pauses the machine: all its clocks stand still."""

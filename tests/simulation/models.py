@@ -53,6 +53,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "in-phase",
         "action-fails",
     ),
+    "network: a third host that has the address": ("address-claimed",),
     "devices: fencing that refuses, hangs, lies, is late; the watchdog": (
         "device-fails",
         "device-mood",
@@ -74,6 +75,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "force-active",
         "given-up",
         "service-clear",
+        "schedule",
     ),
     "releases": ("upgrade", "put-back"),
 }

@@ -20,6 +20,7 @@ from simulation import (
     health,
     lease_mutations,
     pair_mutations,
+    planned_mutations,
     rest_mutations,
     service_mutations,
     upgrade_mutations,
@@ -396,6 +397,7 @@ MUTATIONS: Final = (
         Mutation(name=name, patch=patch, kinds=kinds)
         for name, patch, kinds in (
             *gate_mutations.PATCHES,
+            *planned_mutations.PATCHES,
             *service_mutations.PATCHES,
             *upgrade_mutations.PATCHES,
         )

@@ -7,15 +7,17 @@ from staqraft.model import (
     CancelSwitchover,
     ClearFailures,
     Command,
+    DropSchedule,
     ForceActive,
     GroupRecord,
     NodeId,
     RequestSwitchover,
+    ScheduleSwitchover,
     SetMaintenance,
 )
 
 
-def asked(me: NodeId, what: str, target: NodeId, record: GroupRecord) -> Command:
+def asked(me: NodeId, what: str, target: NodeId, record: GroupRecord, at_ms: int = 0) -> Command:
     """The command that the operator's wish becomes on the node that takes it."""
     match what:
         case "switchover":
@@ -24,6 +26,18 @@ def asked(me: NodeId, what: str, target: NodeId, record: GroupRecord) -> Command
             )
         case "cancel":
             return CancelSwitchover(node=me, group=GROUP, reason="sim")
+        case "schedule":
+            return ScheduleSwitchover(
+                node=me,
+                group=GROUP,
+                target=target,
+                at_ms=at_ms,
+                requested_by="operator",
+                reason="sim",
+            )
+        case "unschedule":
+            known = record.scheduled.log_index if record.scheduled is not None else 0
+            return DropSchedule(node=me, group=GROUP, schedule=known, reason="sim")
         case "clear":
             return ClearFailures(node=me, group=GROUP, requested_by="operator")
         case "force":

@@ -18,6 +18,7 @@ from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.faults import KINDS
 from simulation.hardware import Hardware, hardware_of
 from simulation.health import with_health
+from simulation.planned import with_plans
 from simulation.schedule import S
 from simulation.service_faults import with_services
 from simulation.services import ServicePlan
@@ -54,6 +55,7 @@ class Plan:
     fast: bool  # the fast profile, which needs the gate
     hardware: Hardware
     pair: bool  # without a witness, and with fence devices
+    planned: bool  # switchovers are scheduled, and a third host takes the address
     services: ServicePlan | None  # None: one that does as it is told
     kind: str  # the name of its drill, or what kind of cluster it is
 
@@ -100,6 +102,9 @@ def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
     services: ServicePlan | None = None
     if not drilled:
         services, faults, storm_us = with_services(seed, faults, storm_us, draw)
+    planned = False
+    if not drilled:
+        planned, faults = with_plans(seed, faults, storm_us, draw)
     if pair:
         storm_us = _PAIR_STORM_S * S
         faults = sorted([*faults, *_long_losses(seed)], key=lambda fault: fault.at_us)
@@ -122,6 +127,7 @@ def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
         fast=gate and around is None and gates.random() < _GATE_SHARE and not pair,
         hardware=around[0] if around is not None else hardware.NONE,
         pair=pair,
+        planned=planned,
         services=services,
         kind=drill.name if drill is not None else "",
     )
@@ -142,7 +148,7 @@ def _fitted(plan: Plan, drill: Drill) -> Plan:
     return replace(plan, gate=drill.fast, fast=drill.fast, hardware=drill.hardware)
 
 
-CLUSTERS: Final = ("pair", "services", "lasting", "hardware", "fast", "gate", "plain")
+CLUSTERS: Final = ("pair", "services", "lasting", "hardware", "fast", "gate", "planned", "plain")
 
 
 def _cluster(plan: Plan) -> str:
@@ -154,7 +160,9 @@ def _cluster(plan: Plan) -> str:
         return "hardware"
     if plan.fast:
         return "fast"
-    return "gate" if plan.gate else "plain"
+    if plan.gate:
+        return "gate"
+    return "planned" if plan.planned else "plain"
 
 
 def _with_hardware(rng: random.Random, faults: list[Fault], storm_us: int) -> list[Fault]:

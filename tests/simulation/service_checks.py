@@ -88,6 +88,8 @@ class ServiceChecks:
             units, daemon = host.services, host.daemon
             if daemon is None or not isinstance(units, Units) or not _acts(host):
                 return False
+            if host.trouble.claimed_us is not None:
+                return False
             if (
                 host.hampered
                 or host.probes.disk_us is not None

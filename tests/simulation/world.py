@@ -30,6 +30,7 @@ from simulation.operators import asked
 from simulation.options import Plan
 from simulation.pair import Devices
 from simulation.peace_checks import equal_journals, equal_members
+from simulation.planned import unschedule
 from simulation.raft import RaftLink
 from simulation.result import RAISED, Result
 from simulation.schedule import MS, Action, S, Schedule
@@ -146,12 +147,12 @@ class World:
         known = host.raft.member.record if host.raft is not None else None
         return known.groups.get(GROUP, GroupRecord()) if known is not None else GroupRecord()
 
-    def operator(self, host: Host, what: str, target: NodeId) -> None:
+    def operator(self, host: Host, what: str, target: NodeId, *, at_ms: int = 0) -> None:
         """An operator's command on a node: accepted, refused or unanswered, as it comes."""
         daemon = host.daemon
         if daemon is None or daemon.process.stopped:
             return
-        command = asked(host.me, what, target, self.record(host))
+        command = asked(host.me, what, target, self.record(host), at_ms)
         self.checks.say(f"operator on {host.me}: {what} {target}")
         daemon.propose(command, lambda _: None)
 
@@ -368,6 +369,8 @@ class World:
                 host.kill()
                 host.start()
         for host in self.hosts.values():  # whoever can be asked
+            if self.plan.planned:
+                unschedule(self, host.me)
             for node in self.replicas:
                 self.operator(host, "maintenance off", node)
 
