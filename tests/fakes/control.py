@@ -11,7 +11,7 @@ from staqraft.actions.vip import Held
 from staqraft.config.schema import Vip
 from staqraft.consensus.statemachine import apply
 from staqraft.daemon.workers import WorkerStatus
-from staqraft.errors import OutcomeUnknown
+from staqraft.errors import ActionError, OutcomeUnknown
 from staqraft.model import (
     ORIGIN,
     Admission,
@@ -66,6 +66,7 @@ class FakeData:
     acknowledged: Position = ORIGIN
     children: tuple[()] = ()
     capture_broken: bool = False
+    unread: str = ""  # what cannot be read
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(
@@ -86,6 +87,8 @@ class FakeData:
         return self.position
 
     async def capture_barrier(self, timeout_s: float, *, complete: bool = False) -> Position:
+        if complete and self.unread:
+            raise ActionError(self.unread)
         return self.position
 
     def write(self) -> None:

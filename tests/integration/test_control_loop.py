@@ -179,6 +179,21 @@ async def test_a_standby_joins_and_barriers_wait_for_it(tmp_path: Path) -> None:
         assert reached.replicas == {A, B}
 
 
+async def test_a_barrier_is_refused_while_something_cannot_be_read(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, FakeRaft())
+    async with running(rig):
+        await rig.active()
+        rig.data.unread = "'lost' cannot be read"
+        with pytest.raises(ActionError, match="'lost' cannot be read"):
+            await barrier(rig.loop, 1000, 1)
+        rig.data.peer = B  # whose being in sync acknowledges nothing
+        await rig.until(lambda: B in rig.loop.barrier_peers(), "b begins to join")
+        rig.data.acknowledge(rig.data.position)
+        await rig.until(lambda: B in rig.loop.state.record.in_sync, "b is in sync")
+        rig.data.unread = ""
+        assert not (await barrier(rig.loop, 5000, 2)).degraded
+
+
 async def test_a_barrier_fails_while_the_majority_is_away(tmp_path: Path) -> None:
     rig = Rig(tmp_path, FakeRaft())
     async with running(rig):
