@@ -37,7 +37,8 @@ class Doubtful:
         """The active had nothing here when it was asked: it may have moved it, and not told yet."""
         if not self._unsettled.has(tree, path):
             self.suspect(tree, path)
-        self._unsettled.add_gone(tree, path)
+        if path:  # a root is never removed
+            self._unsettled.add_gone(tree, path)
 
     def fetch_begins(self) -> None:
         """Objects are fetched by their paths, which records that are on their way may change."""

@@ -23,7 +23,7 @@ _FEW: Final = 8  # a tree with fewer objects may become empty without a question
 
 
 class Roots:
-    """Used by the capture thread. `scan(tree)` has a tree compared."""
+    """Used by the capture thread, but for `problem`. `scan(tree)` has a tree compared."""
 
     def __init__(
         self,
@@ -85,6 +85,13 @@ class Roots:
         known = self._removable.get(name)
         if known is not None:
             return known
+        problem = self.problem(name)
+        self._report(name, problem)
+        self._removable[name] = not problem
+        return not problem
+
+    def problem(self, name: str) -> str:
+        """Why what is missing in a tree is not believed to be gone, or "". For any thread."""
         problem = self._watcher.root_problem(name)
         if not problem and self._index.totals(name).objects > _FEW:
             try:
@@ -92,9 +99,7 @@ class Roots:
                     problem = self._emptied(name)
             except OSError as error:
                 problem = f"the root of tree {name} cannot be read ({error.strerror})"
-        self._report(name, problem)
-        self._removable[name] = not problem
-        return not problem
+        return problem
 
     def may_go(self, name: str, path: bytes) -> bool:
         """Whether this object is removed, with all below it.

@@ -83,7 +83,7 @@ class ActiveRole:
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
         self.scrubber = DamageScrubber(common, assignment, self.barrier, failed)
-        self.objects = Objects(common, self.scrubber.suspect, self._was_read)
+        self.objects = Objects(common, self.scrubber.suspect, self._was_read, self._root_problem)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -286,6 +286,9 @@ class ActiveRole:
     def _was_read(self, found: list[Read]) -> None:
         if self._capture is not None:
             self._capture.was_read(found)
+
+    def _root_problem(self, tree: str) -> str:
+        return self._capture.roots.problem(tree) if self._capture is not None else ""
 
     def listing(self, tree: str, path: bytes) -> list[Listed] | None:
         """A directory as it was journalled."""

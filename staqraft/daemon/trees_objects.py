@@ -47,8 +47,14 @@ class Objects:
     """Any thread may ask. `was_read` is told what unread files turned out to hold."""
 
     def __init__(
-        self, common: Common, suspect: Suspect, was_read: Callable[[list[Read]], None]
+        self,
+        common: Common,
+        suspect: Suspect,
+        was_read: Callable[[list[Read]], None],
+        root_problem: Callable[[str], str],
     ) -> None:
+        """`root_problem`: why what is missing in a tree is not to be believed, or ""."""
+        self._root_problem = root_problem
         self.adopted_at: Position | None = None
         self._common = common
         self._suspect = suspect
@@ -182,6 +188,8 @@ class Objects:
             if isinstance(change, Upsert) and not self._is_where_it_was(reading, tree, path):
                 yield Record(tree=tree, path=path, change=Remove(), position=origin)
                 return
+            if isinstance(change, Remove) and (problem := self._root_problem(tree)):
+                raise ReplicationError(problem)
             yield Record(tree=tree, path=path, change=change, position=origin)
             self._compare(reading, tree, entry, change)
         for name in names[1:]:  # there they may be names of what was here before

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 import os
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 
@@ -15,13 +16,31 @@ def spoil(file: Path) -> None:
     with file.open("rb") as opened:
         beginning = opened.read(4096)
         os.fsync(opened.fileno())
-        image = _image_of(file)
-        with image.open("r+b") as disk, mmap.mmap(disk.fileno(), 0) as content:
-            at = content.find(beginning)
-            assert at >= 0, "it is on the image as it is, and in one piece"
-            assert content.find(beginning, at + 1) < 0
-            content[at : at + 6] = b"spoilt"
+        with _image_of(file).open("r+b", buffering=0) as disk:
+            (at,) = _places(disk, beginning)
+            os.pwrite(disk.fileno(), b"spoilt", at)
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _data(disk: FileIO) -> Iterator[tuple[int, int]]:
+    """Where an image is no hole: reading those would fill the memory that it is in."""
+    end = 0
+    while True:
+        try:
+            begin = os.lseek(disk.fileno(), end, os.SEEK_DATA)
+        except OSError:  # nothing more
+            return
+        end = os.lseek(disk.fileno(), begin, os.SEEK_HOLE)
+        yield begin, end
+
+
+def _places(disk: FileIO, wanted: bytes) -> Iterator[int]:
+    for begin, end in _data(disk):
+        data = os.pread(disk.fileno(), end - begin, begin)
+        at = data.find(wanted)
+        while at >= 0:
+            yield begin + at
+            at = data.find(wanted, at + 1)
 
 
 def _image_of(file: Path) -> Path:

@@ -19,7 +19,7 @@ from staqraft.capture.watcher import MakeSource
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
-        with mounted("btrfs", tmp_path_factory.mktemp("sums") / "btrfs") as made:
+        with mounted("btrfs", tmp_path_factory.mktemp("sums") / "btrfs", megabytes=128) as made:
             yield made
     except RuntimeError as error:
         pytest.skip(str(error))
@@ -84,9 +84,14 @@ def test_a_barrier_is_not_answered_while_a_root_is_gone(
         captured.check()
         (tree / "f3").write_bytes(b"the last that was written")
         tree.rename(base / "elsewhere")
+        assert "is missing" in captured.capture.roots.problem("t"), "so nothing in it is gone"
         with pytest.raises(Uncaptured, match="tree t"):
             captured.capture.barrier(20_000, complete=True)
+        tree.mkdir()
+        assert "is another directory" in captured.capture.roots.problem("t")
+        tree.rmdir()
         (base / "elsewhere").rename(tree)
+        assert captured.capture.roots.problem("t") == ""
         captured.ahead_ms += 60_000
         captured.capture.step(0)
         captured.capture.barrier(20_000, complete=True)

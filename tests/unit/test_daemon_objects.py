@@ -16,6 +16,7 @@ from staqraft.apply.quarantine import Quarantine
 from staqraft.apply.safety import TreeRoot
 from staqraft.daemon.trees_common import Common
 from staqraft.daemon.trees_objects import Objects
+from staqraft.errors import ReplicationError
 from staqraft.index import Index
 from staqraft.journal.record import Change, Inline, Remove, Upsert
 from staqraft.journal.record_codec import decode
@@ -45,7 +46,10 @@ class Giving:
             ring_stream=lambda: None,
         )
         self.suspects: list[tuple[bytes, bool]] = []
-        self._objects = Objects(common, self._suspect, lambda _found: None)
+        self.root_problem = ""
+        self._objects = Objects(
+            common, self._suspect, lambda _found: None, lambda _tree: self.root_problem
+        )
 
     def _suspect(self, tree: str, path: bytes, *, given: bool) -> None:
         assert tree == TREE
@@ -110,6 +114,14 @@ def test_what_was_not_written_so_is_suspected(giving: Giving) -> None:
     assert isinstance(whole, Upsert)
     assert whole.content == Inline(b"content"), "there is nothing better"
     assert giving.suspects == [(b"dir/file", True)]
+
+
+def test_nothing_is_gone_while_the_root_is(giving: Giving) -> None:
+    assert giving.give(b"dir/never") == Remove()
+    giving.tree.rename(giving.tree.with_name("unmounted"))
+    giving.root_problem = "the root of tree mail is missing"
+    with pytest.raises(ReplicationError, match="the root of tree mail is missing"):
+        giving.give(b"dir/file")
 
 
 def test_what_stands_in_another_directory_by_now_is_not_given(giving: Giving) -> None:
