@@ -74,7 +74,7 @@ class Following:
             index=Index.open(directory / "index.sqlite"),
             quarantine=Quarantine(directory / "quarantine", lambda: 0),
             boot_id=BOOT,
-            clock_ms=lambda: time.monotonic_ns() // 1_000_000,
+            clock_ms=lambda: time.monotonic_ns() // 50_000,  # twenty times as fast: nobody waits
             wall_ms=lambda: time.time_ns() // 1_000_000,
             ring_stream=lambda: None,
         )
