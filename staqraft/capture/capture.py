@@ -456,6 +456,7 @@ class Capture:
         self._roots_checked_ms = now
         self._roots.look()
         self._watcher.look_at_mounts()
+        self._unread.left()  # and what is gone is no problem any more
         for tree, path, place in self._locks.stuck():
             if self._index.get(tree, path) is None:
                 self._locks.forget(tree, path)
