@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from bench import main
-from bench.availability import ASSUMPTIONS, BadAssumptions, compare, load, measured, seconds
+from bench.availability import (
+    ASSUMPTIONS,
+    MEASURED,
+    BadAssumptions,
+    compare,
+    load,
+    measured,
+    seconds,
+)
 from bench.record import HISTORY
 from bench.uptime import YEAR_S, Assumptions, Failure, away, one_server, pair
 
@@ -134,6 +142,7 @@ def test_a_run_that_broke_a_promise_measures_nothing() -> None:
 
 def test_what_is_kept_in_the_history_makes_a_statement() -> None:
     history = [json.loads(text) for text in HISTORY.read_text(encoding="utf-8").splitlines()]
+    assert measured(history, "default").keys() == MEASURED.keys(), "every way of failing"
     systems = compare(load(ASSUMPTIONS), history)
     assert systems["StaqRaft, default profile"].seconds < systems["one server"].seconds
     assert systems["StaqRaft, fast profile"].seconds <= systems["StaqRaft, default profile"].seconds
