@@ -64,14 +64,14 @@ class Quick:
         ):
             return False
         os.rename(here[1], there[1], src_dir_fd=here[0], dst_dir_fd=there[0])
-        self._index.move(tree, source, record.path)
         self._touched.add_parent(tree, source)
-        if known.metadata != upsert.metadata:
-            meta.write_at(*there, upsert.metadata)
-        self._put(record, upsert, os.stat(there[1], dir_fd=there[0], follow_symlinks=False))
-        return True
-
-    def _put(self, record: Record, upsert: Upsert, found: os.stat_result) -> None:
+        try:
+            if known.metadata != upsert.metadata:
+                meta.write_at(*there, upsert.metadata)
+            found = os.stat(there[1], dir_fd=there[0], follow_symlinks=False)
+        except OSError:
+            self._index.move(tree, source, record.path)  # which it did, whatever else is wrong
+            raise
         entry = Entry(
             path=record.path,
             metadata=upsert.metadata,
@@ -79,4 +79,5 @@ class Quick:
             identity=identity_of(found),
             origin=record.position,
         )
-        self._index.put(record.tree, entry)
+        self._index.move(tree, source, record.path, entry)
+        return True

@@ -71,6 +71,7 @@ class Differences:
         self._now_ms = now_ms
         self._foreign: set[str] = set()  # reported as not ours
         self._unread = unread
+        self._names: dict[tuple[str, int, int], list[bytes]] = {}  # while a batch is looked at
         self._in_passing = 0  # what was done under names that files had only for a moment
 
     def journal(self, batch: Batch) -> None:
@@ -80,6 +81,7 @@ class Differences:
         self._in_passing = 0
         for moved in batch.moved:
             self._directory_moved(moved)
+        self._names.clear()
         found = self._look([*batch.dirty, *self._other_names(batch.inodes)])
         renamed = self._files_moved(found)
         present = sorted((f for f in found if f.now is not None and f.place.name), key=_by_path)
@@ -183,10 +185,20 @@ class Differences:
         """What was written under a name that is gone is to be seen under the others."""
         i = entry.identity
         if entry.metadata.type is ObjectType.FILE:
-            places = list(self._links.places_of(tree, i.dev, i.ino, flags=dirty.CONTENT))
+            names = self._names_of(tree, i.dev, i.ino)
+            if len(names) <= 1:
+                return
+            places = list(self._links.places(tree, names, flags=dirty.CONTENT))
             for place in places:
                 if len(places) > 1 and place.path != entry.path:
                     self._watcher.put_back(place)
+
+    def _names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
+        """Asked when it is found gone under one name, and again when it is found under another."""
+        known = self._names.get((tree, dev, ino))
+        if known is None:
+            known = self._names[tree, dev, ino] = self._index.names_of(tree, dev, ino)
+        return known
 
     def _unreachable(self, place: Dirty) -> None:
         """Its directory is gone, or moved and that is still to be told."""
@@ -263,13 +275,14 @@ class Differences:
         """Journals files whose inode the index knows under a path where it no longer is."""
         by_tree: dict[str, dict[bytes, tuple[_Found, bytes]]] = {}
         flags = {(item.place.tree, item.path): item.place.flags for item in found}
+        gone = {(item.place.tree, item.path) for item in found if item.now is None}
         for item in found:
             now, entry = item.now, item.entry
             if now is None or type_of(now) is not ObjectType.FILE:
                 continue
             if entry is not None and entry.identity.ino == now.st_ino:
                 continue
-            source = self._left_behind(item, now)
+            source = self._left_behind(item, now, gone)
             onto_directory = (
                 entry is not None and entry.metadata.type is ObjectType.DIRECTORY
             )  # the source may be below it: then as a new file
@@ -277,8 +290,10 @@ class Differences:
                 # What was done to it under its former name is to be looked at under the new one.
                 done = flags.get((item.place.tree, source), 0) & _REWRITTEN & ~dirty.CREATED
                 done |= self._in_passing
-                item.place = replace(item.place, flags=item.place.flags | done)
+                if done:
+                    item.place = replace(item.place, flags=item.place.flags | done)
                 by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
+        self._names.clear()  # from here on the index changes
         for tree, moves in by_tree.items():
             touched = self._perform_moves(tree, moves)
             for item in found:
@@ -302,16 +317,21 @@ class Differences:
         self._ledger.flush()
         return touched
 
-    def _left_behind(self, item: _Found, now: os.stat_result) -> bytes | None:
-        """Under which path the index knows the inode of a new name, if it is not there any more."""
+    def _left_behind(
+        self, item: _Found, now: os.stat_result, gone: set[tuple[str, bytes]]
+    ) -> bytes | None:
+        """Under which path the index knows the inode of a new name, if it is not there any more.
+
+        `gone`: where nothing was just now.
+        """
         tree = item.place.tree
-        for name in self._index.names_of(tree, now.st_dev, now.st_ino):
+        for name in self._names_of(tree, now.st_dev, now.st_ino):
             if name == item.path:
                 continue
             entry = self._index.get(tree, name)
             if entry is None or not entry.digest or entry.metadata.type is not ObjectType.FILE:
                 continue
-            if self._links.inode_at(tree, name) == now.st_ino:
+            if (tree, name) not in gone and self._links.inode_at(tree, name) == now.st_ino:
                 return None  # still there: another name of it
             # A number may have been given to a new file: believe it if it was renamed for certain,
             # or if it is also of the same size and time. (Content is compared as events demand.)

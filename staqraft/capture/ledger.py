@@ -8,7 +8,6 @@ changed, and the caller puts its places back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from staqraft.capture.ports import IndexPort, JournalPort
@@ -81,12 +80,13 @@ class Ledger:
         index = self.index
 
         def update(position: Position) -> None:
-            if isinstance(content, MovedFrom):
-                index.move(tree, content.path, path)
             entry = Entry(
                 path=path, metadata=metadata, digest=digest, identity=identity, origin=position
             )
-            index.put(tree, entry)
+            if isinstance(content, MovedFrom):
+                index.move(tree, content.path, path, entry)
+            else:
+                index.put(tree, entry)
 
         self._add(tree, path, change, before, mail, update)
 
@@ -189,9 +189,9 @@ class Ledger:
 def _slim(record: Record, position: Position) -> Record:
     """What a record told, without the content that it carried."""
     change = record.change
-    if isinstance(change, Upsert) and not isinstance(change.content, MovedFrom):
-        change = replace(change, content=None)
-    return replace(record, change=change, position=position)
+    if isinstance(change, Upsert) and not isinstance(change.content, MovedFrom | None):
+        change = Upsert(metadata=change.metadata, digest=change.digest)
+    return Record(tree=record.tree, path=record.path, change=change, position=position)
 
 
 def _size(change: Change) -> int:

@@ -7,7 +7,7 @@ place is a change under all of them; a whole new content replaces the file under
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from staqraft.capture import mailbox
 from staqraft.capture.ledger import Ledger
@@ -30,7 +30,11 @@ class Links:
 
     def places_of(self, tree: str, dev: int, ino: int, *, flags: int) -> Iterator[Dirty]:
         """Where the index knows an inode to be."""
-        for path in self._index.names_of(tree, dev, ino):
+        return self.places(tree, self._index.names_of(tree, dev, ino), flags=flags)
+
+    def places(self, tree: str, paths: Iterable[bytes], *, flags: int) -> Iterator[Dirty]:
+        """Places of paths whose directories are watched."""
+        for path in paths:
             parent, _, name = path.rpartition(b"/")
             directory = self._watcher.directories.find(tree, parent)
             if directory is not None:

@@ -76,8 +76,8 @@ class IndexPort(Protocol):
         """Forgets an entry with all below it."""
         ...
 
-    def move(self, tree: str, source: bytes, target: bytes) -> None:
-        """Renames an entry with all below it."""
+    def move(self, tree: str, source: bytes, target: bytes, then: Entry | None = None) -> None:
+        """Renames an entry with all below it, and sets it."""
         ...
 
     def signatures(self, tree: str, path: bytes) -> bytes | None:

@@ -26,7 +26,7 @@ import grpc.aio
 
 from staqraft import __version__
 from staqraft.config.schema import Config, Group, Ring
-from staqraft.daemon import stream_status
+from staqraft.daemon import heap, stream_status
 from staqraft.daemon.clock import boottime_ms, wall_ms
 from staqraft.errors import JournalBusy, JournalCorrupt, StaqraftError
 from staqraft.journal.cursor import bounds
@@ -76,6 +76,7 @@ class Assignment:
 
 def main(config: Config, group: GroupId) -> int:
     """Runs the process until SIGTERM or SIGINT; returns its exit code."""
+    heap.keep()
     return asyncio.run(_until_told(config, config.groups[group]))
 
 
@@ -132,6 +133,7 @@ class StreamWorker:
                 async with asyncio.TaskGroup() as tasks:
                     for ring in self.config.me.rings:
                         tasks.create_task(self.serve_ring(ring))
+                    tasks.create_task(heap.tidy_for_ever())
                     self.ready.set()
                     await never()
             finally:

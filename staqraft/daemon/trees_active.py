@@ -292,6 +292,7 @@ class ActiveRole:
 
     def listing(self, tree: str, path: bytes) -> list[Listed] | None:
         """A directory as it was journalled."""
+        self.scrubber.give_way()
         return self._common.index.listing(tree, path)
 
 

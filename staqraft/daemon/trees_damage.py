@@ -31,6 +31,7 @@ T = TypeVar("T")
 _LOOK_AGAIN_MS: Final = 60_000
 _NAMED: Final = 5
 _SUSPECTS: Final = 1000  # at a time; a scrubber's pass finds the others
+_OTHERS_MS: Final = 5_000
 _PROBLEM: Final = "damaged"
 
 
@@ -88,6 +89,17 @@ class DamageScrubber(Scrubber):
         self._closer_look: asyncio.Task[None] | None = None
         self._telling = asyncio.Lock()
         self._looked_ms = common.clock_ms()
+        self._others_ms: int | None = None
+
+    def give_way(self) -> None:
+        """A standby asks for these files: they are read anyway. From any thread."""
+        self._others_ms = self._common.clock_ms()
+
+    def _busy(self) -> str:
+        since = self._others_ms
+        if since is not None and self._common.clock_ms() - since < _OTHERS_MS:
+            return "a standby compares its trees with this node's"
+        return super()._busy()
 
     async def _deal_with(self, tree: str, suspects: Sequence[Suspect]) -> None:
         """What differs from the index otherwise is new, and capture's business."""

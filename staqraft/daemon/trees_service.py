@@ -301,6 +301,7 @@ class PeerServicer(wire_grpc.TreeServiceServicer):
         policy = self._worker.group.replication.compression
         batches = active.objects.whole(request.tree, list(request.paths), list(request.have))
         while True:
+            active.scrubber.give_way()
             try:
                 batch = await self._worker.common.read(partial(_next, batches, policy))
             except StaqraftError as error:

@@ -21,6 +21,7 @@ import grpc.aio
 
 from staqraft.apply.quarantine import Quarantine
 from staqraft.config.schema import Config, Group, Ring
+from staqraft.daemon import heap
 from staqraft.daemon.clock import boottime_ms, wall_ms
 from staqraft.daemon.stream_worker import boot_id
 from staqraft.daemon.trees_active import ActiveRole, NeedsNewEpoch, describe
@@ -49,6 +50,7 @@ def main(config: Config, group: GroupId) -> int:
     """Runs the process until SIGTERM or SIGINT; returns its exit code."""
     # A burst makes many objects that live for a batch, and none of them is part of a cycle.
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    heap.keep()
     return asyncio.run(_until_told(config, config.groups[group]))
 
 
@@ -127,6 +129,7 @@ class TreesWorker:
                     for ring in self.config.me.rings:
                         tasks.create_task(self._serve_ring(ring))
                     tasks.create_task(self.keeper.retire_for_ever())
+                    tasks.create_task(heap.tidy_for_ever())
                     self.ready.set()
                     await never()
             finally:

@@ -70,6 +70,17 @@ class TreeSummary:
     bytes: int
 
 
+def is_same_file(one: Entry, other: Entry) -> bool:
+    """Whether both are regular files, and one inode: so its other names are what they were."""
+    a, b = one.identity, other.identity
+    is_file = ObjectType.FILE
+    return (
+        one.metadata.type is is_file
+        and other.metadata.type is is_file
+        and (a.ino, a.dev) == (b.ino, b.dev)
+    )
+
+
 COLUMNS: Final = (
     "type, mode, uid, gid, mtime_ns, size, target, rdev, xattrs, digest, "
     "dev, ino, ctime_ns, origin_epoch, origin_seq"

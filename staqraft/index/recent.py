@@ -2,7 +2,8 @@
 
 A change is looked up several times on its way (is it older than what stands here, what was its
 state, where is its row), and most of those who ask get "nothing is there". Both answers are kept,
-by place (number of the directory, name), within a bound. The index tells of every change of its
+by place (number of the directory, name), within a bound: what was not asked for while as many
+others were is forgotten. The index tells of every change of its
 rows; what it cannot name cheaply (a directory with all below it) forgets everything.
 """
 
@@ -13,7 +14,7 @@ from typing import Final
 from staqraft.index.entry import Entry
 from staqraft.journal.record import ObjectType
 
-_KEPT: Final = 8192
+_KEPT: Final = 8192  # and as many that are older
 
 Place = tuple[int, bytes]
 
@@ -22,24 +23,40 @@ class Recent:
     """Used under the index's lock."""
 
     def __init__(self, kept: int = _KEPT) -> None:
-        self.known: dict[Place, Entry | None] = {}  # a key with None: nothing is there
+        self._young: dict[Place, Entry | None] = {}  # a key with None: nothing is there
+        self._old: dict[Place, Entry | None] = {}  # what was young before, and not asked for since
         self._kept = kept
+
+    def look(self, place: Place) -> Entry | None:
+        """What stands at a place, None if nothing does. KeyError: that is not known."""
+        try:
+            return self._young[place]
+        except KeyError:
+            entry = self._old.pop(place)
+            self.keep(place, entry)
+            return entry
 
     def keep(self, place: Place, entry: Entry | None) -> None:
         """What stands at a place now."""
-        if len(self.known) >= self._kept:
-            self.known.clear()  # the oldest one by one would cost a walk over those that went
-        self.known[place] = entry
+        if len(self._young) >= self._kept:
+            self._young, self._old = {}, self._young
+        self._young[place] = entry
+        if self._old:
+            self._old.pop(place, None)
 
     def forget(self, place: Place) -> None:
         """What stands at a place is to be looked up."""
-        self.known.pop(place, None)
+        self._young.pop(place, None)
+        self._old.pop(place, None)
 
     def moved(self, source: Place, target: Place, path: bytes) -> None:
         """What is no directory went from one place to the other, where its path is `path`."""
-        was = self.known.get(source)
+        try:
+            was = self.look(source)
+        except KeyError:
+            was = None
         if was is None or was.metadata.type is ObjectType.DIRECTORY:
-            self.known.pop(target, None)
+            self.forget(target)
         else:
             moved = Entry(
                 path=path,
@@ -53,4 +70,5 @@ class Recent:
 
     def clear(self) -> None:
         """Forgets everything."""
-        self.known.clear()
+        self._young.clear()
+        self._old.clear()

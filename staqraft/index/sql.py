@@ -24,7 +24,21 @@ COMPLETE = (
 )
 GET = f"SELECT {COLUMNS} FROM entries WHERE parent=? AND name=?"  # noqa: S608
 CHILDREN = f"SELECT {COLUMNS}, name, id FROM entries WHERE parent=? ORDER BY name"  # noqa: S608
-ITSELF = "SELECT e.id, e.type, e.size, e.ino, e.dev FROM entries e WHERE e.id=?1"
+MOVE = "UPDATE entries SET parent=?, name=? WHERE parent=? AND name=?"
+MOVE_AND_UPDATE = (
+    f"UPDATE entries SET {_ASSIGN}, parent=?, name=? "  # noqa: S608 (constants only)
+    "WHERE parent=? AND name=?"
+)
+FIND = "SELECT id, type FROM entries WHERE parent=? AND name=?"
+NAMES_OF = "SELECT parent, name FROM entries WHERE ino=? AND dev=? AND tree=?"
+COUNTED = "UPDATE trees SET objects=?, bytes=? WHERE id=?"
+SIGNATURES = (
+    "SELECT s.blocks FROM signatures s JOIN entries e ON e.id=s.id WHERE e.parent=? AND e.name=?"
+)
+REMOVE = "DELETE FROM entries WHERE parent=? AND name=?"
+FORGET_SIGNATURES = (
+    "DELETE FROM signatures WHERE id=(SELECT id FROM entries WHERE parent=? AND name=?)"
+)
 DIRECTORIES = "SELECT name FROM entries WHERE parent=? AND type=2 ORDER BY name"
 ALL_BELOW = (
     "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL "
@@ -44,6 +58,13 @@ def which_of(names: int) -> str:
         "SELECT name FROM entries WHERE parent=? "  # noqa: S608 (constants only)
         f"AND name IN ({','.join('?' * names)})"
     )
+
+
+def set_meta(key: str, value: str | None) -> tuple[str, Sequence[Any]]:
+    """Keeps a note, or forgets it; with its values."""
+    if value is None:
+        return "DELETE FROM meta WHERE key=?", (key,)
+    return "REPLACE INTO meta VALUES (?,?)", (key, value)
 
 
 def adopt(tree: int, shared: SharedHistory, origin: Position) -> tuple[str, Sequence[Any]]:

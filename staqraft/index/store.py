@@ -15,6 +15,7 @@ from staqraft.index.entry import (
     Listed,
     Totals,
     TreeSummary,
+    is_same_file,
     signed,
     to_entry,
     to_row,
@@ -121,10 +122,7 @@ class Index:
     def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
         """All paths in the tree that are names of this inode, sorted."""
         with self.lock:
-            rows = self._db.all(
-                "SELECT parent, name FROM entries WHERE ino=? AND dev=? AND tree=?",
-                (signed(ino), signed(dev), self._tree(tree)),
-            )
+            rows = self._db.all(sql.NAMES_OF, (signed(ino), signed(dev), self._tree(tree)))
             return sorted(self._join(parent, name) for parent, name in rows)
 
     def listing(self, tree: str, path: bytes) -> list[Listed] | None:
@@ -174,7 +172,8 @@ class Index:
                 self._overwrite(number, (parent, name), known, entry)
             self._recent.keep((parent, name), entry)
             self._comparison.invalidate(parent)
-            if entry.metadata.type is ObjectType.FILE:
+            is_file = entry.metadata.type is ObjectType.FILE
+            if is_file and not (known is not None and is_same_file(known, entry)):
                 self._comparison.invalidate_links(number, entry.identity)
 
     def add_all(self, tree: str, entries: Sequence[Entry]) -> list[Entry]:
@@ -214,55 +213,63 @@ class Index:
         with self.lock:
             number = self._tree(tree)
             place = self._place(tree, path)
-            found = self._find(place) if place else None
-            if place is None or found is None:
+            known = self._entry(place, path) if place else None
+            if place is None or known is None:
                 return
             self._comparison.invalidate(place[0])
-            self._remove_below(number, found, itself=True)
-            if found[1] == ObjectType.DIRECTORY:
+            if known.metadata.type is ObjectType.DIRECTORY:
+                self._remove_below(number, place, itself=True)
                 self._recent.clear()
             else:
+                self._db.change(sql.FORGET_SIGNATURES, place)
+                self._db.change(sql.REMOVE, place)
+                self._count(number, -1, -known.metadata.size)
+                if known.metadata.type is ObjectType.FILE:
+                    self._comparison.invalidate_links(number, known.identity)
                 self._recent.keep(place, None)
 
-    def move(self, tree: str, source: bytes, target: bytes) -> None:
+    def move(self, tree: str, source: bytes, target: bytes, then: Entry | None = None) -> None:
         """Renames an entry with everything below it; what stood at the target is forgotten.
 
-        Raises MissingParent if the source or the target's directory is not in the index.
+        `then`: what is there afterwards, as `put` would set it. Raises MissingParent if the source
+        or the target's directory is not in the index.
         """
         with self.lock:
             number = self._tree(tree)
             if source == target:
-                return
+                return self.put(tree, then) if then is not None else None
             if not source or not target or target.startswith(source + b"/"):
                 raise ValueError(f"cannot move {source!r} to {target!r}: one is above the other")
             place = self._place(tree, source)
-            found = self._find(place) if place else None
-            if place is None or found is None:
+            known = self._entry(place, source) if place else None
+            if place is None or known is None:
                 raise MissingParent(f"tree {tree}: {source!r} is not in the index, cannot be moved")
             parent, name = self._place_for_put(tree, number, target)
+            below = target + b"/"
             if self._entry((parent, name), target) is not None:
                 self.remove(tree, target)
                 parent, name = self._place_for_put(tree, number, target)
             self._comparison.invalidate(place[0])
             self._comparison.invalidate(parent)
-            self._db.change(
-                "UPDATE entries SET parent=?, name=? WHERE id=?", (parent, name, found[0])
-            )
-            if found[1] == ObjectType.DIRECTORY:
+            if then is not None and is_same_file(known, then) and not source.startswith(below):
+                self._db.change(sql.MOVE_AND_UPDATE, (*to_row(then), parent, name, *place))
+                self._count(number, 0, then.metadata.size - known.metadata.size)
+                self._recent.keep(place, None)
+                self._recent.keep((parent, name), then)
+                return None
+            self._db.change(sql.MOVE, (parent, name, *place))
+            if known.metadata.type is ObjectType.DIRECTORY:
                 self._forget_places()
                 self._recent.clear()
             else:
                 self._recent.moved(place, (parent, name), target)
+            return self.put(tree, then) if then is not None else None
 
     def signatures(self, tree: str, path: bytes) -> bytes | None:
         """The block signatures kept for a file, as `set_signatures` was given them."""
         with self.lock:
             place = self._place(tree, path)
-            row = place and self._db.one(
-                "SELECT s.blocks FROM signatures s JOIN entries e ON e.id=s.id "
-                "WHERE e.parent=? AND e.name=?",
-                place,
-            )
+            row = place and self._db.one(sql.SIGNATURES, place)
             return bytes(row[0]) if row else None
 
     def set_signatures(self, tree: str, path: bytes, blob: bytes | None) -> None:
@@ -293,10 +300,7 @@ class Index:
                 if position != self._position:
                     self._set_meta("position", f"{position.epoch}:{position.seq}")
                 for number in self._changed_totals:
-                    self._db.change(
-                        "UPDATE trees SET objects=?, bytes=? WHERE id=?",
-                        (*self._totals[number], number),
-                    )
+                    self._db.change(sql.COUNTED, (*self._totals[number], number))
                 if self._db.in_transaction:
                     self._db.run("COMMIT")
             except IndexFull:
@@ -373,10 +377,7 @@ class Index:
         self._position = Position(Epoch(int(epoch)), int(seq))
 
     def _set_meta(self, key: str, value: str | None) -> None:
-        if value is None:
-            self._db.change("DELETE FROM meta WHERE key=?", (key,))
-        else:
-            self._db.change("REPLACE INTO meta VALUES (?,?)", (key, value))
+        self._db.change(*sql.set_meta(key, value))
 
     def _tree(self, tree: str) -> int:
         number = self._trees.get(tree)
@@ -395,7 +396,7 @@ class Index:
 
     def _entry(self, place: tuple[int, bytes], path: bytes) -> Entry | None:
         try:
-            return self._recent.known[place]
+            return self._recent.look(place)
         except KeyError:
             row = self._db.one(sql.GET, place)
             entry = to_entry(path, row) if row else None
@@ -419,8 +420,7 @@ class Index:
         return place
 
     def _find(self, place: tuple[int, bytes]) -> tuple[int, int] | None:
-        row = self._db.one("SELECT id, type FROM entries WHERE parent=? AND name=?", place)
-        return None if row is None else (row[0], row[1])
+        return self._db.one(sql.FIND, place)
 
     def _directory(self, number: int, path: bytes) -> int | None:
         known = self._ids.get((number, path))
@@ -472,9 +472,7 @@ class Index:
     def _overwrite(self, number: int, place: tuple[int, bytes], known: Entry, entry: Entry) -> None:
         was, now = known.metadata, entry.metadata
         if was.type is ObjectType.DIRECTORY and now.type is not ObjectType.DIRECTORY:
-            found = self._find(place)
-            assert found is not None, "it was looked up just now"
-            self._remove_below(number, found, itself=False)
+            self._remove_below(number, place, itself=False)
             self._recent.clear()
         old, new = known.identity, entry.identity
         if was.type is ObjectType.FILE and (old.ino, old.dev) != (new.ino, new.dev):
@@ -482,10 +480,12 @@ class Index:
         self._db.change(sql.UPDATE, (*to_row(entry), *place))
         self._count(number, 0, now.size - was.size)
 
-    def _remove_below(self, number: int, found: tuple[int, int], *, itself: bool) -> None:
-        """Removes the rows below a row that was found as (id, type), perhaps with itself."""
-        top, kind = found
-        rows = self._db.all(sql.ALL_BELOW if kind == ObjectType.DIRECTORY else sql.ITSELF, (top,))
+    def _remove_below(self, number: int, place: tuple[int, bytes], *, itself: bool) -> None:
+        """Removes the rows below that of a directory, perhaps with itself."""
+        found = self._find(place)
+        assert found is not None, "it was looked up just now"
+        top = found[0]
+        rows = self._db.all(sql.ALL_BELOW, (top,))
         gone = [row for row in rows if itself or row[0] != top]
         for row_id, kind, size, ino, dev in gone:
             self._db.change("DELETE FROM entries WHERE id=?", (row_id,))
@@ -496,5 +496,5 @@ class Index:
         for row_id, kind, *_ in rows:
             if kind == ObjectType.DIRECTORY:
                 self._comparison.forget(row_id)
-                if (place := self._places.pop(row_id, None)) is not None:
-                    self._ids.pop(place, None)
+                if (known := self._places.pop(row_id, None)) is not None:
+                    self._ids.pop(known, None)

@@ -55,18 +55,21 @@ def describe(fault: Gap | Damage) -> str:
     return fault.value if isinstance(fault, Gap) else fault.reason
 
 
-def seal(body: bytes) -> bytes:
-    """The body as a frame. ValueError when it is larger than a frame may be."""
-    if len(body) + HEADER_BYTES > MAX_FRAME_BYTES:
-        text = f"a record of {len(body)} bytes is larger than a journal frame may be"
+def seal(*parts: bytes) -> bytes:
+    """The body, in its parts, as a frame. ValueError when it is larger than a frame may be."""
+    size = sum(map(len, parts))
+    if size + HEADER_BYTES > MAX_FRAME_BYTES:
+        text = f"a record of {size} bytes is larger than a journal frame may be"
         raise ValueError(text)
-    length = len(body).to_bytes(4, "little")
-    return _HEADER.pack(len(body), zlib.crc32(body, zlib.crc32(length))) + body
+    crc = zlib.crc32(size.to_bytes(4, "little"))
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join((_HEADER.pack(size, crc), *parts))
 
 
 def position_prefix(position: Position) -> bytes:
     """The bytes with which the body of a record at `position` begins."""
-    epoch, seq = _varint(position.epoch), _varint(position.seq)
+    epoch, seq = varint(position.epoch), varint(position.seq)
     size = 2 + len(epoch) + len(seq)
     return b"".join((bytes((_POSITION_TAG, size, _EPOCH_TAG)), epoch, bytes((_SEQ_TAG,)), seq))
 
@@ -76,7 +79,7 @@ def position_prefixes(epoch: Epoch, seq: int) -> Iterator[bytes]:
     while True:
         whole = position_prefix(Position(epoch, seq))
         block, low = seq >> 7, seq & 0x7F
-        rest = _varint(block) if block else b""
+        rest = varint(block) if block else b""
         head = whole[: len(whole) - len(rest) - 1]
         for byte in _LOW_BYTES[low:0x80] if not block else _LOW_BYTES[0x80 + low :]:
             yield head + byte + rest
@@ -174,13 +177,13 @@ def _same_epoch(data: bytes | memoryview, offset: int, previous: Position) -> tu
     return offset, records
 
 
-def bodies(data: bytes) -> Iterator[bytes]:
+def bodies(data: bytes) -> Iterator[memoryview]:
     """The bodies of frames that `scan` found to be good just now: nothing is checked again."""
-    offset, end = 0, len(data)
+    offset, end, view = 0, len(data), memoryview(data)
     while offset < end:
         start = offset + HEADER_BYTES
         offset = start + _HEADER.unpack_from(data, offset)[0]
-        yield data[start:offset]
+        yield view[start:offset]
 
 
 def goes_on(data: bytes | memoryview, run: Run) -> Position | None:
@@ -192,7 +195,8 @@ def goes_on(data: bytes | memoryview, run: Run) -> Position | None:
     return None
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number as protobuf writes it."""
     out = bytearray()
     while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
         out.append(value & 0x7F | 0x80)
@@ -207,14 +211,14 @@ def _position_at(data: bytes | memoryview, start: int, end: int) -> Position | N
     limit = start + 2 + data[start + 1]
     if limit > end:
         return None
-    epoch, at = _read_varint(data, start + 3, limit)
+    epoch, at = read_varint(data, start + 3, limit)
     if at >= limit or data[at] != _SEQ_TAG:
         return None
-    seq, at = _read_varint(data, at + 1, limit)
+    seq, at = read_varint(data, at + 1, limit)
     return Position(Epoch(epoch), seq) if at == limit else None
 
 
-def _read_varint(data: bytes | memoryview, at: int, limit: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, at: int, limit: int) -> tuple[int, int]:
     """The number and where it ends; an end behind `limit` says that there is none."""
     value = shift = 0
     while at < limit:

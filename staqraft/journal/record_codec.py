@@ -3,6 +3,8 @@
 The position is written by hand in front of the rest of the message, so that it stands at a known
 place: whoever moves frames (stream, cursor) reads it without parsing the record, and the journal
 gives a record its number without serialising it twice. For protobuf it is an ordinary field.
+The bytes of a large piece, which stand last, are written and read by hand, too: each time that
+protobuf hands them on it copies them.
 """
 
 from __future__ import annotations
@@ -39,6 +41,12 @@ _MAIL_TO_WIRE = {
     MailKind.EXPUNGE: pb.MAIL_KIND_EXPUNGE,
     MailKind.FOLDER: pb.MAIL_KIND_FOLDER,
 }
+_LARGE_BYTES = 64 << 10
+_CHUNK_TAG = 0x4A  # field 9 of Record, a message
+_STAGE_TAG, _OFFSET_TAG, _DATA_TAG = 0x08, 0x10, 0x1A  # fields of Chunk
+_WITH_LENGTH = 2
+_U64 = 2**64 - 1
+_KNOWN_WIRE_TYPES = (0, _WITH_LENGTH)
 _TYPES = {int(kind): kind for kind in ObjectType}
 _MAIL_FROM_WIRE = {int(wire): kind for kind, wire in _MAIL_TO_WIRE.items()}
 
@@ -50,7 +58,7 @@ def encode(record: Record) -> bytes:
 
 def encode_at(record: Record, position: Position) -> bytes:
     """The record as one frame, numbered `position` whatever its own says."""
-    return frames.seal(frames.position_prefix(position) + _body(record))
+    return _frame(frames.position_prefix(position), record)
 
 
 def decode(data: bytes) -> Iterator[Record]:
@@ -59,7 +67,7 @@ def decode(data: bytes) -> Iterator[Record]:
     while offset < len(data):
         match frames.frame_at(data, offset):
             case frames.Frame(end=end):
-                yield _record(data[offset + frames.HEADER_BYTES : end])
+                yield _record(memoryview(data)[offset + frames.HEADER_BYTES : end])
                 offset = end
             case fault:
                 reason = f"frame at byte {offset} of {len(data)}: {frames.describe(fault)}"
@@ -69,7 +77,7 @@ def decode(data: bytes) -> Iterator[Record]:
 def encode_from(records: Iterable[Record], epoch: Epoch, seq: int) -> Iterator[bytes]:
     """Frames of records that are numbered from `seq` on."""
     for prefix, record in zip(frames.position_prefixes(epoch, seq), records, strict=False):
-        yield frames.seal(prefix + _body(record))
+        yield _frame(prefix, record)
 
 
 def decode_checked(data: bytes) -> Iterator[Record]:
@@ -77,12 +85,28 @@ def decode_checked(data: bytes) -> Iterator[Record]:
     return map(_record, frames.bodies(data))
 
 
-def _body(record: Record) -> bytes:
+def _frame(prefix: bytes, record: Record) -> bytes:
+    change = record.change
+    if isinstance(change, Chunk) and len(change.data) >= _LARGE_BYTES:
+        head = pb.Chunk(stage=change.stage, offset=change.offset).SerializeToString()
+        head += bytes((_DATA_TAG,)) + frames.varint(len(change.data))
+        size = frames.varint(len(head) + len(change.data))
+        rest = _message(record).SerializeToString()
+        return frames.seal(prefix, rest, bytes((_CHUNK_TAG,)), size, head, change.data)
+    return frames.seal(prefix, _body(record))
+
+
+def _message(record: Record) -> pb.Record:
     message = pb.Record(
         tree=record.tree, path=record.path, before=record.before, wall_ms=record.wall_ms
     )
     if record.mail is not None:
         message.mail = _MAIL_TO_WIRE[record.mail]
+    return message
+
+
+def _body(record: Record) -> bytes:
+    message = _message(record)
     match record.change:
         case Upsert() as upsert:
             _fill_upsert(message.upsert, upsert)
@@ -152,21 +176,47 @@ def metadata_from(message: pb.Metadata) -> Metadata:
     )
 
 
-def _record(body: bytes) -> Record:
+def _record(body: bytes | memoryview) -> Record:
+    piece = _large_piece(body) if len(body) >= _LARGE_BYTES else None
     try:
-        message = pb.Record.FromString(body)
+        message = pb.Record.FromString(bytes(body if piece is None else body[: piece[0]]))
     except DecodeError as error:
         text = f"a record's checksum is right but it cannot be read ({error}): report this"
         raise JournalCorrupt(text) from error
     return Record(
         tree=message.tree,
         path=message.path,
-        change=_change(message),
+        change=_change(message) if piece is None else piece[1],
         position=Position(Epoch(message.position.epoch), message.position.seq),
         before=message.before,
         mail=_MAIL_FROM_WIRE.get(message.mail),
         wall_ms=message.wall_ms,
     )
+
+
+def _large_piece(body: bytes | memoryview) -> tuple[int, Chunk] | None:
+    """Where the chunk at a record's end begins, and that; None: protobuf is to read it all."""
+    view, end = memoryview(body), len(body)
+    begin, tag, at = 0, *frames.read_varint(view, 0, end)
+    while at < end and tag != _CHUNK_TAG:
+        if tag & 7 not in _KNOWN_WIRE_TYPES:
+            return None
+        number, at = frames.read_varint(view, at, end)
+        begin = at = at + (number if tag & 7 == _WITH_LENGTH else 0)
+        tag, at = frames.read_varint(view, at, end)
+    size, at = frames.read_varint(view, at, end)
+    if at + size != end:
+        return None
+    fields = {_STAGE_TAG: 0, _OFFSET_TAG: 0}
+    while at < end and (tag := view[at]) in fields:
+        fields[tag], at = frames.read_varint(view, at + 1, end)
+    if at >= end or view[at] != _DATA_TAG or max(fields.values()) > _U64:
+        return None
+    length, at = frames.read_varint(view, at + 1, end)
+    if at + length != end:
+        return None
+    stage, offset = fields.values()
+    return begin, Chunk(stage=stage, offset=offset, data=bytes(view[at:]))
 
 
 def _change(message: pb.Record) -> Change:

@@ -6,6 +6,9 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -13,7 +16,11 @@ from fakes.source_tree import TREE, SourceTree
 from staqraft.apply.inspect import Inspector, aspects
 from staqraft.apply.localscan import scan_tree
 from staqraft.apply.scrub import Looked, Pace, Stopped, confirmed, io_pressure, look_at
+from staqraft.config.schema import Scrub
+from staqraft.daemon.trees_common import Assignment, Common
+from staqraft.daemon.trees_damage import DamageScrubber
 from staqraft.index import Index
+from staqraft.model import ORIGIN
 
 MIB = 1 << 20
 
@@ -178,3 +185,32 @@ def test_content_that_was_read_counts_only_while_the_file_rests(ground: Ground) 
     assert entry is not None
     os.utime(there / "changed", ns=(0, entry.metadata.mtime_ns))
     assert ground.confirm(looked) == {}
+
+
+def test_small_files_cost_more_than_their_bytes(ground: Ground) -> None:
+    """Else a million of them take a third of a core."""
+    inspector = ground.inspector(deep=True)
+    paid: list[int] = []
+    try:
+        looked = look_at(inspector, ground.index, TREE, b"d", paid.append)
+    finally:
+        inspector.close()
+    assert looked.objects == 6
+    assert sum(paid) >= looked.objects * 64 << 10
+
+
+async def test_an_actives_scrubber_gives_way_to_a_standby_that_compares() -> None:
+    now_ms = 0
+    common = SimpleNamespace(
+        clock_ms=lambda: now_ms,
+        group=SimpleNamespace(scrub=Scrub(io_pressure=100)),
+        index=SimpleNamespace(meta=lambda _: None, position=ORIGIN),
+        journal_end_or_nothing=lambda: ORIGIN,
+    )
+    scrubber = DamageScrubber(cast("Common", common), Assignment(), AsyncMock(), Mock())
+    assert scrubber._busy() == ""
+    scrubber.give_way()
+    now_ms += 4_000
+    assert "standby compares" in scrubber._busy()
+    now_ms += 1_000
+    assert scrubber._busy() == ""

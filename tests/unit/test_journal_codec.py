@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.records import deliveries, delivery
@@ -34,6 +35,7 @@ from staqraft.journal.record_codec import (
     encode_from,
 )
 from staqraft.model import Epoch, Position
+from staqraft.wire.v1 import types_pb2 as pb
 
 U64 = st.integers(0, 2**64 - 1)
 positions = st.builds(Position, U64.map(Epoch), U64)
@@ -152,3 +154,39 @@ def test_a_record_that_is_too_large_is_refused() -> None:
     record = delivery(1, frames.MAX_FRAME_BYTES)
     with pytest.raises(ValueError, match="larger than a journal frame may be"):
         encode(record)
+
+
+@settings(max_examples=30)
+@given(
+    head=st.builds(
+        Record,
+        tree=st.text(max_size=9),
+        path=st.binary(max_size=200),
+        change=st.builds(Chunk, stage=U64, offset=U64, data=st.just(b"")),
+        position=positions,
+        before=st.binary(max_size=16),
+        mail=st.none() | st.sampled_from(MailKind),
+        wall_ms=st.integers(-(2**63), 2**63 - 1),
+    ),
+    size=st.integers(64 << 10, 70 << 10),
+)
+def test_a_large_piece_is_what_protobuf_makes_of_it(head: Record, size: int) -> None:
+    assert isinstance(head.change, Chunk)
+    record = replace(head, change=replace(head.change, data=b"x" * size))
+    frame = encode(record)
+    message = pb.Record.FromString(frame[frames.HEADER_BYTES :])
+    message.ClearField("position")
+    before = frames.HEADER_BYTES + len(frames.position_prefix(record.position))
+    assert frame[before:] == message.SerializeToString()
+    assert [*decode(frame), *decode_checked(frame)] == [record, record]
+
+
+def test_a_large_piece_that_another_version_wrote_is_read_by_protobuf() -> None:
+    piece = Chunk(stage=3, offset=1 << 20, data=bytes(64 << 10))
+    record = Record(tree="web", path=b"large", change=piece, position=Position(Epoch(1), 5))
+    body = encode(record)[frames.HEADER_BYTES :]
+    begin = frames.position_prefix(record.position)
+    rest = body[len(begin) :]
+    unknown = b"\xa2\x06\x03new"  # field 100 with three bytes
+    for other in (begin + unknown + rest, begin + rest + unknown):
+        assert list(decode(frames.seal(other))) == [record]

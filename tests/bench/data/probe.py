@@ -17,6 +17,7 @@ from bench.data.content import Pool
 from fakes.records import delivery
 from fakes.stream_pair import B, Replica
 from staqraft.config.loader import load
+from staqraft.daemon import heap
 from staqraft.journal.record import CHUNK_BYTES, Chunk, Record
 
 MAILS: Final = 60_000
@@ -111,6 +112,7 @@ async def standby(config: Path) -> None:
 
 
 if __name__ == "__main__":
+    heap.keep()  # as in the stream process
     if sys.argv[1] == "standby":
         asyncio.run(standby(Path(sys.argv[2])))
     else:
