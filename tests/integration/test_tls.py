@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -215,6 +217,30 @@ async def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -
 def shown_by(port: int) -> str:
     """The certificate that the server shows now."""
     return ssl.get_server_certificate(("127.0.0.1", port))
+
+
+async def test_while_an_authority_is_replaced_members_of_both_understand_each_other(
+    tmp_path: Path,
+) -> None:
+    """In the order that deploy/RUNBOOK.md tells under StaqraftCertificateEndsSoon, no restarts."""
+    old = new_pki(tmp_path / "old")
+    serving = old.copy_to(tmp_path / "a")
+    new = new_pki(tmp_path / "new")
+    both = tmp_path / "both.pem"
+    both.write_bytes(b"".join((pki.directory / "ca.pem").read_bytes() for pki in (old, new)))
+    mine = serving.node("a")
+    async with server(mine) as port:
+        assert "UNAVAILABLE" in await ask(port, new.node("b")), "nobody trusts the new one yet"
+        shutil.copy(both, mine.ca)
+        for pki in (old, new):
+            assert await ask(port, replace(pki.node("b"), ca=both)) == "node b of cluster lab"
+        for name in ("a.key", "a.pem"):
+            shutil.copy(new.directory / name, serving.directory)
+        for pki in (old, new):
+            assert await ask(port, replace(pki.node("b"), ca=both)) == "node b of cluster lab"
+        shutil.copy(new.directory / "ca.pem", mine.ca)
+        assert await ask(port, new.node("b")) == "node b of cluster lab"
+        assert "UNAVAILABLE" in await ask(port, old.node("b"))
 
 
 async def test_a_renewal_that_went_wrong_leaves_the_old_certificate_in_use(
