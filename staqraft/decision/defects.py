@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from staqraft.model import NodeId
 
 DISK, FULL, UPLINK, WORKER, CONFIG = "disk", "full", "uplink", "worker", "config"
+LINK = "link"  # of an interface on which the virtual addresses are
 """The kinds of defects that there are; what compares is the kind, and any other word will do."""
 
 

@@ -14,7 +14,7 @@ CODES: Final = frozenset(
     {
         *("disk-hung", "disk-failed", "disk-slow", "disk-full", "disk-space", "disk-unknown"),
         *("memory", "clock", "worker-silent"),
-        *("uplink-lost", "ping-silent", "ping-never"),
+        *("uplink-lost", "ping-silent", "ping-never", "vip-interface"),
         *("link-address", "link-cable", "link-one-way", "link-cut", "link-port"),
         *("peer-silent", "daemon-silent", "config"),
     }

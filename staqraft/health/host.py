@@ -10,6 +10,7 @@ import array
 import fcntl
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -92,18 +93,22 @@ def interfaces() -> dict[str, Interface]:
         return found
 
 
-def carrier(name: str) -> bool:
-    """Whether an interface is up, and its link works."""
+def links(names: Iterable[str]) -> dict[str, bool | None]:
+    """Of each interface whether it is up, and its link works; None: there is none of this name."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as ask:
-        return _carrier(ask, name)
+        return {name: _link(ask, name) for name in names}
 
 
 def _carrier(ask: socket.socket, name: str) -> bool:
+    return bool(_link(ask, name))
+
+
+def _link(ask: socket.socket, name: str) -> bool | None:
     request = name.split(":", 1)[0].encode().ljust(_IFREQ, b"\0")  # eth0:1 is a label
     try:
         answer = fcntl.ioctl(ask, _SIOCGIFFLAGS, request)
     except OSError:
-        return False  # it has gone meanwhile
+        return None  # it is not there, or has gone meanwhile
     flags: int = struct.unpack_from("=H", answer, 16)[0]
     return flags & (_IFF_UP | _IFF_RUNNING) == _IFF_UP | _IFF_RUNNING
 

@@ -153,11 +153,12 @@ def _finding(
             f"{peer} answers pings on {pair}, but its daemon is not reached there",
             f"let the firewalls of {node} and {peer} pass the control port (ports.control)",
         )
-    still = (
-        f"; {node} and {peer} are connected by ring {alive[0]}, and nothing is failed over for this"
-        if alive
-        else ""
-    )
+    still = ""
+    if alive:
+        still = (
+            f"; {node} and {peer} are connected by ring {alive[0]}, and nothing is failed over for"
+            " a ring"
+        )
     code, text, remedy = _cause(look, way, pair, node, peer)
     return _of(look, peer, code, f"{text}{still}", remedy)
 

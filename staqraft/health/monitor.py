@@ -12,7 +12,7 @@ from typing import Final
 
 from staqraft.config.schema import GATEWAY, Config, Node, Ring
 from staqraft.decision.defects import Defect
-from staqraft.health import box, configs, disks, host, links, uplink
+from staqraft.health import box, configs, disks, host, links, uplink, vips
 from staqraft.health.disks import VolumeLook
 from staqraft.health.exchange import Caller, HealthServicer, Partner
 from staqraft.health.findings import BETWEEN, Finding, Latch
@@ -26,7 +26,7 @@ from staqraft.wire.v1 import health_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
-_LOOK_AT_HOST_MS: Final = 5_000
+_LOOK_AT_HOST_MS: Final = 2_000
 _FRESH_MS: Final = 5_000
 _LEAST_LOST_MS: Final = 6_000  # two calls in a row
 _MILLI: Final = 1000
@@ -42,6 +42,7 @@ class _Host:
     memory: tuple[int, int]
     gateways: tuple[tuple[str, str], ...]
     interfaces: Mapping[str, host.Interface]
+    links: Mapping[str, bool | None]  # of the interfaces of virtual addresses
 
 
 class Monitor:
@@ -82,6 +83,8 @@ class Monitor:
             for node in (*(p.node for p in self.partners.values()), *self._witnesses)
             for mine, ring in _common(config.me.rings, node.rings)
         }
+        self._vips = {group.id: group.vips for group in config.groups.values()}
+        self._vip_interfaces = {vip.interface for some in self._vips.values() for vip in some}
         self._targets = {
             address: Pinger(address, now_ms=now_ms)
             for address in config.health.ping.targets
@@ -146,7 +149,7 @@ class Monitor:
             self._looking = None
         if self._looking is None and self._now_ms() >= self._look_ms:
             self._look_ms = self._now_ms() + _LOOK_AT_HOST_MS
-            self._looking = self._thread.submit(_look_at_host)
+            self._looking = self._thread.submit(_look_at_host, self._vip_interfaces)
 
     def _forget_gateways(self, now: dict[str, str]) -> None:
         """When the route goes with the link, the last gateway is still asked for."""
@@ -172,6 +175,7 @@ class Monitor:
             yield disks.unwatched(path, me, self._prober.problem or "its program says nothing")
         if self._host is not None:
             yield from box.judge_memory(*self._host.memory, limits.memory_percent, me)
+            yield from vips.judge(self._vips, self._host.links, me)
         for group, part, silent_ms in self._silent_workers():
             yield from box.judge_worker(group, part, silent_ms, me)
         others = self._others_targets()
@@ -204,9 +208,11 @@ class Monitor:
         ]
         states = links.judge(looks, self._lost_ms(), me, witness.id, daemon=False)
         first = next((state.finding for state in states if state.finding is not None), None)
-        if first is not None:
-            silent = first.code == "daemon-silent"
-            yield first if silent else replace(first, code="peer-silent")
+        if first is None or first.code in {"daemon-silent", "peer-silent"}:
+            yield from (one for one in (first,) if one is not None)
+        else:  # of a link, which does not say who is behind it
+            text = f"{me} does not hear {witness.id}: {first.text}"
+            yield replace(first, code="peer-silent", text=text)
 
     def _lost_ms(self) -> int:
         return max(self._config.health.ping.lost_after_ms, _LEAST_LOST_MS)
@@ -392,5 +398,10 @@ def _age(at_ms: int | None, now_ms: int) -> int | None:
     return None if at_ms is None else now_ms - at_ms
 
 
-def _look_at_host() -> _Host:
-    return _Host(memory=host.memory(), gateways=host.gateways(), interfaces=host.interfaces())
+def _look_at_host(vip_interfaces: Iterable[str]) -> _Host:
+    return _Host(
+        memory=host.memory(),
+        gateways=host.gateways(),
+        interfaces=host.interfaces(),
+        links=host.links(vip_interfaces),
+    )

@@ -195,8 +195,7 @@ def test_the_host_says_what_it_has() -> None:
     available, total = host.memory()
     assert 0 < available <= total
     assert host.interfaces()["127.0.0.1"] == host.Interface(name="lo", carrier=True)
-    assert host.carrier("lo")
-    assert not host.carrier("nosuch0")
+    assert host.links(["lo", "nosuch0"]) == {"lo": True, "nosuch0": None}
     for address, interface in host.gateways():
         assert address
         assert interface

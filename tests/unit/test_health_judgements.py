@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
 from typing import ClassVar
 
 import pytest
 
-from staqraft.config.schema import DiskHealth, PingHealth
-from staqraft.decision.defects import CONFIG, DISK, FULL, UPLINK, Defect
-from staqraft.health import box, configs, disks, links, uplink
+from staqraft.config.schema import DiskHealth, PingHealth, Vip
+from staqraft.decision.defects import CONFIG, DISK, FULL, LINK, UPLINK, Defect
+from staqraft.health import box, configs, disks, links, uplink, vips
 from staqraft.health.disks import VolumeLook
 from staqraft.health.findings import Finding, Latch, Severity
 from staqraft.health.links import End, RingLook, Way
@@ -128,6 +129,37 @@ class TestUplink:
         )
 
 
+class TestInterfacesOfAddresses:
+    VIPS: ClassVar = {
+        GROUP: (
+            Vip(address=ip_interface("192.0.2.10/24"), interface="eth0"),
+            Vip(address=ip_interface("198.51.100.1/24"), interface="eth1"),
+        ),
+        GroupId("other"): (Vip(address=ip_interface("2001:db8::1/64"), interface="eth0"),),
+    }
+
+    def judged(self, **of: bool | None) -> list[Finding]:
+        return list(vips.judge(self.VIPS, of, A))
+
+    def test_nothing_is_said_while_they_have_their_links(self) -> None:
+        assert self.judged(eth0=True, eth1=True) == []
+
+    def test_a_cable_that_is_out_is_a_defect_of_the_groups_that_are_reached_by_it(self) -> None:
+        (found,) = self.judged(eth0=False, eth1=True)
+        assert found.text == (
+            "eth0 of a has no link, so no client reaches 192.0.2.10, 2001:db8::1 there"
+        )
+        assert "cable of eth0 on a" in found.remedy
+        assert (found.defect, found.bars) == (LINK, False)
+        assert found.groups == self.VIPS.keys()
+        assert self.judged(eth0=True, eth1=False)[0].groups == {GROUP}
+
+    def test_one_that_is_not_there_bars(self) -> None:
+        (found,) = self.judged(eth0=True, eth1=None)
+        assert found.text == "a has no interface eth1, so it cannot have 198.51.100.1"
+        assert (found.defect, found.bars, found.subject) == (LINK, True, "eth1")
+
+
 def ring(name: str = "sync", /, **changes: object) -> RingLook:
     plain = RingLook(
         ring=name,
@@ -211,7 +243,7 @@ class TestRings:
         assert first == (Way.BOTH, "", "")
         assert second[:2] == (way, code)
         assert words in second[2]
-        assert "connected by ring service, and nothing is failed over for this" in second[2]
+        assert "connected by ring service, and nothing is failed over for a ring" in second[2]
 
     def test_all_rings_fail_with_links_up_is_one_finding(self) -> None:
         first, second = judged(ring("service", **SILENT), ring(**SILENT), daemon=False)
