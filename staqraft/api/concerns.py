@@ -165,7 +165,7 @@ def _group(
         if service.state == "failed":
             text = service.detail or f"service {service.name} is not well"
             yield _of("service-failed", text, name, about=service.name)
-    yield from _problems(group)
+    yield from _problems(group, status.node)
 
 
 def _takeover(
@@ -215,7 +215,7 @@ def maintained_text(entry: admin_pb2.MaintenanceStatus) -> str:
     return f"{whom} has been in maintenance for {lasts} ({entry.requested_by}{why})"
 
 
-def _problems(group: admin_pb2.GroupStatus) -> Iterator[Complaint]:
+def _problems(group: admin_pb2.GroupStatus, me: str) -> Iterator[Complaint]:
     """Of the group and its data worker, each text once: the daemon may repeat its worker's."""
     name = group.group
     told: list[data_worker_pb2.WorkerProblem] = [*group.problems]
@@ -242,7 +242,9 @@ def _problems(group: admin_pb2.GroupStatus) -> Iterator[Complaint]:
     by_text = {problem.text: problem.code for problem in reversed(told)}
     for text in dict.fromkeys(problem.text for problem in told):
         code = by_text[text]
-        yield Complaint(GroupId(name), plain_code(code), text, _severity(code), about=code)
+        # Both replicas ask who has the addresses, and the active tells it.
+        ours = code != "address-conflict" or group.active in {"", me}
+        yield Complaint(GroupId(name), plain_code(code), text, _severity(code), code, ours)
 
 
 def _severity(code: str) -> Severity:

@@ -12,7 +12,7 @@ from staqraft.config.schema import FenceDevice, NodeFencing
 _MAX_LEVEL: Final = 9
 
 _patience_ms = values.duration_to("10m")
-_seldom_ms = values.duration_to("1h")
+_seldom_ms = values.duration_between("1s", "1h")
 
 
 def of_node(node: str, section: Section) -> NodeFencing:

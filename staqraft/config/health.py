@@ -11,7 +11,8 @@ from staqraft.config.schema import GATEWAY, Config, DiskHealth, Health, PingHeal
 MAX_TARGETS = 16
 PINGS_IN_LOSS = 3  # a lost packet or two are no lost uplink
 
-_beat_ms = values.duration_to("1m")
+_disk_ms = values.duration_between("100ms", "10m")
+_ping_ms = values.duration_between("100ms", "1m")
 _patience_ms = values.duration_to("10m")
 _steady_ms = values.duration_to("1h")
 
@@ -34,7 +35,7 @@ def _disk(section: Section) -> DiskHealth:
     default = DiskHealth()
     with section:
         return DiskHealth(
-            interval_ms=section.read("interval", _patience_ms, default.interval_ms),
+            interval_ms=section.read("interval", _disk_ms, default.interval_ms),
             slow_ms=section.read("slow", _patience_ms, default.slow_ms),
             hung_ms=section.read("hung", _patience_ms, default.hung_ms),
             warn_percent=section.read("warn", values.percent, default.warn_percent),
@@ -48,7 +49,7 @@ def _ping(section: Section) -> PingHealth:
         return PingHealth(
             targets=section.values("targets", _target, default.targets),
             need=section.read("need", values.integer(1, MAX_TARGETS), default.need),
-            interval_ms=section.read("interval", _beat_ms, default.interval_ms),
+            interval_ms=section.read("interval", _ping_ms, default.interval_ms),
             lost_after_ms=section.read("lost_after", _patience_ms, default.lost_after_ms),
         )
 

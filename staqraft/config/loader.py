@@ -71,7 +71,7 @@ MAX_DRIFT_PPM = 100_000
 # What is beyond these is a slip of the pen, not a setting.
 beat_ms = values.duration_to("1m")  # of Raft, the lease's renewal, the stream
 patience_ms = values.duration_to("10m")  # how long a cluster waits before it acts
-service_ms = values.duration_to("1h")
+announce_ms = values.duration_between("1s", "1h")
 keeping_ms = values.duration_to("3650d")
 
 # What may differ between the nodes; everything else is in the fingerprint.
@@ -347,7 +347,7 @@ def _group(group: GroupId, section: Section, rings: set[str]) -> Group:
             fenced_by=tuple(
                 FenceRung(rung) for rung in section.values("fenced_by", values.one_of(RUNGS), RUNGS)
             ),
-            announce_every_ms=section.read("announce_every", service_ms, 60_000),
+            announce_every_ms=section.read("announce_every", announce_ms, 60_000),
             address_conflict=OnConflict(
                 section.read("address_conflict", values.one_of(CONFLICTS), OnConflict.TAKE.value)
             ),

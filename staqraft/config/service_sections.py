@@ -39,7 +39,7 @@ NOWHERE = Endpoint(address="127.0.0.1", port=1)
 
 service_ms = values.duration_to("1h")
 window_ms = values.duration_to("7d")
-interval_ms = values.duration_to("10m")
+interval_ms = values.duration_between("100ms", "10m")
 
 
 def service(name: str, section: Section) -> Service:

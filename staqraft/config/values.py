@@ -39,6 +39,19 @@ def duration_to(longest: str) -> Callable[[str], int]:
     return _up_to(longest, duration_ms)
 
 
+def duration_between(shortest: str, longest: str) -> Callable[[str], int]:
+    """A duration from `shortest` to `longest`, in milliseconds: what is done again and again."""
+    least, parse = duration_ms(shortest), duration_to(longest)
+
+    def parse_limited(text: str) -> int:
+        value = parse(text)
+        if value < least:
+            raise ValueError(f"is less than {shortest}: nothing is gained by doing it so often")
+        return value
+
+    return parse_limited
+
+
 def size_bytes(text: str) -> int:
     """`4096B`, `64KiB`, `64MiB`, `4GiB`: bytes, at least one."""
     value = _quantity(text, _BYTES)

@@ -47,7 +47,7 @@ class Conflicts:
         self._vips = tuple(vips)
         self._ask = ask
         self._active_macs: dict[Vip, str] = {}
-        self._said = ""
+        self._noted: frozenset[str] = frozenset()  # what the history has of the present claims
         self.problem = ""
         # Its calls wait for the network on purpose, and closing a packet socket waits, too.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"whohas-{group}")
@@ -64,9 +64,10 @@ class Conflicts:
         former: list[str] = []
         for vip, macs in found.items():
             for mac in sorted(macs):
-                text = f"{mac} has {vip.address.ip} on {vip.interface}"
+                text = _claim(vip, mac)
                 (former if mac == self._active_macs.get(vip) else others).append(text)
-        self.problem = self._sentence("; ".join(others)) if others else ""
+        self.problem = self._sentence(others)
+        self._noted = frozenset(others)  # by the core
         return Claims(others=tuple(others), former=tuple(former))
 
     async def run(
@@ -97,25 +98,31 @@ class Conflicts:
         if (now.record.epoch, now.phase) != (before.record.epoch, before.phase):
             return  # whoever answered may have been right to
         if now.phase is Phase.ACTIVE:
-            told = [self._claim(vip, macs) for vip, macs in found.items() if macs]
+            told = [_claim(vip, mac) for vip, macs in found.items() for mac in sorted(macs)]
         elif now.record.active in {None, now.settings.node} or now.record.released:
             told = []
         else:
             self._active_macs = {vip: min(m) for vip, m in found.items() if len(m) == 1}
-            told = [self._claim(vip, macs) for vip, macs in found.items() if len(macs) > 1]
-        self.problem = self._sentence("; ".join(told)) if told else ""
-        if self.problem and self.problem != self._said and now.phase is Phase.ACTIVE:
-            logger.error("group %s: %s", self._group, self.problem)
-            await note(self.problem)
-        self._said = self.problem
+            told = [
+                f"{_claim(vip, ' and '.join(sorted(macs)))} (one of them is the active)"
+                for vip, macs in found.items()
+                if len(macs) > 1
+            ]
+        self.problem = self._sentence(told)
+        if now.phase is Phase.ACTIVE:
+            fresh = not self._noted.issuperset(told)
+            self._noted = frozenset(told)
+            if fresh:
+                logger.error("group %s: %s", self._group, self.problem)
+                await note(self.problem)
 
-    def _claim(self, vip: Vip, macs: frozenset[str]) -> str:
-        return f"{' and '.join(sorted(macs))} has {vip.address.ip} on {vip.interface}"
-
-    def _sentence(self, found: str) -> str:
+    def _sentence(self, told: Sequence[str]) -> str:
+        if not told:
+            return ""
         return (
-            f"a virtual address is used by another host, too: {found}. Clients reach either: find"
-            " that host by its MAC (the switch knows its port) and take the address from it"
+            f"a virtual address is used by another host, too: {'; '.join(told)}. Clients reach"
+            " either: find that host by its MAC (the switch knows its port) and take the address"
+            " from it"
         )
 
     async def _found(self, wait_ms: int) -> Mapping[Vip, frozenset[str]]:
@@ -137,3 +144,7 @@ class Conflicts:
     def close(self) -> None:
         """Gives the thread back."""
         self._thread.shutdown(wait=False)
+
+
+def _claim(vip: Vip, macs: str) -> str:
+    return f"{macs} {'have' if ' and ' in macs else 'has'} {vip.address.ip} on {vip.interface}"

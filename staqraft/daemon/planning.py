@@ -72,7 +72,8 @@ async def preview(
     if against:
         text = f"it would not be done: {'; '.join(dict.fromkeys(against))}"
         return [*steps, SwitchOverStep(step=text, done=True, epoch=epoch)]
-    text = f"nothing is in its way: 'staqctl switchover --to {wish.target}' does it"
+    which = f"-g {wish.group} " if len(cluster.groups) > 1 else ""
+    text = f"nothing is in its way: 'staqctl switchover {which}--to {wish.target}' does it"
     return [*steps, SwitchOverStep(step=text, done=True, succeeded=True, epoch=epoch)]
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from staqraft.model import ClusterEvent, GroupId, NodeId
 from staqraft.notify.message import Message, Severity
 
-# Kinds of the history; what is not named is for the record.
+# Kinds of the history; what is not named is for the record. An address that somebody else has is
+# told as a complaint for as long as that lasts, and not a second time as an event.
 _SEVERITIES = {
     "takeover": Severity.CRITICAL,
     "force-active": Severity.CRITICAL,
     "fence": Severity.CRITICAL,
     "fence-device": Severity.WARNING,
-    "address-conflict": Severity.CRITICAL,
     "quarantine": Severity.WARNING,
     "switchover-cancelled": Severity.WARNING,
     "switchover-missed": Severity.WARNING,

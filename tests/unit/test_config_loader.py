@@ -81,6 +81,19 @@ def test_the_defaults_in_the_example_are_the_defaults(tmp_path: Path) -> None:
     assert load(full).state_dir == load(plain).state_dir
 
 
+@pytest.mark.parametrize(
+    ("beside", "setting"),
+    [
+        ("    vips:", "    announce_every: 999ms"),
+        ("cluster: lab", "health: {disk: {interval: 99ms}}"),
+        ("cluster: lab", "health: {ping: {interval: 99ms}}"),
+    ],
+)
+def test_nothing_is_done_all_the_time(tmp_path: Path, beside: str, setting: str) -> None:
+    (problem,) = problems_of(write_config(tmp_path, {beside: f"{setting}\n{beside}"}))
+    assert "nothing is gained by doing it so often" in problem
+
+
 def test_all_problems_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
     path = write_config(
         tmp_path,

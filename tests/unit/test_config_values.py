@@ -54,6 +54,14 @@ def test_a_size_of_nothing_is_called_that() -> None:
         values.size_bytes("0B")
 
 
+def test_what_is_done_again_and_again_has_a_lower_bound() -> None:
+    assert values.duration_between("1s", "1h")("1s") == 1_000
+    with pytest.raises(ValueError, match="is less than 1s: nothing is gained by doing it so often"):
+        values.duration_between("1s", "1h")("999ms")
+    with pytest.raises(ValueError, match="is more than 1h"):
+        values.duration_between("1s", "1h")("61m")
+
+
 def test_a_bound_belongs_to_what_it_bounds() -> None:
     assert values.duration_to("10m")("600s") == 600_000
     with pytest.raises(ValueError, match="is more than 10m, the most that is of use here"):

@@ -93,7 +93,8 @@ async def test_two_answers_are_a_conflict_before_a_takeover_needs_the_address() 
     network = Network(OF_A, OF_THIRD)
     conflicts = Conflicts("default", [WEB], ask=network)
     assert await looked(conflicts, network, standing(Phase.STANDBY, A)) == []
-    assert f"{OF_THIRD} and {OF_A} has 192.0.2.10" in conflicts.problem
+    words = f"{OF_THIRD} and {OF_A} have 192.0.2.10 on eth0 (one of them is the active)"
+    assert words in conflicts.problem
     conflicts.close()
 
 
@@ -106,6 +107,18 @@ async def test_the_active_alone_puts_it_into_the_history_once() -> None:
     network.macs = ()
     assert await looked(conflicts, network, standing(Phase.ACTIVE, B)) == []
     assert conflicts.problem == ""
+    conflicts.close()
+
+
+async def test_what_the_takeover_told_is_not_told_again_when_it_is_over() -> None:
+    network = Network(OF_THIRD)
+    conflicts = Conflicts("default", [WEB], ask=network)
+    assert (await conflicts.before_taking()).others
+    assert await looked(conflicts, network, standing(Phase.ACTIVE, B)) == []
+    assert OF_THIRD in conflicts.problem
+    network.macs = (OF_THIRD, "02:00:00:00:00:77")
+    (noted,) = await looked(conflicts, network, standing(Phase.ACTIVE, B))
+    assert "02:00:00:00:00:77 has 192.0.2.10" in noted
     conflicts.close()
 
 
