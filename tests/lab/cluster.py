@@ -210,6 +210,8 @@ class Cluster:
         done = self.lab.run(node, argv, check=False, timeout_s=10)
         if done.returncode not in (ALL_IS_WELL, NEEDS_ATTENTION):
             return None
+        if not done.stdout:
+            raise LabError(f"'staqctl status' on {node} failed: {done.stderr}")
         answer: Status = json.loads(done.stdout)
         return answer
 
