@@ -4,6 +4,9 @@ The program is started from a thread (exec waits for the disk that it is on) and
 on a pidfd, not at the end of its output: a start command leaves a server behind that
 holds its output open. That output is drained for as long as somebody writes, so that nobody
 blocks on a full pipe, and only its tail is kept.
+
+What it starts may outlive it and us, so it gets nothing of what is meant for this daemon alone: not
+its umask, its place in the line of the OOM killer, or its connection to systemd.
 """
 
 from __future__ import annotations
@@ -17,11 +20,18 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 OUTPUT_KEPT = 2048
 READ_SIZE = 64 << 10
 STDIN_MOST = 32 << 10  # half of what a pipe holds
 KILLED_WAIT_S = 1.0
+UMASK = 0o022  # ours keeps what we write to ourselves
+# What systemd tells us: a service that believed it were meant would report to our supervisor.
+OF_OUR_UNIT = frozenset(
+    {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "INVOCATION_ID", "SYSTEMD_EXEC_PID"}
+    | {"RUNTIME_DIRECTORY", "STATE_DIRECTORY", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM"}
+)
 
 _starter = ThreadPoolExecutor(max_workers=4, thread_name_prefix="exec")
 
@@ -97,19 +107,23 @@ async def _start(
     environment: Mapping[str, str] | None,
 ) -> subprocess.Popen[bytes]:
     """Starts the command and closes our copy of `writer`, whatever happens meanwhile."""
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_OUR_UNIT}
 
     def start() -> subprocess.Popen[bytes]:
         try:
             with _filled_pipe(stdin) as read_from:
-                return subprocess.Popen(
+                process = subprocess.Popen(
                     argv,
                     stdin=read_from,
                     stdout=writer,
                     stderr=writer if errors else subprocess.DEVNULL,
                     cwd="/",
-                    env=None if environment is None else {**os.environ, **environment},
+                    env={**inherited, **(environment or {})},
+                    umask=UMASK,
                     start_new_session=True,
                 )
+                _may_be_killed_like_any_other(process.pid)
+                return process
         finally:
             os.close(writer)
 
@@ -120,6 +134,12 @@ async def _start(
         # exec is still under way (a hung disk): whatever comes of it is killed when it comes.
         starting.add_done_callback(_kill_late)
         raise
+
+
+def _may_be_killed_like_any_other(pid: int) -> None:
+    """When memory runs out: the unit of this daemon keeps it, and only it, from that."""
+    with contextlib.suppress(OSError):  # it may have ended already
+        Path(f"/proc/{pid}/oom_score_adj").write_text("0", encoding="ascii")
 
 
 @contextlib.contextmanager

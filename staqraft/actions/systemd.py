@@ -35,7 +35,7 @@ _NOT_LOADED = f"{_NAME}.NoSuchUnit"
 _ACTIVE = frozenset({"active", "reloading", "refreshing"})
 _ENDINGS = {
     "canceled": "its job was cancelled by another one: does somebody else start and stop it?",
-    "timeout": "its job timed out (TimeoutStartSec= or TimeoutStopSec= of the unit)",
+    "timeout": "its job timed out (JobTimeoutSec= or JobRunningTimeoutSec= of the unit)",
     "failed": "its job failed",
     "dependency": "a unit that it depends on failed",
     "skipped": "its job was skipped, since it cannot be done in its present state",
@@ -117,8 +117,11 @@ async def _job(bus: Bus, method: str, unit: str) -> str:
     if result == "done":
         return ""
     ending = _ENDINGS.get(result, f"its job ended as {result!r}")
-    state = await _state(bus, unit)
-    return f"{ending}{f', and it is {state}' if state else ''}"
+    try:
+        why = await _why_not_active(bus, unit)
+    except Refused:
+        return ending
+    return f"{ending}: {why}" if why else ending
 
 
 async def _why_not_active(bus: Bus, unit: str) -> str:
@@ -142,15 +145,6 @@ def _unusable(load: str) -> str:
             return "it is masked ('systemctl unmask' makes it usable again)"
         case _:
             return f"its unit file cannot be used ({load})"
-
-
-async def _state(bus: Bus, unit: str) -> str:
-    """For a message only."""
-    try:
-        (found,) = await bus.call(_MANAGER, "ListUnitsByNames", "as", [unit])
-    except Refused:
-        return ""
-    return str(found[0][3])
 
 
 async def _result(bus: Bus, path: str) -> str:

@@ -1,7 +1,7 @@
 """What is wrong with this node, its networks and its clock, and with the other replica's.
 
 **Looks and judgements are apart.** `disk_probe`, `ping`, `host` and `exchange` look; `disks`,
-`uplink`, `links`, `box` and `configs` judge what was seen, and are pure. A judgement is a
+`uplink`, `vips`, `links`, `box` and `configs` judge what was seen, and are pure. A judgement is a
 `Finding`: one sentence that names the cause, and one that says what to do. `monitor` looks once a
 second and keeps the findings; `staqraft.decision.health` decides what follows from those that are
 defects.
@@ -22,6 +22,10 @@ each knows of the four: my end, its end, there, back. `links` says the nearest c
 
 **The uplink** is lost when too few of the ping targets answer that have answered before. That the
 other replica reaches them or not says whether it helps to hand over, and whose cable it is.
+
+**Virtual addresses** need the link of their interface, whatever pings and rings say: those may go
+another way. One without a link is worse off than one that has it, and nothing more: the cable may
+come back sooner than a takeover. One without the interface cannot take over.
 
 **The clock** of the other replica is compared by the calls that they make anyway. It bars nothing:
 no decision compares the clocks of two hosts.

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +23,18 @@ SYSTEMD: Final = Path("/lib/systemd/systemd")
 _BOOT: Final = Path(__file__).parent / "boot_systemd"
 _BUS: Final = "run/dbus/system_bus_socket"
 _PATIENCE_S: Final = 90.0
-_OURS: Final = {
-    "test.target": "[Unit]\nDefaultDependencies=no\nRequires=dbus.socket dbus.service\n",
-    "dbus.socket": "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/dbus/system_bus_socket\n",
-    "dbus.service": (
-        "[Unit]\nDefaultDependencies=no\nRequires=dbus.socket\n[Service]\nExecStart=/usr/bin/dbus-daemon"
-        " --system --address=systemd: --nofork --nopidfile --systemd-activation\nOOMScoreAdjust=-900\n"
-    ),
+_NAMESPACES: Final = (
+    *("--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup"),
+    *("--fork", "--kill-child"),
+)
+_ALONE: Final = "[Unit]\nDefaultDependencies=no\n"
+_OURS: Final = {  # what Debian's own are without the rest of the machine
+    "test.target": f"{_ALONE}Requires=dbus.socket dbus.service\n",
+    "dbus.socket": f"{_ALONE}[Socket]\nListenStream=/{_BUS}\n",
+    "dbus.service": f"{_ALONE}Requires=dbus.socket\n[Service]\nExecStart=/usr/bin/dbus-daemon"
+    " --system --address=systemd: --nofork --nopidfile --systemd-activation\n",
     **{
-        f"{name}.target": "[Unit]\nDefaultDependencies=no\n"
+        f"{name}.target": _ALONE
         for name in ("sysinit", "basic", "shutdown", "network-online", "local-fs", "time-sync")
     },
 }
@@ -60,12 +63,20 @@ class Booted:
 
     def inside(self, *argv: str) -> list[str]:
         """A command line that runs `argv` among its processes."""
-        return ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root", "--wd=/", *argv]
+        namespaces = ["--mount", "--pid", "--uts", "--ipc", "--net"]
+        return ["nsenter", f"--target={self.pid}", *namespaces, "--root", "--wd=/", *argv]
 
-    def systemctl(self, *words: str) -> str:
-        """What systemctl printed, whatever its exit status."""
-        argv = self.inside("systemctl", *words)
-        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+    def run(self, *argv: str) -> str:
+        """What a command printed among its processes, whatever its exit status."""
+        done = subprocess.run(self.inside(*argv), capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    def wait_for(self, holds: Callable[[], object], what: str) -> None:
+        """Blocks until it holds; AssertionError after a long time."""
+        ends = time.monotonic() + _PATIENCE_S
+        while not holds():
+            assert time.monotonic() < ends, f"not within {_PATIENCE_S:g} s: {what}"
+            time.sleep(0.05)
 
 
 def obstacle() -> str:
@@ -101,8 +112,8 @@ def booted(place: Path, units: Mapping[str, str]) -> Iterator[Booted]:
 def _running(place: Path, group: Path) -> Iterator[int]:
     # The shell enters the cgroup first, so that it is the root of the new cgroup namespace.
     enter = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
-    unshare = ["unshare", *"--mount --pid --fork --uts --ipc --net --cgroup --kill-child".split()]
-    argv = ["sh", "-c", enter, str(group), *unshare, str(_BOOT), f"{place}/root", f"{place}/units"]
+    boot = [str(_BOOT), f"{place}/root", f"{place}/units"]
+    argv = ["sh", "-c", enter, str(group), "unshare", *_NAMESPACES, *boot]
     log = place / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

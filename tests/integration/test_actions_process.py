@@ -15,9 +15,19 @@ from staqraft.actions.services import ServiceManager, ServiceStartFailed
 from staqraft.config.services import CommandCheck, Service, Timing
 from staqraft.model import GroupId
 
+LONG_MS = 60_000
+
 
 def shell(script: str) -> tuple[str, ...]:
     return ("/bin/sh", "-c", script)
+
+
+def place_before_the_killer(value: str) -> str:
+    """Sets that of this process; what it was."""
+    own = Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    own.write_text(value)
+    return before
 
 
 async def test_exit_status_and_output_are_reported() -> None:
@@ -28,6 +38,31 @@ async def test_exit_status_and_output_are_reported() -> None:
 
 async def test_nothing_is_interpreted_by_a_shell() -> None:
     assert (await run(("echo", "$HOME; *"), 5000)).output == "$HOME; *"
+
+
+async def test_what_is_meant_for_the_daemon_alone_is_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service that a command starts is as it would be without the daemon above it."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    monkeypatch.setenv("SHOP", "open")
+    before = os.umask(0o077)
+    try:
+        finished = await run(shell("umask; echo $NOTIFY_SOCKET$WATCHDOG_USEC$SHOP"), LONG_MS)
+    finally:
+        os.umask(before)
+    assert finished.output == "0022 | open"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root cannot take it back")
+async def test_nor_its_place_before_the_killer() -> None:
+    before = place_before_the_killer("200")
+    try:
+        until = "until [ $(cat /proc/self/oom_score_adj) = 0 ]; do :; done"
+        assert (await run(shell(until), LONG_MS)).ok
+    finally:
+        place_before_the_killer(before)
 
 
 async def test_a_program_that_is_not_there_is_said() -> None:

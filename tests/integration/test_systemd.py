@@ -72,8 +72,8 @@ async def test_the_jobs_of_others_are_not_ours(bus: Bus) -> None:
 @pytest.mark.parametrize(
     ("ends", "words"),
     [
-        ("failed", "its job failed, and it is failed"),
-        ("timeout", "its job timed out (TimeoutStartSec= or TimeoutStopSec= of the unit)"),
+        ("failed", "its job failed: it is failed"),
+        ("timeout", "its job timed out (JobTimeoutSec= or JobRunningTimeoutSec= of the unit)"),
         ("canceled", "its job was cancelled by another one"),
         ("dependency", "a unit that it depends on failed"),
         ("skipped", "its job was skipped"),
