@@ -487,6 +487,7 @@ CHECKS: tuple[Check, ...] = (
     vip_interfaces,
     service_checks.targets,
     service_checks.units,
+    service_checks.programs,
     trees,
     tree_names,
     tree_roots,

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from staqraft.config.document import Finding, Key
-from staqraft.config.services import DnsCheck, HttpCheck, Service, TalkCheck, TcpCheck
+from staqraft.config.services import (
+    CommandCheck,
+    DnsCheck,
+    HttpCheck,
+    PluginCheck,
+    Service,
+    TalkCheck,
+    TcpCheck,
+)
 
 if TYPE_CHECKING:
     from staqraft.config.schema import Config
@@ -53,6 +62,26 @@ def units(config: Config) -> Iterator[Finding]:
                     key=(*_key(group.id, service), "unit"),
                     text=f"{service.unit} belongs to service {other} already",
                 )
+
+
+def programs(config: Config) -> Iterator[Finding]:
+    """On a replica there is every program that a command names."""
+    if config.node not in config.replicas:
+        return
+    for group in config.groups.values():
+        for service in group.services:
+            commands = {"start": service.start, "stop": service.stop}
+            for place, check in enumerate(service.checks, start=1):
+                if isinstance(check, CommandCheck | PluginCheck):
+                    commands[f"checks.{place}"] = check.argv
+            for name, argv in commands.items():
+                if argv and shutil.which(argv[0]) is None:
+                    yield Finding(
+                        key=(*_key(group.id, service), *name.split(".")),
+                        text=f"{argv[0]!r} is no program on this host now: the service could not"
+                        " run here, and a takeover would fail",
+                        fatal=False,
+                    )
 
 
 def boot(config: Config, ask: AskUnit) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from staqraft.config.schema import Config, Vip
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.raft_status import from_record
 from staqraft.daemon.workers import WorkerStatus
-from staqraft.decision import fencing, pair, planned, services
+from staqraft.decision import fencing, health, pair, planned, services
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
@@ -69,15 +69,16 @@ def summary(state: GroupState, worker: WorkerStatus, now_ms: int) -> str:
             f"the daemon of {record.active} was stopped in maintenance, and its kernel keeps the"
             f" addresses for up to {minutes} min: start it again"
         )
+    unwell = f"; {story}" if (story := health.story(state, now_ms)) else ""
     others = sorted(record.in_sync - {record.active})
     if others:
         return (
             f"{record.active} is active and {', '.join(others)} is in sync: "
-            "the loss of either host loses nothing that was acknowledged"
+            f"the loss of either host loses nothing that was acknowledged{unwell}"
         )
     missing = ", ".join(r for r in state.settings.replicas if r != record.active)
     detail = _why_not_in_sync(worker) if state.mine else ""
-    return f"{record.active} is active ALONE: {missing} is not in sync{detail}"
+    return f"{record.active} is active ALONE: {missing} is not in sync{detail}{unwell}"
 
 
 def _why_not_in_sync(worker: WorkerStatus) -> str:

@@ -104,6 +104,33 @@ def reason(state: GroupState) -> str:
     return f"{better.node} is better off: on {me} {'; '.join(texts)}"
 
 
+def story(state: GroupState, now_ms: int) -> str:
+    """For people: why an active that is not well stays active; "" if it is well, or soon is not."""
+    mine, settings = own(state).kinds, state.settings
+    if not mine or state.phase is not Phase.ACTIVE or _better_off(state, now_ms) is not None:
+        return ""
+    if state.record.maintenance:
+        why = "maintenance is on"
+    elif not settings.moves_for_health:
+        why = "'health.failover' is false"
+    else:
+        why = "; ".join(_no_better(state, peer, now_ms) for peer in settings.peers)
+    return f"{settings.node} is not well and stays active, since {why}"
+
+
+def _no_better(state: GroupState, peer: NodeId, now_ms: int) -> str:
+    said = state.health.get(peer)
+    if said is None or now_ms - said.said_ms > state.settings.timing.health_fresh_ms:
+        return f"{peer} has not said lately how it is"
+    if peer not in state.record.in_sync:
+        return f"{peer} is not in sync"
+    if not said.ready:
+        return f"{peer} would not take over"
+    if own(state).kinds <= said.suspected:
+        return f"{peer} has the same trouble"
+    return f"{peer} is not well either ({'; '.join(d.text for d in said.defects)})"
+
+
 def failed(turn: Turn, detail: str) -> bool:
     """The planned way failed, or cannot begin. True: this node, which cannot serve, lets go."""
     state = turn.state

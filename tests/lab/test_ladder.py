@@ -42,14 +42,15 @@ class Ladder:
         return " ".join(self.lab.run(node, argv, check=False).stdout.split())
 
     def move(self, active: str) -> None:
-        """The first group goes to the other; refused while that one's probes have just begun."""
-        argv = [*STAQCTL, "--config", CONFIGURATION, "switchover", "-g", GROUP]
-        wait_until(
-            lambda: self.lab.run(active, argv, check=False).returncode == 0,
-            PATIENCE_S,
-            f"{active} hands over",
-            every_s=1.0,
-        )
+        """The first group goes to the other, at once when that says that it would take over."""
+
+        def ready() -> bool:
+            takeovers = self.cluster.group(active).get("takeovers", [])
+            others = [t for t in takeovers if not t.get("active")]
+            return bool(others) and all(t.get("known") and not t.get("refusals") for t in others)
+
+        wait_until(ready, PATIENCE_S, f"the other replica would take over from {active}")
+        self.cluster.ctl(active, "switchover", "-g", GROUP)
 
     def third_host(self, what: str, address: str) -> None:
         words = ["ip", "address", what, f"{address}/32", "dev", VIP_INTERFACE]

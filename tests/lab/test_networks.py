@@ -114,7 +114,9 @@ def test_a_switch_without_power_moves_nothing(cluster: Cluster) -> None:
     cluster.lab.cut(SERVICE)
     for node in REPLICAS:
         finding(cluster, node, "vip-interface", for_ms=WOULD_MOVE_MS)
-    assert (cluster.group("b")["active"], cluster.group("b")["epoch"]) == ("b", epoch)
+    group = cluster.group("b")
+    assert (group["active"], group["epoch"]) == ("b", epoch)
+    assert "b is not well and stays active, since a has the same trouble" in group["summary"]
     cluster.lab.heal(SERVICE)
     cluster.wait_protected("b", PATIENCE_S)
 
@@ -129,7 +131,9 @@ def test_where_health_moves_nothing_it_is_said_only(cluster: Cluster) -> None:
     before = cluster.wait_protected(serving, PATIENCE_S)["epoch"]
     cluster.lab.cut(f"{serving}:{SERVICE}")
     finding(cluster, serving, "vip-interface", for_ms=WOULD_MOVE_MS)
-    assert cluster.group(serving)["epoch"] == before
+    group = cluster.group(serving)
+    assert group["epoch"] == before
+    assert "stays active, since 'health.failover' is false" in group["summary"]
     cluster.lab.heal(f"{serving}:{SERVICE}")
     cluster.ctl(serving, "switchover")
     cluster.wait_protected(other(serving), PATIENCE_S)

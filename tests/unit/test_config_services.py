@@ -177,6 +177,18 @@ def test_check_warns_of_a_unit_that_systemd_starts(
     assert any(warning in line for line in lines[:-1]) == bool(warning)
 
 
+def test_a_program_that_is_not_on_this_host_is_a_warning(tmp_path: Path) -> None:
+    """Before the standby needs it."""
+    commands = "start: [sh, x], stop: [/no/such/program], checks: [{command: [nosuchprogram]}]"
+    path = write_config(tmp_path, {"unit: nginx.service": commands})
+    warnings = [line.split(": ", 2)[1:] for line in read(path).warnings]
+    because = "is no program on this host now: the service could not run here, and a takeover would"
+    assert [(key.rpartition("services.")[2], text) for key, text in warnings] == [
+        ("nginx.stop", f"'/no/such/program' {because} fail"),
+        ("nginx.checks.1", f"'nosuchprogram' {because} fail"),
+    ]
+
+
 def test_the_services_in_the_example_are_right_and_show_every_kind(tmp_path: Path) -> None:
     pki = cluster_pki("example")
     text = (REPOSITORY / "deploy/staqraft.yaml").read_text()

@@ -167,6 +167,43 @@ def test_nobody_is_handed_over_to_where_that_is_not_wanted() -> None:
     assert said(said(state, A, NO_UPLINK), B).better is None
 
 
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (active, "b has not said lately how it is"),
+        (lambda: said(active(), B, NO_UPLINK), "b has the same trouble"),
+        (lambda: said(active(), B, NO_ROOM), "b is not well either (/srv is full)"),
+        (lambda: said(active(), B, ready=False), "b would not take over"),
+        (lambda: said(alone(), B), "b is not in sync"),
+        (lambda: said(tells_only(), B), "'health.failover' is false"),
+        (lambda: said(maintained(), B), "maintenance is on"),
+    ],
+)
+def test_why_nobody_is_handed_over_to_is_said(state: Callable[[], GroupState], why: str) -> None:
+    unwell = said(state(), A, NO_UPLINK)
+    assert health.story(unwell, NOW) == f"a is not well and stays active, since {why}"
+    assert health.story(state(), NOW) == "", "it is well"
+
+
+def test_nothing_is_said_of_staying_when_it_does_not() -> None:
+    assert health.story(said(said(active(), B), A, NO_UPLINK), NOW) == ""
+
+
+def alone() -> GroupState:
+    state = active()
+    return replace(state, record=replace(state.record, in_sync=frozenset({A})))
+
+
+def tells_only() -> GroupState:
+    state = active()
+    return replace(state, settings=replace(state.settings, moves_for_health=False))
+
+
+def maintained() -> GroupState:
+    state = active()
+    return replace(state, record=replace(state.record, maintenance=(MAINTAINED,)))
+
+
 def test_who_would_not_take_over_is_not_better_off() -> None:
     state = said(said(active(), A, NO_UPLINK), B, ready=False)
     assert state.better is None
