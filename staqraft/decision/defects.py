@@ -17,8 +17,8 @@ LINK = "link"  # of an interface on which the virtual addresses are
 class Defect:
     """Why a replica is less fit to serve. `text` and `remedy` are a sentence each, for people.
 
-    `bars`: it cannot serve at all. Not `sure`: it has not lasted long enough to be told from a
-    passing trouble.
+    `bars`: it cannot serve at all. `hangs`: what needs it does not even fail. Not `sure`: it has
+    not lasted long enough to be told from a passing trouble.
     """
 
     kind: str
@@ -26,6 +26,7 @@ class Defect:
     remedy: str = ""
     bars: bool = False
     sure: bool = True
+    hangs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

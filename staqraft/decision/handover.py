@@ -65,7 +65,8 @@ def settle_active(turn: Turn) -> None:
     elif state.shutting_down and (target := ready_target(state, turn.now_ms)) is not None:
         hand_over(turn, target, "the daemon stops")
     elif (better := health.target(state, turn.now_ms)) is not None:
-        if (problem := can_follow(state, better, turn.now_ms)) is None:
+        problem = health.hanging(state) or can_follow(state, better, turn.now_ms)
+        if problem is None:
             hand_over(turn, better, health.reason(state))
         else:
             health.failed(turn, problem)

@@ -14,8 +14,9 @@ uplink, the one that notices later is not taken for the better one. Then the oth
 better for `health_ms` by words that are not older than `health_fresh_ms`.
 
 **How.** As in a switchover, so nothing is lost. If that fails, or cannot begin, and a defect of the
-active `bars` it from serving at all (its disk hangs, so the flush does too), it lets go at once and
-says so through Raft; if even that hangs, its lease is not renewed any more and ends. Any other
+active `bars` it from serving at all, it lets go at once and says so through Raft; if even that
+hangs, its lease is not renewed any more and ends. What `hangs` (a disk) makes the flush hang, too,
+so that is not tried first: whatever was captured has gone to the other by then. Any other
 defect waits `health_again_ms` for another try: a replica with a bad uplink still serves somebody.
 
 **A defect that bars** also keeps a standby from taking over by itself (`eligibility`). The others
@@ -129,6 +130,13 @@ def _no_better(state: GroupState, peer: NodeId, now_ms: int) -> str:
     if own(state).kinds <= said.suspected:
         return f"{peer} has the same trouble"
     return f"{peer} is not well either ({'; '.join(d.text for d in said.defects)})"
+
+
+def hanging(state: GroupState) -> str | None:
+    """Why the planned way would end in a time limit, and cost only time; None: it may work."""
+    if any(defect.sure and defect.hangs for defect in own(state).defects):
+        return "what hangs cannot be flushed"
+    return None
 
 
 def failed(turn: Turn, detail: str) -> bool:

@@ -48,6 +48,7 @@ def judge(look: VolumeLook, limits: DiskHealth, node: NodeId) -> Iterator[Findin
             f" {hangs_ms // 1000} s",
             f"look at 'dmesg' on {node} for errors of the disk, its controller or its network path",
             bars=True,
+            hangs=True,
             sure_ms=_LOOKED_AGAIN_MS,
         )
         return
@@ -142,6 +143,7 @@ def _finding(
     severity: Severity = Severity.CRITICAL,
     defect: str = DISK,
     bars: bool = False,
+    hangs: bool = False,
     sure_ms: int | None = 0,
 ) -> Finding:
     return Finding(
@@ -152,6 +154,7 @@ def _finding(
         remedy=remedy,
         defect=defect,
         bars=bars,
+        hangs=hangs,
         sure_ms=sure_ms,
         groups=look.groups,
     )

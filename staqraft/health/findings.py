@@ -44,7 +44,8 @@ class Finding:
     """Something about a node. `text` and `remedy`: a plain sentence each, without a full stop.
 
     `code` names the kind, for machines; `subject` which one (a volume, a ring, a target). `defect`:
-    by this kind the node is less fit to serve than one without it; `bars`: it cannot serve at all.
+    by this kind the node is less fit to serve than one without it; `bars`: it cannot serve at all;
+    `hangs`: what needs it never ends.
     It is sure when it has lasted for `sure_ms`; None: it stays a doubt. `groups`: of these only.
     """
 
@@ -55,6 +56,7 @@ class Finding:
     remedy: str
     defect: str = ""
     bars: bool = False
+    hangs: bool = False
     sure_ms: int | None = 0
     groups: frozenset[GroupId] = frozenset()
 
@@ -145,6 +147,7 @@ class Latch:
                     text=finding.text,
                     remedy=finding.remedy,
                     bars=finding.bars,
+                    hangs=finding.hangs,
                     sure=gone is None
                     and finding.sure_ms is not None
                     and lasted_ms >= finding.sure_ms,

@@ -260,6 +260,7 @@ def _defect(_world: World, host: Host, kind: str, *how: str) -> None:
         remedy=f"mend the {kind}",
         bars="bars" in how,
         sure="doubt" not in how,
+        hangs="hangs" in how,
     )
 
 

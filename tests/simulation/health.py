@@ -43,12 +43,17 @@ class Probes:
     uplink_us: int | None = None
     uplink_back_us: int = 0
     disk_us: int | None = None
+    disk_hangs: bool = False
     told: tuple[tuple[defects.Defect, ...], bool, int] | None = None
 
     def defects(self, now: int) -> tuple[defects.Defect, ...]:
         return tuple(
             defects.Defect(
-                kind=kind, text=f"the {kind} is bad", bars=bars, sure=now - since > _SURE_US
+                kind=kind,
+                text=f"the {kind} is bad",
+                bars=bars,
+                hangs=bars and self.disk_hangs,
+                sure=now - since > _SURE_US,
             )
             for kind, since, bars in (
                 (defects.UPLINK, self.uplink_us, False),
@@ -139,7 +144,7 @@ def _disk_bad(world: World, fault: Fault) -> None:
         return
     host.probes.disk_us = world.schedule.now
     process = host.data
-    hangs = fault.size < 0.5
+    hangs = host.probes.disk_hangs = fault.size < 0.5
     if hangs:
         process.stop()
         host.suspect_sessions()

@@ -204,6 +204,13 @@ def maintained() -> GroupState:
     return replace(state, record=replace(state.record, maintenance=(MAINTAINED,)))
 
 
+def test_what_hangs_is_not_flushed_first() -> None:
+    sure = replace(DISK_HANGS, hangs=True)
+    assert health.hanging(said(active(), A, sure)) == "what hangs cannot be flushed"
+    assert health.hanging(said(active(), A, replace(sure, sure=False))) is None
+    assert health.hanging(said(active(), A, DISK_HANGS)) is None, "it fails, which takes no time"
+
+
 def test_who_would_not_take_over_is_not_better_off() -> None:
     state = said(said(active(), A, NO_UPLINK), B, ready=False)
     assert state.better is None

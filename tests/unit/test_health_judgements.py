@@ -56,6 +56,7 @@ class TestDisks:
         (found,) = of_disk(**changes)
         assert (found.code, found.bars, found.defect) == (code, bars, DISK if bars else FULL)
         assert words in found.text
+        assert found.hangs == (code == "disk-hung")
         assert "on a" in found.text
         assert found.subject == "/srv"
         assert len(found.remedy) > 20
