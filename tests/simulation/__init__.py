@@ -19,6 +19,7 @@ the seeds the log in its real file. Modelled: what lies outside (`network`, `mac
     pair_checks  and of a pair; `peace_checks`: what must be equal in the end
     services  supervised ones, for a fifth of the seeds: the product's lane and manager run in a
               loop of asyncio in virtual time (`virtual_loop`); `service_*`: their faults and checks
+    groups    a second group on the same hosts, for a few seeds
     planned   scheduled switchovers, failback, and a third host that has the address
     configured  what a plan says to the decision core
     workload  applications that write, and ask for barriers; knows nothing of the checks

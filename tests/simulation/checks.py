@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from simulation.daemon import Daemon
     from simulation.host import Host
 
-_GROUP = GroupId("default")
+_FIRST = GroupId("default")
 _NONE = GroupRecord()
 _RELIED_ON = HOLDING - {Phase.RELEASING}
 _AWAKE_US = 2_600 * MS  # a kernel lifetime: its timers stood still while the machine slept
@@ -65,7 +65,9 @@ OUTLIVED = "a paused machine outlived its lease"  # the known limit, where the p
 class Checks:
     """Sees everything. Every method is a fact that somebody tells."""
 
-    def __init__(self, schedule: Schedule, *, tracing: bool) -> None:
+    def __init__(self, schedule: Schedule, *, tracing: bool, group: GroupId = _FIRST) -> None:
+        self._group = group
+        self.second: Checks | None = None  # of another group on the same hosts
         self._schedule = schedule
         self.trace: list[str] = []
         self.tracing = tracing
@@ -106,7 +108,8 @@ class Checks:
 
     def say(self, text: str) -> None:
         if self.tracing:
-            self.trace.append(f"{self.now / 1_000_000:11.6f} {text}")
+            whose = "" if self._group == _FIRST else f"({self._group}) "
+            self.trace.append(f"{self.now / 1_000_000:11.6f} {whose}{text}")
 
     def note(self, what: str) -> None:
         self.notes[what] += 1
@@ -131,7 +134,15 @@ class Checks:
             raise Violation("R equal logs", f"{me} applies another entry {index} than others did")
         if command == KIND_NO_OP:
             return
-        old, new = before.groups.get(_GROUP, _NONE), after.groups.get(_GROUP, _NONE)
+        self._changed(me, index, command, before, after)
+        if self.second is not None:
+            self.second._changed(me, index, command, before, after)
+
+    def _changed(
+        self, me: NodeId, index: int, command: bytes, before: ClusterRecord, after: ClusterRecord
+    ) -> None:
+        """Something was applied: what became of this group?"""
+        old, new = before.groups.get(self._group, _NONE), after.groups.get(self._group, _NONE)
         seen = self._records.setdefault(index, new)
         if seen is not new and seen != new:
             raise Violation("R equal states", f"{me} has another record at entry {index}: {new}")
@@ -168,7 +179,7 @@ class Checks:
             raise Violation("5 in-sync", f"{new.active} was promoted; in sync were {members}")
 
     def loaded(self, me: NodeId, record: ClusterRecord) -> None:
-        new = record.groups.get(_GROUP, _NONE)
+        new = record.groups.get(self._group, _NONE)
         known = self._records.get(record.log_index) if me not in self._given_up else None
         if known is not None and known != new:
             raise Violation("R equal states", f"the snapshot of {me} differs: {new}")
@@ -418,7 +429,7 @@ class Checks:
         self._given_up.add(gone)
         self._forced = True
         last, term = survivor._log.last_index, survivor.term
-        epoch = survivor.record.groups.get(_GROUP, _NONE).epoch
+        epoch = survivor.record.groups.get(self._group, _NONE).epoch
         self._newest, self._judged = min(self._newest, last), min(self._judged, last)
         self._log = {i: entry for i, entry in self._log.items() if i <= last}
         self._term_of = {i: t for i, t in self._term_of.items() if i <= last}

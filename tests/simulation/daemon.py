@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from simulation.checks import Checks
 
 GROUP: Final = GroupId("default")
+OTHER: Final = GroupId("other")
 _WATCH_MS: Final = 250
 _LEFTOVERS_MS: Final = 100
 _PROPOSE_MS: Final = 2000
@@ -98,6 +99,7 @@ class Daemon:
     ) -> None:
         self.core = GroupState(settings=settings)
         self.me = settings.node
+        self._group = settings.group
         self.process = process
         self.clock = clock
         self.raft = raft
@@ -114,7 +116,7 @@ class Daemon:
         self._watchdog = watchdog
         gate = cast("Gate", kernel) if settings.gate else None
         self._vips = VipHolder(
-            GROUP,
+            self._group,
             [VIP],
             gate=gate,
             note=kernel.note,
@@ -199,7 +201,7 @@ class Daemon:
         self.propose(ReadBarrier(node=self.me), answered, _BEGIN_MS)
 
     def _observe(self) -> None:
-        record = self.cluster.groups.get(GROUP, _NO_RECORD)
+        record = self.cluster.groups.get(self._group, _NO_RECORD)
         if record is not self._seen and record != self._seen:
             self._seen = record
             self.tell(on.RecordObserved(now_ms=self.now_ms, record=record))
@@ -335,7 +337,8 @@ class Daemon:
             case do.HoldVips():
                 self.lane("vips", 1, lambda: self._hold(command))
             case do.CheckVips(token=token):
-                self.after_ms(30 + self.trouble.slow_ms, lambda: self._checked(token))
+                asking_ms = 30 + self.trouble.slow_ms + self.trouble.asking_ms
+                self.after_ms(asking_ms, lambda: self._checked(token))
             case do.TakeVips(token=token):
                 self.act("vips", 3, command, token, lambda: self._take(command))
             case do.DropVips(token=token):
@@ -387,6 +390,7 @@ class Daemon:
                 self.trouble.strike(type(command).__name__)
                 position = work()
             except ActionError as error:
+                self._services.not_done(command)
                 self.tell(on.ActionFailed(now_ms=self.now_ms, token=token, detail=str(error)))
             else:
                 self.tell(
@@ -454,7 +458,7 @@ class Daemon:
 
     def _arm(self, deadline_ms: int) -> None:
         assert self._watchdog is not None, "there is no watchdog here"
-        self._watchdog.arm(GROUP, deadline_ms)
+        self._watchdog.arm(self._group, deadline_ms)
 
     def _tell_watchdog(
         self, command: do.KickWatchdog | do.LeaveWatchdog | do.DisarmWatchdog
@@ -462,11 +466,11 @@ class Daemon:
         assert self._watchdog is not None, "there is no watchdog here"
         match command:
             case do.KickWatchdog(deadline_ms=deadline_ms):
-                self._watchdog.kick(GROUP, deadline_ms)
+                self._watchdog.kick(self._group, deadline_ms)
             case do.LeaveWatchdog():
-                self._watchdog.leave(GROUP, _LEAVING_MS)
+                self._watchdog.leave(self._group, _LEAVING_MS)
             case do.DisarmWatchdog():
-                self._watchdog.disarm(GROUP)
+                self._watchdog.disarm(self._group)
 
 
 _NO_RECORD: Final = GroupRecord()

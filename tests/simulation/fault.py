@@ -31,6 +31,7 @@ _REPLICAS_ONLY: Final = frozenset(
         "trim-journal",
         "volume-reset",
         "switchover",
+        "other-switchover",
         "force-active",
     }
 )

@@ -312,6 +312,14 @@ def _force(world: World, fault: Fault) -> None:
         world.operator(_first_heard(world, fault), "force", fault.who)
 
 
+def _other_switchover(world: World, fault: Fault) -> None:
+    """Of the second group alone, where there is one."""
+    if world.second is not None:
+        active = world.second.record(world.hosts[fault.who]).active
+        target = next(node for node in world.replicas if node != active)
+        world.second.operator(fault.who, "switchover", target)
+
+
 _DRAWN: Final[dict[str, Apply]] = {
     "cut": _cut,
     "cut-one-way": _cut_one_way,
@@ -362,6 +370,7 @@ APPLY: Final[dict[str, Apply]] = {
     **health.APPLY,
     **service_faults.APPLY,
     **planned.APPLY,
+    "other-switchover": _other_switchover,
 }
 
 # No member, no disk of its log and no link notices these.
@@ -372,6 +381,7 @@ RAFT_DOES_NOT_CARE: Final = frozenset(
         *health.APPLY,
         *service_faults.APPLY,
         *planned.APPLY,
+        "other-switchover",
         "slow-sync",
         "volume-reset",
         "trim-journal",

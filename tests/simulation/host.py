@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulation.daemon import GROUP, Daemon
+from simulation.daemon import GROUP, OTHER, Daemon
 from simulation.disks import Crash, MemoryLog, MemorySnapshots, Volume
 from simulation.hardware import Agents, Hardware, SimulatedDog, reset, switch_of
 from simulation.health import Probes, probe
@@ -35,6 +35,7 @@ from staqraft.model import Admission, Epoch, NodeId
 
 if TYPE_CHECKING:
     from simulation.checks import Checks
+    from simulation.groups import Side
 
 TurnOff = Callable[[NodeId, NodeId, Callable[[Verdict], None]], int]
 Ask = Callable[[NodeId, NodeId, Epoch, Callable[[bool], None]], None]
@@ -78,7 +79,7 @@ class Host:
         self.journal = Journal()
         self.services = self._services_of(services)
         self.probes = Probes()
-        self.trouble = Trouble(failing=set(), services=self.services)
+        self.trouble = Trouble(failing=set())
         self.impeded_us = -(10**12)  # when it was seen so last
         self.sync_ms = 1.0  # of the data volume
         self.format = OLD  # of the release that is installed
@@ -102,6 +103,7 @@ class Host:
         self._network = network
         self._rng = rng
         self._checks = checks
+        self.side: Side | None = None  # of a second group
         self._real_files = real_files
         self._worker_of_other = worker_of_other
         self._ask_loser = ask_loser
@@ -156,7 +158,7 @@ class Host:
         if self._frozen:
             self._frozen = False
             self.clock.thaw()
-            self._checks.thawed(self.me)
+            self._tell_judges(lambda checks: checks.thawed(self.me))
         self._asleep_since = None
         self.volume.power_off()
         self.volume.crash_in = None
@@ -164,13 +166,15 @@ class Host:
         self.kernel.power_off()
         self.services.stop()
         self.memory.right = None
+        if self.side is not None:
+            self.side.power_off(self._rng.random())
 
     def sleep(self) -> None:
         """The whole machine stands still; CLOCK_BOOTTIME goes on."""
         if self.powered and self._asleep_since is None:
             self._checks.say(f"{self.me}: sleeps")
             self._asleep_since = self._schedule.now
-            self._checks.slept(self.me, 1 << 60)
+            self._tell_judges(lambda checks: checks.slept(self.me, 1 << 60))
             self._network.dark.add(self.me)
             self.dog.stands = not self.hardware.outside
             self._stop_both()
@@ -181,7 +185,7 @@ class Host:
             self.sleep()
             self._frozen = True
             self.clock.freeze()
-            self._checks.froze(self.me)
+            self._tell_judges(lambda checks: checks.froze(self.me))
 
     @property
     def impeded(self) -> bool:
@@ -194,6 +198,11 @@ class Host:
         trouble, kernel = self.trouble, self.kernel
         refuses = kernel.broken or kernel.stuck or kernel.held_up_us or trouble.failing
         return bool(refuses or trouble.slow_ms or not self.control.runs)
+
+    def _tell_judges(self, fact: Callable[[Checks], None]) -> None:
+        fact(self._checks)
+        if self.side is not None:
+            fact(self.side.checks)
 
     def judge_reset(self) -> None:
         self._checks.was_reset(self)
@@ -212,14 +221,16 @@ class Host:
         if self._frozen:
             self._frozen = False
             self.clock.thaw()
-            self._checks.thawed(self.me)
+            self._tell_judges(lambda checks: checks.thawed(self.me))
         else:
             self.clock.slept(slept)
         self.kernel.slept(slept)
+        if self.side is not None:
+            self.side.kernel.slept(slept)
         if not self.hardware.outside:
             self.dog.stood_still(slept)
-        self._checks.slept(self.me, self._schedule.now)
-        self._checks.woke(self.me)
+        self._tell_judges(lambda checks: checks.slept(self.me, self._schedule.now))
+        self._tell_judges(lambda checks: checks.woke(self.me))
         self._network.healed()
         self.machine.resume()
         self.data.resume()
@@ -247,6 +258,8 @@ class Host:
         sessions = list(self.raft.sessions.values()) if self.raft else []
         if self.worker is not None and self.worker.session is not None:
             sessions.append(self.worker.session)
+        if self.side is not None:
+            sessions += self.side.sessions()
         for session in sessions:
             session.suspect()
 
@@ -321,6 +334,7 @@ class Host:
         kind: Any = Daemon
         if settings.pair:
             kind = partial(PairDaemon, memory=self.memory, pair_off=self._pair_off)
+        watchdog = self._watchdog()
         self.daemon = kind(
             settings=settings,
             process=self.control,
@@ -335,17 +349,20 @@ class Host:
             ask_loser=lambda loser, epoch, answer: self._ask_loser(self.me, loser, epoch, answer),
             turn_off=lambda loser, done: self._turn_off(self.me, loser, done),
             stop_agent=self.agents.stop,
-            watchdog=self._watchdog(),
+            watchdog=watchdog,
         )
         other = self._checks.hosts[settings.peers[0]]
         self.daemon.probe = lambda: probe(
             self, other, lambda: self._network.ring_between(self.me, other.me)
         )
+        if self.side is not None:
+            self.side.start(watchdog)
 
     def _watchdog(self) -> Watchdog | None:
         if not self.hardware.watchdog_s:
             return None
-        return Watchdog(self.dog, self.hardware.watchdog_s, [GROUP], clock=self.kernel.clock_ms)
+        groups = [GROUP] if self.side is None else [GROUP, OTHER]
+        return Watchdog(self.dog, self.hardware.watchdog_s, groups, clock=self.kernel.clock_ms)
 
     def _stores(self) -> tuple[LogStore, SnapshotStore]:
         if self._real_files is None:
@@ -357,6 +374,8 @@ class Host:
     def _deliver(self, ready: Ready) -> None:
         if self.daemon is not None:
             self.daemon.raft_said(ready)
+        if self.side is not None:
+            self.side.deliver(ready)
 
     def _torn(self) -> None:
         """The power fails in the middle of a write."""
@@ -388,6 +407,8 @@ class Host:
                 self.raft.member._log.close()
         self.raft = None
         self.daemon = None
+        if self.side is not None:
+            self.side.end()
 
     # --- the data worker --------------------------------------------------------------------------
 
@@ -408,6 +429,8 @@ class Host:
             peer_of=lambda: self._worker_of_other(peer),
             sync_us=lambda: int(self.sync_ms * MS * (0.5 + self._rng.random())),
         )
+        if self.side is not None:
+            self.side.start_data()
 
     def kill_data(self) -> None:
         """The worker's processes are killed; the control process starts them and tells the role."""
@@ -415,6 +438,7 @@ class Host:
         if before is None:
             return
         role = before.assignment
+        of_side = self.side.role() if self.side is not None else None
         self._checks.say(f"{self.me}: the data worker is killed")
         self._end_data()
 
@@ -424,11 +448,15 @@ class Host:
             self.start_data()
             if self.worker is not None and not self.worker.assign(role):
                 self.daemon.capture_broken = True  # type: ignore[union-attr]  # its process runs this
+            if self.side is not None:
+                self.side.assign(of_side)
 
         self.control.after(int((0.2 + self._rng.random()) * 1000 * MS), again)
 
     def _end_data(self) -> None:
         self.data.kill()
+        if self.side is not None:
+            self.side.end_data()
         if self.worker is not None and self.worker.session is not None:
             self.worker.session.end(self.me, tell=False)
         self.worker = None

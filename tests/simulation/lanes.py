@@ -34,15 +34,13 @@ class Trouble:
     """What fails on this host at present."""
 
     failing: set[str]  # names of commands
-    services: Services
     claimed_us: int | None = None  # since when a third host has the address
+    asking_ms: int = 0  # so much longer the network is asked who has it
     slow_ms: int = 0  # each action takes so much longer
 
     def strike(self, name: str) -> None:
         """ActionError if this is to fail now."""
         if name in self.failing:
-            if name == "StartServices":
-                self.services.failed = True
             raise ActionError("it fails (simulated)")
 
 

@@ -76,6 +76,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "given-up",
         "service-clear",
         "schedule",
+        "other-switchover",
     ),
     "releases": ("upgrade", "put-back"),
 }

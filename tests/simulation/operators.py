@@ -9,6 +9,7 @@ from staqraft.model import (
     Command,
     DropSchedule,
     ForceActive,
+    GroupId,
     GroupRecord,
     NodeId,
     RequestSwitchover,
@@ -17,19 +18,27 @@ from staqraft.model import (
 )
 
 
-def asked(me: NodeId, what: str, target: NodeId, record: GroupRecord, at_ms: int = 0) -> Command:
+def asked(
+    me: NodeId,
+    what: str,
+    target: NodeId,
+    record: GroupRecord,
+    *,
+    at_ms: int = 0,
+    group: GroupId = GROUP,
+) -> Command:
     """The command that the operator's wish becomes on the node that takes it."""
     match what:
         case "switchover":
             return RequestSwitchover(
-                node=me, group=GROUP, target=target, requested_by="operator", reason="sim"
+                node=me, group=group, target=target, requested_by="operator", reason="sim"
             )
         case "cancel":
-            return CancelSwitchover(node=me, group=GROUP, reason="sim")
+            return CancelSwitchover(node=me, group=group, reason="sim")
         case "schedule":
             return ScheduleSwitchover(
                 node=me,
-                group=GROUP,
+                group=group,
                 target=target,
                 at_ms=at_ms,
                 requested_by="operator",
@@ -37,13 +46,13 @@ def asked(me: NodeId, what: str, target: NodeId, record: GroupRecord, at_ms: int
             )
         case "unschedule":
             known = record.scheduled.log_index if record.scheduled is not None else 0
-            return DropSchedule(node=me, group=GROUP, schedule=known, reason="sim")
+            return DropSchedule(node=me, group=group, schedule=known, reason="sim")
         case "clear":
-            return ClearFailures(node=me, group=GROUP, requested_by="operator")
+            return ClearFailures(node=me, group=group, requested_by="operator")
         case "force":
             return ForceActive(
                 node=me,
-                group=GROUP,
+                group=group,
                 base_epoch=record.epoch,
                 base_renewal=record.renewal,
                 target=target,
@@ -53,7 +62,7 @@ def asked(me: NodeId, what: str, target: NodeId, record: GroupRecord, at_ms: int
         case _:
             return SetMaintenance(
                 node=me,
-                group=GROUP,
+                group=group,
                 enabled=what == "maintenance on",
                 requested_by="operator",
             )

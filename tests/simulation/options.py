@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-from simulation import hardware
+from simulation import hardware, upgrades
 from simulation.drills import STORM_S, Drill, drill_of
 from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.faults import KINDS
@@ -29,6 +29,7 @@ _PARTED_SHARE: Final = 0.25
 DRILL_EVERY: Final = 3
 
 
+_GROUPS_SHARE: Final = 0.06  # each costs twice as much
 PAIR_EVERY: Final = 8
 _PAIR_STORM_S: Final = 80
 
@@ -55,6 +56,7 @@ class Plan:
     fast: bool  # the fast profile, which needs the gate
     hardware: Hardware
     pair: bool  # without a witness, and with fence devices
+    two_groups: bool  # a second one, first active on the other replica
     planned: bool  # switchovers are scheduled, and a third host takes the address
     services: ServicePlan | None  # None: one that does as it is told
     kind: str  # the name of its drill, or what kind of cluster it is
@@ -102,6 +104,9 @@ def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
     services: ServicePlan | None = None
     if not drilled:
         services, faults, storm_us = with_services(seed, faults, storm_us, draw)
+    two_groups = False
+    if not drilled and not pair:
+        two_groups, faults = _with_groups(seed, faults, storm_us)
     planned = False
     if not drilled:
         planned, faults = with_plans(seed, faults, storm_us, draw)
@@ -121,18 +126,22 @@ def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
         write_ms=rng.choice((60, 150, 400)),
         barrier_ms=rng.choice((100, 300, 1000)),
         real_files=rng.random() < real_files_share,
-        parted_in_the_end=rng.random() < _PARTED_SHARE and not pair,
+        parted_in_the_end=rng.random() < _PARTED_SHARE and not (pair or two_groups),
         active_lost_in_the_end=extra.random() < _PARTED_SHARE and not pair,
         gate=gate,
         fast=gate and around is None and gates.random() < _GATE_SHARE and not pair,
         hardware=around[0] if around is not None else hardware.NONE,
         pair=pair,
+        two_groups=two_groups,
         planned=planned,
         services=services,
         kind=drill.name if drill is not None else "",
     )
     if drill is not None:
         plan = _fitted(plan, drill)
+    if two_groups:  # twice as many entries: a snapshot is to be done before the next one begins
+        chunk_bytes, snapshot_after = max(1000, plan.chunk_bytes), max(60, plan.snapshot_after)
+        plan = replace(plan, chunk_bytes=chunk_bytes, snapshot_after=snapshot_after)
     return plan if plan.kind else replace(plan, kind=_cluster(plan))
 
 
@@ -148,12 +157,24 @@ def _fitted(plan: Plan, drill: Drill) -> Plan:
     return replace(plan, gate=drill.fast, fast=drill.fast, hardware=drill.hardware)
 
 
-CLUSTERS: Final = ("pair", "services", "lasting", "hardware", "fast", "gate", "planned", "plain")
+CLUSTERS: Final = (
+    "pair",
+    "groups",
+    "services",
+    "lasting",
+    "hardware",
+    "fast",
+    "gate",
+    "planned",
+    "plain",
+)
 
 
 def _cluster(plan: Plan) -> str:
     if plan.pair:
         return "pair"
+    if plan.two_groups:
+        return "groups"
     if plan.services is not None:
         return "lasting" if plan.services.lasting else "services"
     if plan.hardware is not hardware.NONE:
@@ -201,6 +222,19 @@ def _long_losses(seed: int) -> list[Fault]:
         faults.append(replace(fault, who=one, other=other, duration_us=lasting_us))
         at += rng.uniform(1, 12)
     return faults
+
+
+def _with_groups(seed: int, faults: list[Fault], storm_us: int) -> tuple[bool, list[Fault]]:
+    """Whether a seed has two groups, and its faults with those of the second."""
+    rng = random.Random(f"groups {seed}")  # of its own: other seeds stay what they were
+    if rng.random() >= _GROUPS_SHARE:
+        return False, faults
+    kept = [fault for fault in faults if fault.kind not in upgrades.APPLY]
+    at = rng.uniform(3, 9)
+    while at * S < storm_us:
+        kept.append(draw(rng, int(at * S), "other-switchover"))
+        at += rng.uniform(4, 16)
+    return True, sorted(kept, key=lambda fault: fault.at_us)
 
 
 def _drift(rng: random.Random, allowed: int) -> int:

@@ -27,6 +27,7 @@ _SHARE: Final = 0.2  # of the seeds without a drill
 _LATEST_US: Final = 8 * S
 _AROUND_MS: Final = 400  # of its time it is cancelled
 _DRIFT: Final = 0.95  # of a duration, by the fastest clock
+_ASKING_MS: Final = 700  # the most that the network is waited for
 _DOUBLINGS: Final = 6
 
 
@@ -56,14 +57,15 @@ def unschedule(world: World, who: NodeId) -> None:
 
 
 def _claimed(world: World, fault: Fault) -> None:
-    """A third host has the address, and whoever asks the network hears of it."""
+    """A third host has the address; whoever asks the network hears of it, perhaps late."""
     troubles = [world.hosts[node].trouble for node in world.replicas]
     for trouble in troubles:
         trouble.claimed_us = world.schedule.now
+        trouble.asking_ms = int(fault.size * _ASKING_MS)
 
     def gone() -> None:
         for trouble in troubles:
-            trouble.claimed_us = None
+            trouble.claimed_us, trouble.asking_ms = None, 0
 
     world.undo_after(fault.duration_us, gone)
 

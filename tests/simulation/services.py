@@ -285,6 +285,11 @@ class ServiceHands:
         }[type(command)]
         self._daemon.act("services", usual_ms, command, command.token, work)
 
+    def not_done(self, command: do.Command) -> None:
+        """It failed."""
+        if isinstance(command, do.StartServices):
+            self._services.failed = True
+
     def close(self) -> None:
         """This life ends."""
 

@@ -13,15 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import combinations
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
 from fakes.fence_device import device
 from simulation.checks import Checks
 from simulation.configured import failback_of, settings_of
-from simulation.daemon import GROUP
+from simulation.daemon import GROUP, Daemon
 from simulation.fault import NODES, REPLICAS, A, B, Fault, W
 from simulation.faults import APPLY, RAFT_DOES_NOT_CARE
+from simulation.groups import Second
 from simulation.host import Host
 from simulation.machine import Clock, Process
 from simulation.moments import Moments
@@ -92,6 +94,9 @@ class World:
             write_ms=plan.write_ms,
             barrier_ms=plan.barrier_ms,
         )
+        self.second: Second | None = None
+        if plan.two_groups:
+            self.second = Second(self, lambda node: settings_of(plan, node))
         self._calm_since = 0
         self._led_at = 0
         self._lives: list[tuple[Process, bool, int]] = []  # and how often they were stopped
@@ -116,8 +121,8 @@ class World:
             checks=self.checks,
             real_files=directory,
             worker_of_other=lambda other: self.hosts[other].worker,
-            ask_loser=self._ask_loser,
-            turn_off=self._turn_off,
+            ask_loser=self.ask_loser,
+            turn_off=self.turn_off,
             hardware=plan.hardware,
             services=plan.services,
             pair_off=lambda loser, done: self.devices.turn_off(self.hosts[node], loser, done),
@@ -152,15 +157,20 @@ class World:
         daemon = host.daemon
         if daemon is None or daemon.process.stopped:
             return
-        command = asked(host.me, what, target, self.record(host), at_ms)
+        command = asked(host.me, what, target, self.record(host), at_ms=at_ms)
         self.checks.say(f"operator on {host.me}: {what} {target}")
         daemon.propose(command, lambda _: None)
 
-    def _ask_loser(
-        self, me: NodeId, loser: NodeId, epoch: Epoch, answer: Callable[[bool], None]
+    def ask_loser(
+        self,
+        me: NodeId,
+        loser: NodeId,
+        epoch: Epoch,
+        answer: Callable[[bool], None],
+        of: Callable[[Host], Daemon | None] = attrgetter("daemon"),
     ) -> None:
         """The Fence call, on every way, also through the witness; tried again until answered."""
-        daemon = self.hosts[me].daemon
+        daemon = of(self.hosts[me])
         tries = [0]
 
         def way() -> bool:
@@ -173,23 +183,22 @@ class World:
         def back(let_go: bool) -> None:
             if way():
                 asker = self.hosts[me]
-                if asker.daemon is daemon:
+                if of(asker) is daemon:
                     asker.control.after(500, lambda: answer(let_go))
 
         def ask() -> None:
             target = self.hosts[loser]
             tries[0] += 1
-            if tries[0] > 20 or self.hosts[me].daemon is not daemon:
+            if tries[0] > 20 or of(self.hosts[me]) is not daemon:
                 return
-            if way() and target.daemon is not None:
-                there = target.daemon
+            if way() and (there := of(target)) is not None:
                 target.control.do(lambda: there.fence.let_go(epoch, back))
             else:
                 self.schedule.after(100 * MS, ask)
 
         self.schedule.after(500, ask)
 
-    def _turn_off(self, me: NodeId, loser: NodeId, done: Callable[[Verdict], None]) -> int:
+    def turn_off(self, me: NodeId, loser: NodeId, done: Callable[[Verdict], None]) -> int:
         """An agent program on `me`, for the switch of `loser`."""
         plan = turn_off([device()])
         return self.hosts[me].agents.start(plan, self.hosts[loser].switch, done)
@@ -241,7 +250,7 @@ class World:
 
     def _left_behind(self, hosts: Iterable[Host]) -> str:
         indexes = [host.raft.member.applied_index for host in hosts if host.raft is not None]
-        allowed = _LAG_ALLOWED
+        allowed = _LAG_ALLOWED * (2 if self.second is not None else 1)
         if self.plan.snapshot_after <= _FEW_ENTRIES:
             allowed += _SNAPSHOTS_ALLOWED * self.plan.snapshot_after
         if max(indexes) - min(indexes) > allowed:
@@ -369,6 +378,8 @@ class World:
                 host.kill()
                 host.start()
         for host in self.hosts.values():  # whoever can be asked
+            if self.second is not None and host.me in self.replicas:
+                self.second.operator(host.me, "maintenance off", host.me)
             if self.plan.planned:
                 unschedule(self, host.me)
             for node in self.replicas:
@@ -392,20 +403,25 @@ class World:
         active = records[0].active
         if active is None or not self.hosts[active].kernel.answers:
             return "the active has no address"
-        if (raft := self.hosts[active].raft) is None or not raft.member.leads:
+        if self.second is None and not self.hosts[active].leads:
             return "the active does not lead Raft"
         wished = records[0].switchover is not None or records[0].maintenance
         if wished or records[0].resting_ms:
             return "an operator's wish, or a rest, is pending"
-        return unrest(self.hosts[active], self.hosts.values())
+        of_second = self.second.unrest() if self.second is not None else ""
+        return of_second or unrest(self.hosts[active], self.hosts.values())
 
     def _equal_in_the_end(self) -> None:
         """Nobody writes any more, and there is one history: of data, of Raft, of the record."""
         self.workload.running = False
+        if self.second is not None:
+            self.second.workload.running = False
         self.schedule.run_until(self.schedule.now + 2 * S)
         equal_journals(*(self.hosts[node].journal for node in self.replicas))
         if lost := self.checks.lost_now(self.replicas[0]):
             raise Violation("4 nothing lost", f"{len(lost)} acknowledged are nowhere")
+        if self.second is not None:
+            self.second.equal_in_the_end()
         members = [host.raft.member for host in self.hosts.values() if host.raft is not None]
         end_us = self.schedule.now + _SAME_ENTRY_WITHIN_US
         while len({member.applied_index for member in members}) > 1:
