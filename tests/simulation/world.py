@@ -53,6 +53,7 @@ from staqraft.model import (
 _RAFT: Final = RaftTiming(election_min_s=0.3, election_max_s=0.6, heartbeat_s=0.095)
 _RAFT_FAST: Final = RaftTiming(election_min_s=0.15, election_max_s=0.3, heartbeat_s=0.049)
 _PEACE_WITHIN_US: Final = 60 * S
+_AGENT_HANGS_US: Final = 60 * S  # one that hung before the peace may be waited for so long
 _TERMS_ALLOWED: Final = 2  # a witness that led hands over
 _FAILOVER_WITHIN_US: Final = 30 * S
 _LAG_ALLOWED: Final = 15  # entries
@@ -259,6 +260,8 @@ class World:
 
     def _wait_for_peace(self) -> None:
         end_us = self.schedule.now + _PEACE_WITHIN_US
+        if self.plan.hardware.devices:
+            end_us += _AGENT_HANGS_US
         calm = 0
         while calm < 4:
             if self.schedule.now >= end_us:
