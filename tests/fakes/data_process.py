@@ -29,7 +29,7 @@ def run(process: str, base: str, node: str, port: str, *keys: str) -> int:
     ca, certificate, key = (Path(path) for path in keys)
     files = Tls(ca=ca, certificate=certificate, key=key)
     if (Path(base) / node / "backend").exists():
-        _watch_by((Path(base) / node / "backend").read_text())
+        watch_by((Path(base) / node / "backend").read_text())
     bounds = Path(base) / "journal.json"
     limits = Journal(**json.loads(bounds.read_text())) if bounds.exists() else None
     config = lab_config(Path(base), NodeId(node), int(port), files=files, limits=limits)
@@ -43,8 +43,8 @@ def run(process: str, base: str, node: str, port: str, *keys: str) -> int:
     return stream_worker.main(config, MAIL)
 
 
-def _watch_by(backend: str) -> None:
-    """Leaves no choice, which the product has no setting for."""
+def watch_by(backend: str) -> None:
+    """Leaves no choice of how trees are watched, which the product has no setting for."""
     only = {"fanotify": FanotifySource, "inotify": InotifySource}[backend]
     assert Watcher.__init__.__kwdefaults__ is not None
     Watcher.__init__.__kwdefaults__["backends"] = (only,)

@@ -208,9 +208,9 @@ async def patiently(
 
 
 @contextlib.asynccontextmanager
-async def ground(dice: random.Random) -> AsyncIterator[Ground]:
+async def ground(dice: random.Random, inotify: frozenset[str]) -> AsyncIterator[Ground]:
     """A fresh pair whose first node is active; raises RuntimeError where nothing can be mounted."""
-    shape = Shape.draw(dice)
+    shape = Shape.draw(dice, inotify)
     async with contextlib.AsyncExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sr-")))
         (base / "shape.json").write_text(json.dumps(shape.to_json()))

@@ -37,6 +37,9 @@ def main() -> int:
     parser.add_argument(
         "--without", action="append", default=[], metavar="KIND", help="a deed, trouble or ending"
     )
+    parser.add_argument(
+        "--inotify", action="append", default=[], choices=("a", "b"), help="a node watches by it"
+    )
     parser.add_argument("--shrink", action="store_true", help="look for the least that fails")
     parser.add_argument("--keep-going", action="store_true", help="after a violation, too")
     parser.add_argument("--story", action="store_true", help="what happens, as it happens")
@@ -53,6 +56,7 @@ async def _rounds(arguments: argparse.Namespace) -> int:
         writers=arguments.writers,
         deeds=arguments.deeds,
         without=frozenset(arguments.without),
+        inotify=frozenset(arguments.inotify),
     )
     failed = 0
     for seed in _seeds(arguments):
@@ -111,6 +115,7 @@ async def _shrunk(outcome: Outcome, wishes: Wishes) -> Wishes:
         writers=wishes.writers,
         deeds=wishes.deeds,
         without=wishes.without,
+        inotify=wishes.inotify,
     )
     todo = smaller(wishes, draw(outcome.seed, wishes))
     while todo:

@@ -52,10 +52,12 @@ class Wishes:
     writers: int = 3
     deeds: int = 250  # of each writer in each phase
     without: frozenset[str] = frozenset()  # kinds of deeds, troubles and endings
+    inotify: frozenset[str] = frozenset()  # nodes that watch their trees by it
 
     def words(self) -> str:
         """As options of the command."""
         text = f"--phases {self.phases} --writers {self.writers} --deeds {self.deeds}"
+        text += "".join(f" --inotify {node}" for node in sorted(self.inotify))
         return text + "".join(f" --without {kind}" for kind in sorted(self.without))
 
 
@@ -120,4 +122,5 @@ def _with(
         writers=writers or wishes.writers,
         deeds=deeds or wishes.deeds,
         without=wishes.without | frozenset(without),
+        inotify=wishes.inotify,
     )

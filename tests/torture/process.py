@@ -8,6 +8,7 @@ import struct
 import sys
 from pathlib import Path
 
+from fakes.data_process import watch_by
 from fakes.records import MAIL
 from staqraft.daemon import clock, stream_worker, trees_worker
 from staqraft.logs import setup
@@ -27,6 +28,7 @@ def run(process: str, base: str, node: str, port: str, *keys: str) -> int:
 
     config = shape.config(Path(base), node, int(port), keys)
     if process == "trees":
+        watch_by(shape.backends[node])
         setattr(trees_worker, "wall_ms", wall_ms)  # noqa: B010 - a name that it imported
         return trees_worker.main(config, MAIL)
     setattr(stream_worker, "wall_ms", wall_ms)  # noqa: B010

@@ -81,7 +81,7 @@ async def run(seed: int, wishes: Wishes, tell: Callable[[str], None]) -> Outcome
         outcome.story.append(line)
         tell(line)
 
-    async with ground(random.Random(f"shape {seed}")) as place:
+    async with ground(random.Random(f"shape {seed}"), wishes.inotify) as place:
         try:
             await _Round(place, outcome, say).phases(draw(seed, wishes))
         except (Violation, AssertionError, OSError, grpc.aio.AioRpcError) as violation:

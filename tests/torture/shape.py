@@ -35,14 +35,16 @@ class Shape:
     segment_bytes: int
     max_bytes: int
     barrier_syncfs: bool
+    backends: dict[str, str]  # by which a node watches its trees
 
     @classmethod
-    def draw(cls, dice: random.Random) -> Shape:
+    def draw(cls, dice: random.Random, inotify: frozenset[str]) -> Shape:
         return cls(
             grounds=(dice.choice(("ext4", "tmpfs")), dice.choice(("ext4", "tmpfs"))),
             segment_bytes=dice.choice((64 << 10, 1 << 20)),
             max_bytes=dice.choice((512 << 10, 8 << 20)),
             barrier_syncfs=dice.random() < 0.5,
+            backends={node: "inotify" if node in inotify else "fanotify" for node in (A, B)},
         )
 
     def to_json(self) -> dict[str, Any]:
