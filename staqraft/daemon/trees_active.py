@@ -203,12 +203,17 @@ class ActiveRole:
             logger.exception("capture ended")
             self._loop.call_soon_threadsafe(self._failed, error)
 
-    async def stop(self) -> None:
-        """Captures what has happened, then lets go of the journal, marked as stopped cleanly."""
-        await self.scrubber.stop()
-        await self._common.on_disk(self._close)
+    async def stop(self, *, told: bool) -> None:
+        """Captures what has happened, then lets go of the journal.
 
-    def _close(self) -> None:
+        Only if control `told` it another role, before which it stops the services, it counts as
+        stopped cleanly. This process also ends with its daemon, however that died, and in
+        maintenance: services then go on writing, and nobody captures that.
+        """
+        await self.scrubber.stop()
+        await self._common.on_disk(partial(self._close, told=told))
+
+    def _close(self, *, told: bool) -> None:
         clean = True
         if self._capture is not None and self._thread is not None:
             self._capture.end()
@@ -219,7 +224,8 @@ class ActiveRole:
                 position = self._journal.sync()
                 if clean:
                     self._common.index.commit(position)
-                    self._common.notes.set_role("")
+                    if told:
+                        self._common.notes.set_role("")
             finally:
                 self._journal.close()
 

@@ -138,8 +138,10 @@ class TreesWorker:
                     await server.stop(None)
 
     async def stop(self) -> None:
-        """Leaves the role cleanly and closes the index."""
-        await self.set_role(Assignment(epoch=self.assignment.epoch))
+        """Leaves the role, as when the process ends, and closes the index."""
+        async with self._changing:
+            await self._leave(told=False)
+            self.assignment = Assignment(epoch=self.assignment.epoch)
         await self.common.on_disk(self.common.index.close)
         self.common.disk.shutdown()
         self.common.readers.shutdown()
@@ -217,7 +219,7 @@ class TreesWorker:
             ):
                 self.assignment = wanted  # only more is known of the history
                 return True
-            await self._leave()
+            await self._leave(told=True)
             self.assignment = Assignment(role=pb.WORKER_ROLE_IDLE, epoch=wanted.epoch)
             match wanted.role:
                 case pb.WORKER_ROLE_ACTIVE:
@@ -236,10 +238,14 @@ class TreesWorker:
             logger.info("role %s in epoch %d", name, wanted.epoch)
             return True
 
-    async def _leave(self) -> None:
+    async def _leave(self, *, told: bool) -> None:
+        """`told`: control said so, and this process does not just end."""
         role, self._role = self._role, None
-        if role is not None:
-            await role.stop()
+        match role:
+            case ActiveRole():
+                await role.stop(told=told)
+            case StandbyRole():
+                await role.stop()
 
     async def finish(self, epoch: Epoch, *, accept_loss: bool) -> Position:
         """Applies what the journal holds and then no more; where the new epoch begins behind."""

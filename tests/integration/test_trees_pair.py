@@ -64,6 +64,34 @@ async def test_a_copy_changes_a_failover_and_a_return_with_own_versions() -> Non
 
 
 @needs_root
+async def test_what_is_written_after_the_processes_ended_in_order_is_quarantined() -> None:
+    """They end so when the daemon is killed: services go on until its lease ends."""
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        await pair.a.stop_processes()
+        (pair.a.tree / "delivered").write_bytes(b"by a service that nobody stopped")
+        await pair.promote(pair.b)
+        pair.a.start()
+        await pair.follow(pair.a, pair.b)
+        await pair.settle(pair.b, pair.a)
+        assert [entry.path for entry in await pair.a.quarantine()] == [b"delivered"]
+
+
+@needs_root
+async def test_an_active_that_is_told_to_follow_needs_no_comparison() -> None:
+    """Its services were stopped before, so nothing is there that it has not captured."""
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a, pair.b)
+        await pair.settle(pair.a, pair.b)
+        await pair.promote(pair.b, pair.a)
+        await pair.settle(pair.b, pair.a)
+        assert "comparing the trees" not in pair.a.log.read_text()
+
+
+@needs_root
 async def test_a_first_copy_does_not_go_through_the_journal_and_survives_kills() -> None:
     async with data_pair() as pair:
         some_files(pair.a.tree, 600)
