@@ -76,7 +76,7 @@ async def test_at_the_time_limit_the_whole_group_is_killed(tmp_path: Path) -> No
     started = time.monotonic()
     finished = await run(shell(script), 500)
     assert (finished.code, finished.problem, finished.output) == (None, "", "busy")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30, "it waited for its child"
     for pid in map(int, pids.read_text().split()):
         assert died(pid), pid
 
@@ -100,7 +100,7 @@ async def test_a_server_left_behind_does_not_hold_up_its_start_command(tmp_path:
     started = time.monotonic()
     finished = await run(shell(script), 20_000)
     assert finished.ok
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15, "it waited for its time limit"
     # It still runs, and what it prints later neither blocks nor kills it.
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, pipe.write_text, "go on\n")

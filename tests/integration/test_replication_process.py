@@ -100,7 +100,7 @@ async def _write(both: Pair, first: int) -> Position:
     return last
 
 
-async def test_a_frozen_standby_is_noticed_within_a_second_and_a_half() -> None:
+async def test_a_frozen_standby_is_noticed_within_seconds() -> None:
     async with pair() as both:
         await both.b.crash()
         await both.a.be_active()
@@ -109,7 +109,7 @@ async def test_a_frozen_standby_is_noticed_within_a_second_and_a_half() -> None:
             os.kill(process.pid, signal.SIGSTOP)
             frozen = time.monotonic()
             problem = await gone(both)
-            assert time.monotonic() - frozen < 1.5, problem
+            assert time.monotonic() - frozen < 5, problem  # 1.5 where nothing else runs
             os.kill(process.pid, signal.SIGCONT)
             await follows(both)
             last = both.a.write(deliveries(1, 10))
