@@ -152,12 +152,20 @@ class Checks:
                 self._judged = index
                 self.services.changed(self.now, old, new)
                 self.planned.changed(self.now, old, new)
+                self._admitted(new.in_sync - old.in_sync)
         if old is not new and old.epoch != new.epoch:
             self._promoted(me, old, new)
             if new.active == me:
                 self.moments.reached(Moment.GRANTED, me)
         if new.switchover is not None and new.switchover.forced:
             self._forced = True
+
+    def _admitted(self, members: frozenset[NodeId]) -> None:
+        """Who is in sync from now on could take over this moment."""
+        for node in () if self._forced else sorted(members):
+            if lost := self.lost_now(node):
+                text = f"{node} is counted in without {len(lost)} acknowledged records"
+                raise Violation("5 in-sync", text)
 
     def _spoke(self, me: NodeId, old: GroupRecord, data: bytes) -> None:
         """Something took effect: was it said in the epoch that was under way?"""

@@ -15,6 +15,7 @@ from simulation import (
     barriers,
     checks,
     daemon,
+    fence_hands,
     gate_mutations,
     guards,
     health,
@@ -280,7 +281,7 @@ def _both(*patches: Patch) -> Patch:
 
 def _impatient_asker() -> None:
     """Who asks the loser to let go waits for its answer for less than a lease lasts."""
-    put(daemon, "_FENCE_MS", 400)
+    put(fence_hands, "_FENCE_MS", 400)
 
 
 def _unfinished_is_no_reason() -> None:
