@@ -178,8 +178,16 @@ class Ground:
                     raise LabError(f"not well within {within_s:.0f} s: {error}") from error
 
     def complaints(self) -> list[str]:
-        """All that any member says is wrong, as in `staqctl status`, but for services."""
-        found = []
+        """All that any member says is wrong, as in `staqctl status`, but for services.
+
+        A program that looks at disks is started again 5 s after it ended: until then nothing can
+        strike it, and a status has no reason yet to complain.
+        """
+        found = [
+            f"{host} has no program that looks at its disks"
+            for host in REPLICAS
+            if not self.processes(host, "disk_probe")
+        ]
         for node in self.lab.members:
             try:
                 with admin(self.lab, node) as daemon:
