@@ -160,15 +160,10 @@ class Applier:
         self._doubt.begin(until)
         self.commit(self.index.position)
 
-    def _apply_quickly(self, record: Record) -> bool:
-        """Whether that was possible: of what most records say, see `Quick`."""
-        if self.unsettled or self._doubt.about(record) or not self._quick.apply(record):
-            return False
-        self._count(record, "upsert")
-        return True
-
     def _apply(self, record: Record, *, fetched: bool) -> None:
-        if self._apply_quickly(record):
+        sure = not self.unsettled and not self._doubt.about(record)
+        if sure and self._quick.apply(record):
+            self._count(record, "upsert")
             return
         stages = FETCHED_STAGES if fetched else JOURNAL_STAGES
         past = not fetched and not isinstance(record.change, Chunk) and self._is_past(record)
@@ -428,10 +423,10 @@ class Applier:
 
     def heal(self, record: Record) -> None:
         """Applies what was fetched on its own, and not as a part of a comparison."""
-        known = self.index.get(record.tree, record.path)
+        is_new = self.index.get(record.tree, record.path) is None
         self.apply(record, fetched=True)
         found = self.index.get(record.tree, record.path)
-        if known is None and found is not None and found.metadata.type is ObjectType.DIRECTORY:
+        if is_new and found is not None and found.metadata.type is ObjectType.DIRECTORY:
             self.unsettled.add_hollow(record.tree, record.path)
 
     def remove_gone(self, objects: frozenset[tuple[str, bytes]]) -> None:

@@ -16,7 +16,8 @@ the seeds the log in its real file. Modelled: what lies outside (`network`, `mac
     upgrades  nodes of two releases, and one that is put back to the older
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
-    pair_checks  and of a pair; `peace_checks`: what must be equal in the end
+    pair_checks  and of a pair; `peace_checks`: what must be equal in the end;
+              `data_checks`: what was promised to applications
     services  supervised ones, for a fifth of the seeds: the product's lane and manager run in a
               loop of asyncio in virtual time (`virtual_loop`); `service_*`: their faults and checks
     groups    a second group on the same hosts, for a few seeds

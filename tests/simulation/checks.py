@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from simulation.data_checks import DataChecks
 from simulation.hardware import NONE
 from simulation.health import judge
 from simulation.moments import Moment, Moments
@@ -35,7 +36,6 @@ from staqraft.model import (
     Admission,
     ClusterRecord,
     Command,
-    DataRole,
     Epoch,
     GroupId,
     GroupRecord,
@@ -44,7 +44,6 @@ from staqraft.model import (
     Rest,
     SetInSync,
 )
-from staqraft.replication.plan import Offer
 from staqraft.wire.v1 import raft_pb2 as pb
 
 if TYPE_CHECKING:
@@ -82,11 +81,9 @@ class Checks:
         self._records: dict[int, GroupRecord] = {}
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
         self._leaders: dict[int, NodeId] = {}
-        self._acknowledged: set[int] = set()
         self._granted: dict[Epoch, int] = {}  # since when somebody knows of it
         self.releases = Releases()
         self._given_up: set[NodeId] = set()  # by an operator, and have not begun anew
-        self._forced = False
         self.hardware = NONE
         self._could_not_act: dict[NodeId, int] = {}  # when it was last seen so
         self._exempt: dict[NodeId, int] = {}  # machines that slept, until when
@@ -94,6 +91,7 @@ class Checks:
         self._stood_still: dict[NodeId, int] = {}  # those that are frozen or were, until when
         self._generations = Generations()
         self._switches = Switches()
+        self.data = DataChecks(self.hosts, self.note)
         self.services = ServiceChecks(self.hosts)
         self.planned = PlannedChecks(self.hosts, self.services)
         self.acknowledgements = 0
@@ -146,26 +144,19 @@ class Checks:
         seen = self._records.setdefault(index, new)
         if seen is not new and seen != new:
             raise Violation("R equal states", f"{me} has another record at entry {index}: {new}")
+        if new.switchover is not None and new.switchover.forced:
+            self.data.forced = True
         if old is not new:
             self._spoke(me, old, command)
             if index > self._judged:
                 self._judged = index
                 self.services.changed(self.now, old, new)
                 self.planned.changed(self.now, old, new)
-                self._admitted(new.in_sync - old.in_sync)
+                self.data.admitted(new.in_sync - old.in_sync)
         if old is not new and old.epoch != new.epoch:
             self._promoted(me, old, new)
             if new.active == me:
                 self.moments.reached(Moment.GRANTED, me)
-        if new.switchover is not None and new.switchover.forced:
-            self._forced = True
-
-    def _admitted(self, members: frozenset[NodeId]) -> None:
-        """Who is in sync from now on could take over this moment."""
-        for node in () if self._forced else sorted(members):
-            if lost := self.lost_now(node):
-                text = f"{node} is counted in without {len(lost)} acknowledged records"
-                raise Violation("5 in-sync", text)
 
     def _spoke(self, me: NodeId, old: GroupRecord, data: bytes) -> None:
         """Something took effect: was it said in the epoch that was under way?"""
@@ -286,7 +277,8 @@ class Checks:
         if after.phase is Phase.ACTIVE:
             if daemon.raft.member.outdated:
                 raise Violation("12 releases", f"{daemon.me} serves, and cannot follow the others")
-            self._serves(daemon.me)
+            self.takeovers += 1
+            self.data.serves(daemon.me)
         if before.phase is Phase.STARTUP and after.phase in HOLDING | {Phase.RESUMING}:
             self.moments.reached(Moment.RESUMES, daemon.me)
 
@@ -435,7 +427,7 @@ class Checks:
     def parted(self, survivor: RaftMember, gone: NodeId) -> None:
         """An operator gave `gone` up: what only it knows is no history of this cluster any more."""
         self._given_up.add(gone)
-        self._forced = True
+        self.data.forced = True
         last, term = survivor._log.last_index, survivor.term
         epoch = survivor.record.groups.get(self._group, _NONE).epoch
         self._newest, self._judged = min(self._newest, last), min(self._judged, last)
@@ -465,43 +457,5 @@ class Checks:
             text = f"in epoch {epoch} what was asked for after {max(newer)} had begun"
             raise Violation("4 nothing lost", f"{me} acknowledges {text}")
         self.acknowledgements += 1
-        self._acknowledged.update(numbers)
+        self.data.promised(numbers)
         self.say(f"{me}: barrier at {position} acknowledged")
-
-    def _serves(self, me: NodeId) -> None:
-        self.takeovers += 1
-        there = self.hosts[me].journal.numbers()
-        lost = self._acknowledged - there
-        if lost and self._forced:
-            self.note("acknowledged and given up by force")
-            self._acknowledged &= there
-        elif lost:
-            raise Violation("4 nothing lost", f"{me} serves without {len(lost)} acknowledged")
-        self._forced = False
-
-    def received(self, me: NodeId, role: DataRole, epoch: Epoch, session: Epoch) -> None:
-        if role is not DataRole.STANDBY or session < epoch:
-            raise Violation("3 epochs grow", f"{me} takes records of epoch {session} in {epoch}")
-
-    def follows(self, me: NodeId, has: int, after: int) -> None:
-        if after != has:
-            raise Violation("4 nothing lost", f"{me} takes record {after + 1}, and has {has}")
-
-    def accepted_session(self, me: NodeId, epoch: Epoch, offer: Offer) -> None:
-        if offer.epoch < epoch:
-            raise Violation("3 epochs grow", f"{me} follows epoch {offer.epoch} in {epoch}")
-
-    def overwritten(
-        self, me: NodeId, old: list[tuple[int, int]], new: list[tuple[int, int]]
-    ) -> None:
-        """A comparison made the trees the active's; what only this replica had is in quarantine."""
-        kept = {number for _, number in new}
-        only_here = {number for _, number in old} - kept
-        if only_here:
-            self.note("quarantined")
-        if only_here & self._acknowledged and not self._forced:
-            raise Violation("7 nothing overwritten", f"{me} gives up what was acknowledged")
-
-    def lost_now(self, me: NodeId) -> set[int]:
-        """Acknowledged records that this host lacks."""
-        return self._acknowledged - self.hosts[me].journal.numbers()

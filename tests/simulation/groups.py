@@ -219,7 +219,7 @@ class Second:
     def equal_in_the_end(self) -> None:
         """One history of this group's data."""
         equal_journals(*(side.journal for side in self.sides.values()))
-        if lost := self.checks.lost_now(REPLICAS[0]):
+        if lost := self.checks.data.lost_now(REPLICAS[0]):
             raise Violation("4 nothing lost", f"{len(lost)} acknowledged are nowhere")
 
 

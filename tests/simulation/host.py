@@ -67,12 +67,9 @@ class Host:
     ) -> None:
         self.me = me
         self.clock = clock
+        gated = settings is not None and settings.gate
         self.kernel = FakeKernel(
-            schedule,
-            clock,
-            rng,
-            lambda: checks.address_taken(me),
-            gated=settings is not None and settings.gate,
+            schedule, clock, rng, lambda: checks.address_taken(me), gated=gated
         )
         self.volume = Volume(rng)
         self.memory = Memory()

@@ -307,7 +307,7 @@ class Worker:
         if self.role is not DataRole.STANDBY or isinstance(answer, Refuse):
             session.end(self.me, tell=False)
             return
-        self._checks.accepted_session(self.me, self.epoch, offer)
+        self._checks.data.accepted_session(self.me, self.epoch, offer)
         if self.session is not None:
             self.session.end(self.me, tell=False)
         self.session = session
@@ -346,7 +346,7 @@ class Worker:
             return
         other.journal.sync()
         journal = self.journal
-        self._checks.overwritten(self.me, journal.records, other.journal.records)
+        self._checks.data.overwritten(self.me, journal.records, other.journal.records)
         journal.records = list(other.journal.records)
         journal.unsettled = set(other.journal.unsettled)
         journal.sync()
@@ -369,8 +369,8 @@ class Worker:
             self._checks.note("refused batch")
             session.end(self.me)
             return
-        self._checks.received(self.me, self.role, self.epoch, order.epoch)
-        self._checks.follows(self.me, len(journal.records), after)
+        self._checks.data.received(self.me, self.role, self.epoch, order.epoch)
+        self._checks.data.follows(self.me, len(journal.records), after)
         journal.records.extend(batch)
         journal.epoch = max(journal.epoch, batch[-1][0])
         position = journal.last

@@ -421,7 +421,7 @@ class World:
             self.second.workload.running = False
         self.schedule.run_until(self.schedule.now + 2 * S)
         equal_journals(*(self.hosts[node].journal for node in self.replicas))
-        if lost := self.checks.lost_now(self.replicas[0]):
+        if lost := self.checks.data.lost_now(self.replicas[0]):
             raise Violation("4 nothing lost", f"{len(lost)} acknowledged are nowhere")
         if self.second is not None:
             self.second.equal_in_the_end()
