@@ -63,8 +63,8 @@ async def tail(options: Namespace) -> int:
                         _show(filter(wanted, records), options)
                     await asyncio.sleep(_LOOK_S)
             except Parted as parted:
+                end = newest(directory, 0)[1]  # before it is said: what comes from then on is shown
                 print(f"staqctl: {parted}; going on at its end", file=sys.stderr, flush=True)
-        end = newest(directory, 0)[1]
     return 0
 
 
