@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -354,7 +354,8 @@ class Lab:
             raise LabError(f"unit {unit} does not run on {name}")
         at = linux.boottime()
         for pid in pids:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a program that it ran has ended
+                os.kill(pid, number)
         return at
 
     # --- cables -------------------------------------------------------------------------------

@@ -278,7 +278,10 @@ class Checks:
             if daemon.raft.member.outdated:
                 raise Violation("12 releases", f"{daemon.me} serves, and cannot follow the others")
             self.takeovers += 1
-            self.data.serves(daemon.me)
+            if self._believes(daemon.me) and after.record.epoch < max(self._granted):
+                self.note(OUTLIVED)  # it was paused while it took over: see `thawed`
+            else:
+                self.data.serves(daemon.me)
         if before.phase is Phase.STARTUP and after.phase in HOLDING | {Phase.RESUMING}:
             self.moments.reached(Moment.RESUMES, daemon.me)
 
@@ -296,7 +299,7 @@ class Checks:
         for host in self.hosts.values():
             if host.me == daemon.me or host.daemon is daemon:
                 continue
-            believes = self._may_believe(host.me) and not self.hardware.without_lease
+            believes = self._believes(host.me)
             if self.holds(host.daemon) and not believes:
                 raise Violation("6 fenced", f"{daemon.me} goes on, and {host.me} holds a lease")
             if host.kernel.answers and not self._may_linger(host.me):
@@ -409,6 +412,10 @@ class Checks:
 
     def _may_believe(self, me: NodeId) -> bool:
         return self._stood_still.get(me, -1) >= self.now
+
+    def _believes(self, me: NodeId) -> bool:
+        """And those who took over went by the lease alone."""
+        return self._may_believe(me) and not self.hardware.without_lease
 
     def was_reset(self, host: Host) -> None:
         """Its watchdog fired: an outage for whoever could have let go by itself."""
