@@ -21,14 +21,13 @@ from staqraft.actions.gate import Gate, ends_in_time, timeout_ms
 from staqraft.actions.netlink import OWN_MARK, Kernel, KernelAddress, Netlink
 from staqraft.config.schema import Vip
 from staqraft.errors import ActionError
+from staqraft.lifetimes import lasting_lifetime_s, whole_lifetime_s
 from staqraft.model import Admission, GroupId
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LATE_MS = 250  # ADDRCONF_TIMER_FUZZ
-LATE_PER_S_MS = 125  # a timer of the wheel may be late by an eighth of its length
 SYSCTL = Path("/proc/sys/net/ipv4/conf")
 
 
@@ -56,22 +55,6 @@ class Held:
 def boottime_ms() -> int:
     """CLOCK_BOOTTIME in milliseconds: the clock of all deadlines."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-
-
-def whole_lifetime_s(remaining_ms: int) -> int:
-    """The longest lifetime in whole seconds that the kernel is sure to end within `remaining_ms`.
-
-    At most floor(remaining_ms / 1000); 0 when no address can be given away so shortly.
-    """
-    return max(0, (remaining_ms - LATE_MS) // (1000 + LATE_PER_S_MS))
-
-
-def lasting_lifetime_s(remaining_ms: int) -> int:
-    """The shortest lifetime in whole seconds that does not end within `remaining_ms`.
-
-    0 when nothing remains. The kernel may look early, too (2 s of IPv6 were gone after 1.9 s).
-    """
-    return -(-(remaining_ms + LATE_MS) // 1000) if remaining_ms > 0 else 0
 
 
 class Note(Protocol):

@@ -7,7 +7,6 @@ that one mistake is reported once and hides nothing else.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 from collections import Counter
@@ -15,10 +14,17 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from staqraft.config import fence_checks, health, notify_checks, service_checks, tls
-from staqraft.config.document import NAMES, Finding, Key
-from staqraft.config.fence_checks import ELECTIONS_IN_LEASE, RENEWALS_IN_LEASE, AskAgent
-from staqraft.config.schema import GATE_OFF, GATE_ON, LET_GO_GATED_MS, Config
+from staqraft.config import (
+    fence_checks,
+    health,
+    lease_checks,
+    notify_checks,
+    service_checks,
+    tls,
+)
+from staqraft.config.document import NAMES, Finding, Key, own_role
+from staqraft.config.fence_checks import AskAgent
+from staqraft.config.schema import Config
 from staqraft.config.service_checks import AskUnit
 from staqraft.model import NodeId, NodeRole
 from staqraft.names import is_name
@@ -27,8 +33,6 @@ REPLICAS = 2
 MAX_WITNESSES = 1
 MAX_PORT = 65_535
 MAX_UNIX_PATH = 107  # sun_path with its closing NUL
-MILLION = 1_000_000
-GATE_LIBRARY = "libnftables.so.1"
 
 
 Check = Callable[[Config], Iterator[Finding]]
@@ -219,61 +223,6 @@ def raft_timing(config: Config) -> Iterator[Finding]:
         )
 
 
-def lease_timing(config: Config) -> Iterator[Finding]:
-    """A Raft leader change costs neither the lease nor the VIP.
-
-    Renewals stop while a leader is elected, at worst twice, and one may have been missed: the
-    lease, and the VIP whose kernel lifetime is the lease in whole seconds less one, must last. With
-    a gate the VIP lasts as long as the lease is relied upon, to the millisecond.
-    """
-    lease, raft = config.lease, config.consensus
-    gated_ms = lease.ttl_ms - lease.let_go_gated_ms
-    needed = RENEWALS_IN_LEASE * lease.renew_ms + ELECTIONS_IN_LEASE * raft.election_max_ms
-    has_vips = any(group.vips for group in config.groups.values())
-    effective, what, advice = lease.ttl_ms, "it lasts", f"set ttl to {needed + 1}ms or more"
-    if has_vips and lease.gate == GATE_ON:
-        effective, what = gated_ms, "a VIP behind its gate lives"
-        advice = f"set ttl to {needed + LET_GO_GATED_MS + 1}ms or more"
-    elif has_vips:
-        effective, what = max((lease.ttl_ms // 1000 - 1) * 1000, 0), "a VIP lives"
-        advice = f"set ttl to {needed // 1000 + 2}s or more"
-        if needed < gated_ms:
-            advice += ", or gate to 'on'"
-    if needed >= effective:
-        yield Finding(
-            key=("lease", "ttl"),
-            text=f"with {lease.ttl_ms} ms {what} {effective} ms, but two renewals and two elections"
-            f" take up to {needed} ms: {advice}, or shorten renew"
-            " or consensus.election_max",
-            reads=(("lease", "renew"), ("lease", "gate"), ("consensus", "election_max")),
-        )
-    slack = lease.ttl_ms * lease.drift_ppm // MILLION + lease.margin_ms
-    if slack * 2 >= lease.ttl_ms:
-        yield Finding(
-            key=("lease", "margin"),
-            text=f"margin and clock drift together ({slack} ms) are half of the ttl or more",
-            reads=(("lease", "ttl"), ("lease", "drift_ppm")),
-        )
-
-
-def gate_usable(config: Config) -> Iterator[Finding]:
-    """A replica that is to have a gate before its VIPs can make one. Says nothing of the kernel."""
-    wanted = config.lease.gate != GATE_OFF and any(g.vips for g in config.groups.values())
-    if not wanted or config.node not in config.replicas:
-        return
-    try:
-        ctypes.CDLL(GATE_LIBRARY)
-    except OSError:
-        yield Finding(
-            key=("lease", "gate"),
-            text=f"is {config.lease.gate!r}, and this host has no {GATE_LIBRARY}: install the"
-            " package libnftables1"
-            + ("" if config.lease.gate == GATE_ON else ", or write 'off' to do without"),
-            reads=_being_a_replica(config),
-            fatal=config.lease.gate == GATE_ON,
-        )
-
-
 def stream_timing(config: Config) -> Iterator[Finding]:
     """A peer is known to be dead before it leaves the in-sync set for being silent."""
     for group in config.groups.values():
@@ -369,7 +318,7 @@ def vip_interfaces(config: Config) -> Iterator[Finding]:
                     key=("groups", group.id, "vips", str(index + 1), "interface"),
                     text=f"{vip.interface!r} is not on this host now (there is {_list(present)}):"
                     " it could not take over",
-                    reads=_being_a_replica(config),
+                    reads=own_role(config.node),
                     fatal=False,
                 )
 
@@ -418,7 +367,7 @@ def tree_roots(config: Config) -> Iterator[Finding]:
             if os.path.isdir(tree.path):  # noqa: PTH112 - Path's own raises for a name too long
                 continue
             key = ("groups", group.id, "trees", tree.name, "path")
-            reads = _being_a_replica(config)
+            reads = own_role(config.node)
             if os.path.exists(tree.path):  # noqa: PTH110 - as above
                 yield Finding(
                     key=key,
@@ -433,10 +382,6 @@ def tree_roots(config: Config) -> Iterator[Finding]:
                 reads=reads,
                 fatal=False,
             )
-
-
-def _being_a_replica(config: Config) -> tuple[Key, ...]:
-    return (("node",), ("nodes", config.node, "role"))
 
 
 def socket_paths(config: Config) -> Iterator[Finding]:
@@ -475,8 +420,9 @@ CHECKS: tuple[Check, ...] = (
     initial_active,
     failback,
     raft_timing,
-    lease_timing,
-    gate_usable,
+    lease_checks.lifetime,
+    lease_checks.margin,
+    lease_checks.gate_usable,
     fence_checks.watchdog,
     fence_checks.fencing,
     fence_checks.secrets,

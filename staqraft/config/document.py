@@ -47,6 +47,11 @@ class Finding:
     passes: bool = False
 
 
+def own_role(node: str) -> tuple[Key, ...]:
+    """The keys that say what this host, `node`, is."""
+    return (("node",), ("nodes", node, "role"))
+
+
 class Document:
     """The file's root section and everything that is wrong with it, by key and line."""
 

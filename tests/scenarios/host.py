@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from staqraft.actions.gate import LATE_MS, timeout_ms
-from staqraft.actions.vip import lasting_lifetime_s, whole_lifetime_s
 from staqraft.decision import events as on
 from staqraft.decision.defects import Defect
 from staqraft.decision.state import GroupState
+from staqraft.lifetimes import ends_within_ms, lasting_lifetime_s, whole_lifetime_s
 from staqraft.model import Admission, NodeId
 
 TOOK_MS = {
@@ -52,7 +52,7 @@ class Host:
     wake_ms: int = 0
 
     def keep_addresses(self, now_ms: int, deadline_ms: int, *, gate: bool) -> None:
-        """Whole seconds, rounded down, up to an eighth and a quarter of a second late.
+        """Whole seconds, so few that they end in time however late the kernel is.
 
         Behind a gate they are rounded up, and it is the gate that ends within the lease.
         """
@@ -61,7 +61,7 @@ class Host:
             seconds = lasting_lifetime_s(remaining)
             duration_ms = timeout_ms(remaining)
             self.gate_until_ms = now_ms + duration_ms + LATE_MS if duration_ms else 0
-            self.vip_until_ms = now_ms + seconds * 1125 + 250 if duration_ms else 0
+            self.vip_until_ms = now_ms + ends_within_ms(seconds) if duration_ms else 0
             return
         seconds = whole_lifetime_s(remaining)
-        self.vip_until_ms = now_ms + seconds * 1125 + 250 if seconds else 0
+        self.vip_until_ms = now_ms + ends_within_ms(seconds) if seconds else 0

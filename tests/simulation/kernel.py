@@ -15,6 +15,7 @@ from staqraft.actions.gate import LATE_MS, SHORTEST_MS
 from staqraft.actions.netlink import OWN_MARK, KernelAddress
 from staqraft.config.schema import Vip
 from staqraft.errors import ActionError
+from staqraft.lifetimes import ends_within_ms
 from staqraft.model import Admission
 
 _CLOSED = Admission.CLOSED
@@ -103,7 +104,7 @@ class FakeKernel:
 
     def put(self, vip: Vip, lifetime_s: int, *, prefix_route: bool) -> None:
         self._call()
-        late_ms = self._rng.random() * (250 + 125 * lifetime_s)
+        late_ms = self._rng.random() * (ends_within_ms(lifetime_s) - lifetime_s * 1000)
         lasting = self._clock.true_us(lifetime_s * 1000 + late_ms)
         self.until_us = self._schedule.now + self.late_us + lasting
         self._tell()

@@ -29,6 +29,7 @@ from simulation import (
 )
 from simulation.hardware_mutations import PATCHES as HARDWARE
 from simulation.patching import put
+from staqraft import lifetimes
 from staqraft.actions import vip
 from staqraft.consensus import statemachine
 from staqraft.decision import (
@@ -126,6 +127,12 @@ def _lifetime_rounded_up() -> None:
 
 def _kernel_is_punctual() -> None:
     put(vip, "whole_lifetime_s", lambda left_ms: max(0, left_ms // 1000))
+
+
+def _kernel_looks_at_once() -> None:
+    by_itself_ms = lifetimes.FUZZ_MS
+    per_s_ms = 1000 + lifetimes.LATE_PER_S_MS
+    put(vip, "whole_lifetime_s", lambda left_ms: max(0, (left_ms - by_itself_ms) // per_s_ms))
 
 
 def _held_up_call_not_seen() -> None:
@@ -385,6 +392,7 @@ MUTATIONS: Final = (
     Mutation(name="released before the address is dropped", patch=_released_before_dropped),
     Mutation(name="VIP lifetime rounded up", patch=_lifetime_rounded_up),
     Mutation(name="kernel taken for punctual", patch=_kernel_is_punctual),
+    Mutation(name="kernel taken to look at once", patch=_kernel_looks_at_once),
     Mutation(
         name="held up kernel call not noticed", patch=_held_up_call_not_seen, kinds=("held_up",)
     ),

@@ -14,18 +14,29 @@ from staqraft.model import FenceRung, GroupId, NodeId
 
 
 class TestLease:
-    def test_two_elections_and_two_renewals_fit_into_the_vips_lifetime(
-        self, tmp_path: Path
-    ) -> None:
-        path = write_config(tmp_path, {"renew: 300ms": "renew: 400ms"})
+    def test_two_elections_and_two_renewals_fit_into_the_lease(self, tmp_path: Path) -> None:
+        path = write_config(tmp_path, {"election_max: 600ms": "election_max: 1150ms"})
         assert the_finding(path) == (
-            "lease.ttl: with 3000 ms a VIP lives 2000 ms, but two renewals and two elections take"
-            " up to 2000 ms: set ttl to 4s or more, or gate to 'on', or shorten renew or"
+            "lease.ttl: with 3000 ms a VIP behind its gate lives 2900 ms, but two renewals and two"
+            " elections take up to 2900 ms: set ttl to 3001ms or more, or shorten renew or"
             " consensus.election_max"
         )
 
     def test_one_millisecond_less_is_enough(self, tmp_path: Path) -> None:
-        path = write_config(tmp_path, {"renew: 300ms": "renew: 399ms"})
+        path = write_config(tmp_path, {"election_max: 600ms": "election_max: 1149ms"})
+        assert findings(path) == []
+
+    def test_without_a_gate_they_fit_into_the_seconds_that_surely_end_in_time(
+        self, tmp_path: Path
+    ) -> None:
+        path = write_config(tmp_path, {"ttl: 3s": "ttl: 3424ms, gate: off"})
+        assert the_finding(path) == (
+            "lease.ttl: with 3424 ms a VIP without a gate lives 1000 ms, but two renewals and two"
+            " elections take up to 1800 ms: set ttl to 3425ms or more, or have a gate (see 'gate'),"
+            " or shorten renew or consensus.election_max"
+        )
+        assert check(path)[0] == 2
+        path = write_config(tmp_path, {"ttl: 3s": "ttl: 3425ms, gate: off"})
         assert findings(path) == []
 
     def test_behind_a_gate_a_vip_lives_to_the_millisecond(self, tmp_path: Path) -> None:
@@ -40,17 +51,16 @@ class TestLease:
     def test_a_host_without_the_library_has_no_gate(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("staqraft.config.checks.GATE_LIBRARY", "libnftables-of-nobody.so.1")
-        for setting, exit_code in (("auto", 0), ("on", 2), ("off", 0)):
+        library = "staqraft.config.lease_checks.GATE_LIBRARY"
+        monkeypatch.setattr(library, "libnftables-of-nobody.so.1")
+        for setting, exit_code in (("auto", 0), ("on", 2), ("off", 2)):
             path = write_config(tmp_path, {"ttl: 3s": f"ttl: 3s, gate: {setting}"})
             code, lines = check(path)
             assert code == exit_code
             told = [line for line in lines if "install the package libnftables1" in line]
             assert len(told) == (setting != "off")
-
-    def test_a_vip_lives_whole_seconds_only(self, tmp_path: Path) -> None:
-        path = write_config(tmp_path, {"ttl: 3s": "ttl: 2.999s"})
-        assert "with 2999 ms a VIP lives 1000 ms" in the_finding(path)
+            told = [line for line in lines if "a VIP without a gate lives 1000 ms" in line]
+            assert len(told) == (setting != "on")
 
     def test_without_vips_the_whole_lease_counts(self, tmp_path: Path) -> None:
         vips = "    vips:\n      - {address: 10.0.0.10/24, interface: lo}\n"
