@@ -75,7 +75,7 @@ PROFILES: Final[dict[str, dict[str, dict[str, str]]]] = {  # what staqraft.yaml 
         "lease": {"ttl": "1s", "renew": "100ms", "gate": "on"},
         "consensus": {"election_min": "150ms", "election_max": "300ms", "heartbeat": "49ms"},
     },
-    "gateless": {"lease": {"gate": "off"}},
+    "gateless": {"lease": {"ttl": "3500ms", "gate": "off"}},
     "watchdog": {
         "lease": {"ttl": "6s"},
         "watchdog": {"device": f"{HOST_STATE}/watchdog", "timeout": "3s"},
