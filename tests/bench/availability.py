@@ -1,8 +1,9 @@
 """What the measured outages come to in a year, beside one server and what others document.
 
 Pure calculation: the formula is in `uptime.py`, the assumptions are in `assumptions.yaml`, the
-outages of StaqRaft are the newest of each kind in `history.jsonl`, each with its p99, as if every
-takeover were that slow. Nothing is measured here, and nothing is added to the history.
+outages of StaqRaft are the newest of each kind in `history.jsonl` that were measured often enough
+(`ENOUGH`; else the one that was measured most often), each with its p99, as if every takeover were
+that slow. Nothing is measured here, and nothing is added to the history.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ HELP = "what the measured outages come to in a year"
 ASSUMPTIONS = Path(__file__).with_name("assumptions.yaml")
 MOST_A_YEAR = 8766  # once an hour
 RECORDS = False
+ENOUGH = 10  # outages: a p99 of fewer is no more than the longest of a few
 PROMISED = 0.999  # by StaQware, in the year 2000
 UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # Which measured outage stands for which way of failing: the bench and the kind of its fault; of
@@ -85,8 +87,8 @@ def rate(text: object) -> float:
 
 
 def measured(history: Iterable[Mapping[str, Any]], profile: str) -> dict[str, Measured]:
-    """The newest outage of each kind. What was not measured with this profile is that of the
-    default one; what never was is not there.
+    """The newest outage of each kind that is one of enough. What was not measured with this profile
+    is that of the default one; what never was is not there.
     """
     lines = list(history)
     found: dict[str, Measured] = {}
@@ -104,7 +106,7 @@ def measured(history: Iterable[Mapping[str, Any]], profile: str) -> dict[str, Me
 def _newest(
     lines: Iterable[Mapping[str, Any]], profile: str, bench: str, kind: str
 ) -> Measured | None:
-    newest = None
+    newest, most = None, 0
     for line in lines:
         if (line.get("bench"), line.get("profile")) != (bench, profile):
             continue
@@ -114,7 +116,9 @@ def _newest(
         if kind in spreads:
             run = f"{bench} {kind!r}, {profile}, {line['when'][:16]}, commit {line['commit']}"
             count = int(spreads[kind]["count"])
-            newest = Measured(seconds=spreads[kind]["p99"], run=f"p99 of {count}: {run}")
+            if count >= min(most, ENOUGH):
+                newest = Measured(seconds=spreads[kind]["p99"], run=f"p99 of {count}: {run}")
+                most = count
     return newest
 
 

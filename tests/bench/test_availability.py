@@ -66,8 +66,10 @@ def test_durations() -> None:
             seconds(nonsense)
 
 
-def line(bench: str, profile: str, kind: str, p99: float, when: str) -> dict[str, Any]:
-    spread = {"count": 50, "p50": 1.0, "p99": p99, "max": 9.0}
+def line(
+    bench: str, profile: str, kind: str, p99: float, when: str, count: int = 50
+) -> dict[str, Any]:
+    spread = {"count": count, "p50": 1.0, "p99": p99, "max": 9.0}
     how = {"outage_s": {kind: spread}} if bench == "chaos" else {"kind": kind, "outage_s": spread}
     return {"bench": bench, "profile": profile, "when": when, "commit": "abc", **how}
 
@@ -85,6 +87,17 @@ def test_the_newest_run_of_each_kind_counts_and_is_named() -> None:
     assert "2026-02-01T00:00, commit abc" in found["host"].run
     assert found["service"].seconds == 0.7
     assert "link" not in found
+
+
+def test_a_run_of_a_few_does_not_replace_one_of_many() -> None:
+    def found(*counts: int) -> float:
+        runs = [
+            line("chaos", "default", "kill nginx", number, "2026-02-01T00:00:00", count)
+            for number, count in enumerate(counts, 1)
+        ]
+        return measured(runs, "default")["service"].seconds
+
+    assert [found(1, 4), found(20, 4), found(20, 10), found(4, 9, 3)] == [2, 1, 2, 2]
 
 
 def test_a_profile_that_was_not_measured_falls_back_to_the_default_one_and_says_so() -> None:

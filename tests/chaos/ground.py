@@ -29,7 +29,8 @@ from staqraft.wire.v1 import admin_pb2
 SWITCHOVER_MS = 6_000
 ANSWER_S = 3.0
 FORGET_S = 10.0
-STEADY_S = 95.0  # three times `health.steady`: then what was is forgotten
+STEADY_S = 30.0  # `health.steady`, unless a run is told another
+FORGOTTEN = 3.2  # times that: then what was is forgotten
 MAY_STAY = frozenset({"service-failed"})
 LOOK_EVERY_S = 10.0  # whether a host is off
 FILLER = "chaos.filler"  # at the top of a disk, which no host mounts for its users
@@ -71,6 +72,7 @@ class Ground:
     refused: list[tuple[float, str]] = field(default_factory=list)  # switchovers: when, why
     found: list[Violation] = field(default_factory=list)  # by faults that wait for an effect
     calm_since: float = 0.0  # when the last fault was healed (CLOCK_BOOTTIME)
+    steady_s: float = STEADY_S
 
     def host(self, role: str) -> str:
         """Roles are drawn, hosts are hit."""
@@ -264,7 +266,7 @@ class Ground:
         Who had a bad disk or no uplink is not chosen before it has been well for `health.steady`
         (30 s by default), and for twice as long if it comes again within three times that.
         """
-        self.hold(max(0.0, self.calm_since + STEADY_S - boottime()))
+        self.hold(max(0.0, self.calm_since + FORGOTTEN * self.steady_s - boottime()))
 
     def ask_switchover(self) -> None:
         """As an operator at a bad moment; what comes of it is for the checks to judge."""

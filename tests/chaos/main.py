@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import record
 from chaos import report, trace
 from chaos.clocks import can_shift
+from chaos.ground import STEADY_S
 from chaos.history import Violation
 from chaos.plan import Step, draw
 from chaos.run import Judgement, run
@@ -45,6 +46,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--first", type=int, default=1, help="leave out the faults before this one")
     made.add_argument("--devices", action="store_true", help="replicas can turn each other off")
     made.add_argument("--profile", choices=[*PROFILES], default="default", help="of the lease")
+    made.add_argument(
+        "--steady",
+        type=float,
+        default=STEADY_S,
+        metavar="SECONDS",
+        help="the cluster's health.steady: a shorter one has dead disks follow sooner",
+    )
     made.add_argument("--only", default="", help="only steps whose name contains this")
     made.add_argument("--without", default="", help="no steps whose name contains this")
     made.add_argument("--plan", action="store_true", help="only print what would be done")
@@ -83,6 +91,8 @@ def again(arguments: argparse.Namespace, seed: int, last: int) -> str:
         words += ["--devices"]
     if arguments.profile != "default":
         words += ["--profile", arguments.profile]
+    if arguments.steady != STEADY_S:
+        words += ["--steady", f"{arguments.steady:g}"]
     for option in ("only", "without"):
         if getattr(arguments, option):
             words += [f"--{option}", getattr(arguments, option)]
@@ -133,7 +143,7 @@ def _run(arguments: argparse.Namespace, seed: int) -> int:
         if not arguments.json:
             print(f"seed {seed}", flush=True)
         tell = report.tell_json if arguments.json else report.tell
-        judgement = run(lab, until(), tell, devices=arguments.devices)
+        judgement = run(lab, until(), tell, devices=arguments.devices, steady_s=arguments.steady)
         judgement.violations += [
             Violation(at=boottime(), text=text)
             for host in lab.members

@@ -10,7 +10,7 @@ from typing import Any
 from chaos import account, setting, writes
 from chaos.clocks import Shifts
 from chaos.deeds import SwitchOver
-from chaos.ground import Ground
+from chaos.ground import STEADY_S, Ground
 from chaos.history import Op, Said, Violation, violations
 from chaos.nemesis import Trouble
 from chaos.plan import Fault, Step
@@ -93,17 +93,25 @@ class Judgement:
 Tell = Callable[[Struck], None]
 
 
-def run(lab: Lab, steps: Iterable[Step], tell: Tell, *, devices: bool = False) -> Judgement:
+def run(
+    lab: Lab,
+    steps: Iterable[Step],
+    tell: Tell,
+    *,
+    devices: bool = False,
+    steady_s: float = STEADY_S,
+) -> Judgement:
     """All steps, or until the pair does not get well; then everything is checked."""
     judgement = Judgement()
     with ExitStack() as stack:
         cluster = Cluster(lab)
         cluster.install()
-        environments = setting.install(cluster, devices=devices)
+        environments = setting.install(cluster, devices=devices, steady_s=steady_s)
         watcher = stack.enter_context(watch_arp(lab))
         views = stack.enter_context(Views(lab))
         setting.start(cluster, environments)
-        ground = Ground(lab=lab, cluster=cluster, views=views, active=views.wait_protected().node)
+        active = views.wait_protected().node
+        ground = Ground(lab=lab, cluster=cluster, views=views, active=active, steady_s=steady_s)
         for part in ("web", "mail"):
             lab.run(ground.active, lab.module("workload", part))
         lab.run(ground.active, ["mkdir", "-p", setting.PAGES])

@@ -32,7 +32,7 @@ _SERVER = """
 _MAILER = ["start-stop-daemon", "--quiet", "--pidfile", MAILER_PID]
 
 
-def install(cluster: Cluster, *, devices: bool) -> dict[str, dict[str, str]]:
+def install(cluster: Cluster, *, devices: bool, steady_s: float) -> dict[str, dict[str, str]]:
     """Changes what `Cluster.install` has written; the environment of each member's daemon."""
     lab = cluster.lab
     environments: dict[str, dict[str, str]] = {
@@ -42,6 +42,7 @@ def install(cluster: Cluster, *, devices: bool) -> dict[str, dict[str, str]]:
         path = lab.host_directory(node) / "etc" / "staqraft.yaml"
         text = json.loads(path.read_text(encoding="utf-8"))
         _change(text, devices=devices)
+        text["health"] = {"steady": f"{steady_s:g}s"}
         path.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
         set_stubborn(lab, node, "")
     for node in REPLICAS:

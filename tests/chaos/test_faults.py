@@ -14,7 +14,7 @@ import pytest
 
 from chaos import plan, volumes
 from chaos.deeds import ClockStep, Stubborn, SwitchOver
-from chaos.ground import STEADY_S, Ground, _runs
+from chaos.ground import FORGOTTEN, Ground, _runs
 from chaos.nemesis import Nemesis, repeat
 from chaos.plan import Fault, Step, draw, single
 from chaos.power import Power
@@ -140,10 +140,11 @@ def test_a_dead_disk_that_nobody_takes_over_from_is_a_violation(
 
 def test_a_disk_dies_when_the_other_replica_counts_as_well() -> None:
     lately = ground(power=True, serving="b")
+    lately.steady_s = 100.0
     lately.calm_since = boottime() - 5.0
     Dead("data").inject(lately)
     (pause_s,) = lately.held
-    assert STEADY_S - 65 < pause_s <= STEADY_S - 5
+    assert FORGOTTEN * 100 - 65 < pause_s <= FORGOTTEN * 100 - 5
 
 
 def test_a_switchover_that_was_all_and_was_refused_is_no_fault() -> None:
