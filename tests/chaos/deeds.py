@@ -4,8 +4,10 @@ stop, fence devices that do not work, clocks that jump.
 
 from __future__ import annotations
 
+from chaos import users
 from chaos.ground import Ground
 from chaos.nemesis import Nemesis
+from lab.linux import boottime
 
 
 class Busy(Nemesis):
@@ -15,9 +17,15 @@ class Busy(Nemesis):
         super().__init__("load", "load", 0.0)
 
     def inject(self, ground: Ground) -> None:
-        lab = ground.lab
-        users = lab.popen(ground.active, lab.module("workload", "mail"))
-        self._repairs.callback(users.communicate)  # to its end, which may be that of its host
+        lab, host, begun = ground.lab, ground.active, boottime()
+        work = lab.popen(host, lab.module("users", package="chaos"))
+
+        def end() -> None:
+            told, _ = work.communicate()  # to its end, which may be that of its host
+            lines = told.splitlines(keepends=True)
+            ground.delivered += users.delivered(host, lines, begun)
+
+        self._repairs.callback(end)
 
 
 class SwitchOver(Nemesis):

@@ -15,6 +15,7 @@ import grpc
 
 from chaos import clocks, setting
 from chaos.history import Op, Said, Violation
+from chaos.users import Delivered
 from lab import linux, strip
 from lab.cluster import DAEMON, Cluster
 from lab.errors import LabError
@@ -71,6 +72,8 @@ class Ground:
     shifts: dict[str, clocks.Shifts] = field(default_factory=lambda: defaultdict(list))
     refused: list[tuple[float, str]] = field(default_factory=list)  # switchovers: when, why
     found: list[Violation] = field(default_factory=list)  # by faults that wait for an effect
+    delivered: list[Delivered] = field(default_factory=list)  # by users who were busy
+    boots: list[tuple[str, float]] = field(default_factory=list)  # who got power again, and when
     calm_since: float = 0.0  # when the last fault was healed (CLOCK_BOOTTIME)
     steady_s: float = STEADY_S
 
@@ -125,6 +128,7 @@ class Ground:
     def power_on(self, host: str) -> None:
         """If it has none."""
         if not self.lab.has_power(host):
+            self.boots.append((host, boottime()))
             self.lab.power_on(host)
 
     def remove_filler(self, host: str, volume: str) -> None:

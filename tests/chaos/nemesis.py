@@ -27,6 +27,11 @@ class Nemesis(ABC):
         self.hold_s = hold_s
         self._repairs = ExitStack()
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of all that it does."""
+        return (self.kind,)
+
     @abstractmethod
     def inject(self, ground: Ground) -> None:
         """Strikes. Whatever has to be undone is pushed to `_repairs` before it is done.
@@ -49,6 +54,11 @@ class Together(Nemesis):
             max(part.hold_s for part in parts),
         )
         self._parts = parts
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of its parts."""
+        return tuple(kind for part in self._parts for kind in part.kinds)
 
     def inject(self, ground: Ground) -> None:
         for part in self._parts:

@@ -1,4 +1,4 @@
-"""What was promised to the client: which mails and pages count as acknowledged.
+"""What was promised to the client: which mails, pages and lines count as acknowledged.
 
 One counts when, after it arrived on a host, a barrier that was asked of *that* host's daemon was
 reached in the epoch in which that daemon served before it was sent. Only this makes the barrier
@@ -20,7 +20,7 @@ from types import TracebackType
 
 import grpc
 
-from chaos.courier import Sent
+from chaos.courier import TORN, Sent
 from chaos.history import Op, Said
 from lab.errors import LabError
 from lab.lab import Lab
@@ -58,6 +58,7 @@ class Kept:
     receipts: list[Receipt] = field(default_factory=list)
     barriers: list[Op] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
+    torn: list[Sent] = field(default_factory=list)  # pages that nobody wrote
 
 
 def epoch_before(views: Iterable[View], instant: float) -> int:
@@ -111,7 +112,9 @@ class Promises(AbstractContextManager["Promises"]):
             self.check()
             return len(self.kept.receipts) > before
 
-        wait_until(more, within_s, "a mail or page of the client is acknowledged", every_s=0.05)
+        wait_until(
+            more, within_s, "a mail, page or line of the client is acknowledged", every_s=0.05
+        )
 
     def stop(self) -> None:
         """After what is under way. LabError if not all of it went on until now."""
@@ -147,7 +150,9 @@ class Promises(AbstractContextManager["Promises"]):
                 if line == "ready\n":
                     continue
                 sent = Sent(**json.loads(line))
-                if sent.error:
+                if sent.error.startswith(TORN):
+                    self.kept.torn.append(sent)
+                elif sent.error:
                     self.kept.failures[f"{sent.kind}: {sent.error}"] += 1
                 else:
                     self.kept.arrived.append(sent)

@@ -57,11 +57,13 @@ def print_table(judgement: Judgement) -> None:
             f"{kind:40}{outage.count:7}{outage.p50:12.2f}{outage.p99:7.2f}{outage.max:7.2f}"
             f"{well.max:17.1f}"
         )
+    print("done: " + ", ".join(f"{n} {kind}" for kind, n in judgement.kinds.items()))
     more = f" ({judgement.not_made} more could not be made)" if judgement.not_made else ""
     failures = ", ".join(f"{n} {why}" for why, n in sorted(judgement.failures.items()))
     print(
         f"{judgement.faults} faults{more} in {len(judgement.struck)} steps;"
-        f" {judgement.arrived} mails and pages arrived, {judgement.acknowledged} acknowledged"
+        f" {judgement.arrived} mails, pages and lines arrived,"
+        f" {judgement.acknowledged} acknowledged"
         f" (not: {failures or 'none'});"
         f" {judgement.questions} questions for the VIP; {judgement.views} views of epochs;"
         f" {len(judgement.violations)} violations"
@@ -75,6 +77,7 @@ def to_json(judgement: Judgement, seed: int) -> dict[str, Any]:
         "seed": seed,
         "faults": judgement.faults,
         "not_made": judgement.not_made,
+        "kinds": judgement.kinds,
         "steps": len(judgement.struck),
         "arrived": judgement.arrived,
         "acknowledged": judgement.acknowledged,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from chaos import account, setting, writes
@@ -15,6 +17,7 @@ from chaos.history import Op, Said, Violation, violations
 from chaos.nemesis import Trouble
 from chaos.plan import Fault, Step
 from chaos.promises import Promises
+from lab import compare
 from lab.arpwatch import Findings
 from lab.cluster import Cluster
 from lab.errors import LabError
@@ -38,6 +41,7 @@ class Struck:
     number: int  # of its first fault
     faults: int  # that were made
     kind: str  # of these
+    kinds: tuple[str, ...] = ()  # of each of them
     name: str  # of all that were drawn
     not_made: int = 0  # another of the step had made them impossible
     active: str  # before it
@@ -53,6 +57,7 @@ class Struck:
             "faults": self.faults,
             "not_made": self.not_made,
             "kind": self.kind,
+            "kinds": list(self.kinds),
             "name": self.name,
             "active": self.active,
             "held_s": round(self.healed - self.since, 2),
@@ -85,6 +90,12 @@ class Judgement:
         return sum(struck.faults for struck in self.struck)
 
     @property
+    def kinds(self) -> dict[str, int]:
+        """How many of each kind were done, also those that were parts of others."""
+        found = Counter(kind for struck in self.struck for kind in struck.kinds)
+        return dict(sorted(found.items()))
+
+    @property
     def not_made(self) -> int:
         """How many were drawn besides, and could not be made."""
         return sum(struck.not_made for struck in self.struck)
@@ -115,6 +126,7 @@ def run(
         for part in ("web", "mail"):
             lab.run(ground.active, lab.module("workload", part))
         lab.run(ground.active, ["mkdir", "-p", setting.PAGES])
+        untouched = compare.manifest(Path(f"{lab.root(active)}{account.WEB}"))
         client = Client(stack.enter_context(probe_http(lab, interval_ms=ASK_EVERY_MS)))
         promises = stack.enter_context(Promises(lab, views))
         try:
@@ -129,7 +141,7 @@ def run(
         except LabError as error:
             judgement.violations.append(Violation(at=boottime(), text=str(error)))
         if not judgement.violations:
-            judgement.violations += _compare(ground, promises)
+            judgement.violations += _compare(ground, promises, untouched)
         client.finish()
         judgement.shifts = dict(ground.shifts)
         _count(judgement, views, promises, watcher.finish())
@@ -170,6 +182,7 @@ def _strike(
         faults=len(made),
         not_made=len(step.faults) - len(made),
         kind=Step(tuple(made)).kind,
+        kinds=tuple(kind for fault in made for kind in fault.nemesis.kinds),
         name=step.name,
         active=before.node,
         since=since,
@@ -231,15 +244,18 @@ def _heal(fault: Fault, judgement: Judgement) -> None:
     judgement.deeds.append((boottime(), f"fault {fault.number} is healed"))
 
 
-def _compare(ground: Ground, promises: Promises) -> list[Violation]:
-    """Nothing that was acknowledged is lost, nothing at all is unaccounted for, the trees are
-    equal.
+def _compare(ground: Ground, promises: Promises, untouched: compare.Manifest) -> list[Violation]:
+    """Nothing that was acknowledged is lost, nothing at all is unaccounted for, what nobody touched
+    is as it was, the trees are equal.
     """
     active = ground.wait_well(WELL_WITHIN_S).node
     root, kept = ground.lab.root(active), promises.kept
-    found = account.lost(kept.receipts, root, kept.arrived)
+    found = account.lost(kept.receipts, root)
     quarantine = {node: ground.cluster.quarantine(node) for node in REPLICAS}
-    found += account.unaccounted(kept.arrived, root, quarantine)
+    found += account.unaccounted(kept.arrived, root, quarantine, _power_cuts(ground))
+    found += account.missing(ground.delivered, root, quarantine)
+    web = compare.manifest(Path(f"{root}{account.WEB}"))
+    found += account.changed(untouched, web, boottime())
     story = Story(lab=ground.lab, cluster=ground.cluster, active=active)
     try:
         story.compare()
@@ -248,10 +264,20 @@ def _compare(ground: Ground, promises: Promises) -> list[Violation]:
     return found
 
 
+def _power_cuts(ground: Ground) -> list[account.PowerCut]:
+    """Each after the host's last word and before it got power again."""
+    cuts = []
+    for host, until in ground.boots:
+        views = ground.views.histories[host].views if host in ground.views.histories else []
+        since = max((view.ended for view in views if view.ended < until), default=0.0)
+        cuts.append(account.PowerCut(host=host, since=since, until=until))
+    return cuts
+
+
 def _unwatched(judgement: Judgement) -> list[Violation]:
     """Where nothing was looked at, nothing was shown."""
     looked = {
-        "mail or page was acknowledged": judgement.acknowledged,
+        "mail, page or line was acknowledged": judgement.acknowledged,
         "question for the VIP was asked": judgement.questions,
         "view of the epochs was taken": judgement.views,
     }
@@ -264,6 +290,9 @@ def _count(judgement: Judgement, views: Views, promises: Promises, findings: Fin
         for at, who in findings.doubles
     ]
     kept = promises.kept
+    judgement.violations += [
+        Violation(at=sent.begun, text=f"the client {sent.error}") for sent in kept.torn
+    ]
     judgement.arrived = len(kept.arrived)
     judgement.acknowledged = len(kept.receipts)
     judgement.barriers = len(kept.barriers)

@@ -215,6 +215,8 @@ def test_a_courier_that_nobody_understands_is_noticed() -> None:
 
 def test_a_pair_that_acknowledges_nothing_is_noticed() -> None:
     watched = promises("input()")
-    with pytest.raises(LabError, match="in vain for this: a mail or page of the client is ack"):
+    with pytest.raises(
+        LabError, match="in vain for this: a mail, page or line of the client is ack"
+    ):
         watched.wait_acknowledged(0.05)
     watched._end()

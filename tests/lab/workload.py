@@ -100,15 +100,24 @@ def deliver(box: Path, unique: str, content: bytes) -> Path:
     return final
 
 
-def _message(user: str, number: int) -> bytes:
+def message(user: str, number: int) -> bytes:
+    """A mail of the workload."""
     head = f"From: sender{number}@example.net\nTo: {user}@example.net\nSubject: number {number}\n\n"
     return head.encode() + b"All work and no play makes a mail of some length.\n" * (
         20 + number % 60
     )
 
 
-def mail(count: int = 500) -> Counts:
-    """`count` deliveries to five boxes, then flags, moves to a folder, and deletions."""
+def is_deleted(number: int, count: int) -> bool:
+    """Whether users delete the mail in the end."""
+    return number >= count // 2 and (number - count // 2) % 5 == 0
+
+
+def mail(count: int = 500, told: Callable[[Path], object] = str) -> Counts:
+    """`count` deliveries to five boxes, then flags, moves to a folder, and deletions.
+
+    `told` hears of each as soon as it is on the disk.
+    """
     for user in USERS:
         for folder in (MAIL / user, MAIL / user / ".Archive"):
             for part in ("tmp", "new", "cur"):
@@ -117,7 +126,8 @@ def mail(count: int = 500) -> Counts:
     for number in range(count):
         user = USERS[number % len(USERS)]
         unique = f"1700000000.M{number:06d}P{os.getpid()}.lab"
-        delivered.append(deliver(MAIL / user, unique, _message(user, number)))
+        delivered.append(deliver(MAIL / user, unique, message(user, number)))
+        told(delivered[-1])
     read = [
         path.rename(path.parents[1] / "cur" / f"{path.name}:2,S")
         for path in delivered[: count // 2]
@@ -128,7 +138,7 @@ def mail(count: int = 500) -> Counts:
     archive = read[1::4]
     for path in archive:
         path.rename(path.parents[1] / ".Archive" / "cur" / path.name)
-    deleted = delivered[count // 2 :: 5]
+    deleted = [path for number, path in enumerate(delivered) if is_deleted(number, count)]
     for path in deleted:
         path.unlink()
     return {
@@ -145,7 +155,7 @@ def mbox(count: int = 40) -> Counts:
         for number in range(count):
             box.write(
                 b"From sender@example.net Thu Jan  1 00:00:00 2026\n"
-                + _message("anna", number)
+                + message("anna", number)
                 + b"\n"
             )
             box.flush()
@@ -172,14 +182,14 @@ def unsent() -> Counts:
     """What users save in the last instant before the power goes: pages and a mail."""
     write_synced(WEB / "unsent.html", b"<p>written a moment before the power cut</p>\n")
     write_synced(WEB / "odd" / "private", b"changed a moment before the power cut\n")
-    deliver(MAIL / "emil", "1700000001.unsent.lab", _message("emil", 1))
+    deliver(MAIL / "emil", "1700000001.unsent.lab", message("emil", 1))
     return {"new": 2, "changed": 1}
 
 
 def last_mails(count: int = 20) -> Counts:
     """Deliveries in the last moments before a switchover, behind no barrier."""
     for number in range(count):
-        deliver(MAIL / "anna", f"1700000002.M{number:06d}.last.lab", _message("anna", number))
+        deliver(MAIL / "anna", f"1700000002.M{number:06d}.last.lab", message("anna", number))
     return {"delivered": count}
 
 
