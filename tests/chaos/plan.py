@@ -193,8 +193,21 @@ DEEDS: tuple[Maker, ...] = (
     lambda rng: ClockStep("active", _step_of_clock(rng), _any(rng)),
     lambda rng: ClockStep(rng.choice((*REPLICAS, "w")), _step_of_clock(rng), _any(rng)),
 )
+
+
+def _fence_failure(rng: random.Random, mood: str) -> Nemesis:
+    """Just when the device is needed: the active is there, and does not answer who asks it."""
+    away: tuple[Maker, ...] = (
+        lambda rng: Stop("active", "host", _long(rng)),
+        lambda rng: Unplug(
+            "isolation of the active", [("active", "sync"), ("active", "service")], _long(rng)
+        ),
+    )
+    return Together(FenceFailure("active", mood, rng.uniform(5, 9)), rng.choice(away)(rng))
+
+
 FENCES: tuple[Maker, ...] = tuple(
-    lambda rng, mood=mood: FenceFailure("active", mood, rng.uniform(5, 9))  # type: ignore[misc]
+    lambda rng, mood=mood: _fence_failure(rng, mood)  # type: ignore[misc]
     for mood in ("refusing", "hanging", "lying")
 )
 MAKERS = PROCESSES + LINKS + POWER + DISKS + DEEDS

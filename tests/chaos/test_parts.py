@@ -34,10 +34,18 @@ def test_a_seed_draws_the_same_faults_again_and_another_seed_draws_others() -> N
 
 def test_a_long_run_has_every_kind_and_faults_that_overlap() -> None:
     drawn = list(islice(draw(1, devices=True), 200))
-    kinds = {fault.nemesis.kind for step in drawn for fault in step.faults}
-    assert len(kinds) > 40
-    for words in ("fence device lying", "hung disk: raft", "full disk: journal", "kill nginx"):
-        assert words in kinds
+    kinds = {kind for step in drawn for fault in step.faults for kind in fault.nemesis.kinds}
+    processes = ("staqraftd", "trees", "stream", "disk_probe", "nginx", "mailer")
+    volumes = ("data", "journal", "raft")
+    assert kinds >= {
+        *(f"{what} {process}" for what in ("kill", "stop") for process in processes),
+        *(f"{what} disk: {volume}" for what in ("full", "hung", "dead") for volume in volumes),
+        *(f"fence device {mood}" for mood in ("refusing", "hanging", "lying")),
+        *(f"service that cannot stop ({mood})" for mood in ("refusing", "hanging")),
+        *(f"power cut of {host}" for host in ("active", "standby", "w")),
+        *("one-way cut", "two-way cut", "flapping link", "flapping link, one way"),
+        *("wall clock steps forward", "wall clock steps back", "restart in order", "switchover"),
+    }
     overlapping = [step for step in drawn if len(step.faults) > 1]
     assert 60 < len(overlapping) < 140
     assert any(
@@ -45,6 +53,15 @@ def test_a_long_run_has_every_kind_and_faults_that_overlap() -> None:
         and step.faults[1].end_s > step.faults[0].end_s
         for step in overlapping
     )
+
+
+def test_a_fence_device_fails_just_when_it_is_needed() -> None:
+    drawn = [
+        fault.nemesis.kinds for step in islice(draw(2, devices=True), 200) for fault in step.faults
+    ]
+    failures = [kinds for kinds in drawn if any("fence device" in kind for kind in kinds)]
+    assert len(failures) > 5
+    assert all({"stop host", "isolation of the active"} & {*kinds} for kinds in failures)
 
 
 def test_no_kind_comes_again_before_all_have_come() -> None:
