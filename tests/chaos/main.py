@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--only", default="", help="only steps whose name contains this")
     made.add_argument("--without", default="", help="no steps whose name contains this")
+    made.add_argument("--alone", action="store_true", help="only steps of a single fault")
     made.add_argument("--plan", action="store_true", help="only print what would be done")
     made.add_argument("--json", action="store_true", help="one JSON object a line")
     made.add_argument("--story", action="store_true", help="all that happened, line by line")
@@ -78,6 +79,7 @@ def steps(arguments: argparse.Namespace, seed: int) -> Iterator[Step]:
         step
         for step in drawn
         if arguments.only in step.name
+        and not (arguments.alone and len(step.faults) > 1)
         and not (arguments.without and arguments.without in step.name)
     )
 
@@ -89,6 +91,8 @@ def again(arguments: argparse.Namespace, seed: int, last: int) -> str:
         words += ["--first", str(arguments.first)]
     if arguments.devices:
         words += ["--devices"]
+    if arguments.alone:
+        words += ["--alone"]
     if arguments.profile != "default":
         words += ["--profile", arguments.profile]
     if arguments.steady != STEADY_S:

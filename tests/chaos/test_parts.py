@@ -108,6 +108,14 @@ def test_faults_can_be_left_out_at_the_beginning() -> None:
     assert flat(list(steps(rest, 4))) == flat(wanted)
 
 
+def test_faults_can_be_had_alone() -> None:
+    arguments = parser().parse_args(["--faults", "200", "--only", "kill nginx", "--alone"])
+    found = list(steps(arguments, 4))
+    assert found
+    assert [len(step.faults) for step in found] == [1] * len(found)
+    assert " --alone" in again(arguments, 4, 60)
+
+
 def view(node: str, **changes: object) -> View:
     fields: dict[str, object] = {
         "node": node, "life": 1, "begun": 1.0, "ended": 1.1, "epoch": 2, "active": "b",
