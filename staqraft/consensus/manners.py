@@ -45,8 +45,9 @@ class Manners:
     """How a node meets its peers, and how much of its work may wait.
 
     An attempt to connect may take `attempt_s`, and the next follows after `first_retry_s`, later
-    after up to `longest_retry_s`. A session that ended soon is dialled again after up to
-    `longest_redial_s`.
+    after up to `longest_retry_s`; then the opening of a session is answered within `answer_s`. An
+    opening that was refused is sent anew, and a session that ended soon is dialled again, after up
+    to `longest_redial_s`.
 
     `messages_per_s`: more of one peer wait; None: no limit. `linger`: as a follower whom nobody
     waits for it takes in what was appended after this part of the shortest election timeout, in
@@ -55,6 +56,7 @@ class Manners:
     """
 
     attempt_s: float = 0.4
+    answer_s: float = 2.0
     first_retry_s: float = 0.05
     longest_retry_s: float = 0.2
     longest_redial_s: float = REDIAL_S
@@ -78,6 +80,7 @@ SHARED: Final = Manners(
     # Hundreds are dialled at once after a restart: on a busy machine a shorter time would end most
     # attempts just before they succeed, for ever.
     attempt_s=8.0,
+    answer_s=8.0,
     longest_retry_s=2.0,
     longest_redial_s=2.0,
     messages_per_s=200.0,

@@ -1,10 +1,12 @@
 """Raft's messages between nodes: one ordered gRPC stream per pair of members, mutual TLS.
 
 Of two members the one with the greater name dials, on all of the other's addresses at once with a
-short lead for the preferred ones; the first that answers is the session. Who cannot be reached is
-tried again by and by (`manners`), so a peer that is back is soon reached, and nothing of ours spins
-while it is away. The dialling side speaks gRPC by itself (`wire.stream`), which is lighter than a
-channel of the library; the other side is a service of the node's gRPC server (`endpoint`).
+short lead for the preferred ones; the first that answers is the session. An address where nobody
+can be reached, or where an opening is refused or not answered in time (a host may lose its power in
+between), is tried again by and by, whatever becomes of the others (`manners`): a peer that is back
+is soon reached, and nothing of ours spins while it is away. The dialling side speaks gRPC by itself
+(`wire.stream`), which is lighter than a channel of the library; the other side is a service of the
+node's gRPC server (`endpoint`).
 
 A session is a promise to the Raft library: in order, nothing twice, nothing of an older session.
 When it cannot be kept (the queue is full, a peer falls silent) the session is dropped, which Raft
@@ -219,9 +221,6 @@ class RaftTransport:
     async def _dial_once(self, peer: Node) -> None:
         """One session, on a new connection: a renewed certificate is used from the next one on."""
         won = await self._first_to_answer(peer)
-        while won is None:
-            await asyncio.sleep(_REDIAL_S)
-            won = await self._first_to_answer(peer)
         stream = won.stream
 
         async def read() -> pb.ExchangeResponse:
@@ -235,55 +234,56 @@ class RaftTransport:
         finally:
             stream.close()
 
-    async def _first_to_answer(self, peer: Node) -> _Opened | None:
-        """An opened call on the best address that answers; None: none of them, try again."""
-        waiting = {
+    async def _first_to_answer(self, peer: Node) -> _Opened:
+        """An opened call on the best address that answers, as soon as there is one."""
+        attempts = [
             asyncio.create_task(self._open(peer, ring, lead=index * _RING_LEAD_S))
             for index, ring in enumerate(peer.rings)
-        }
-        won = None
+        ]
         try:
-            while waiting and won is None:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    call = task.result()
-                    if call is not None and won is not None:
-                        call.stream.close()
-                    won = won or call
+            done, _ = await asyncio.wait(attempts, return_when=asyncio.FIRST_COMPLETED)
+            won = next(attempt for attempt in attempts if attempt in done)
+            await _end([attempt for attempt in attempts if attempt is not won])
         except BaseException:
-            if won is not None:
-                won.stream.close()
+            await _end(attempts)
             raise
-        finally:
-            for task in waiting:
-                task.cancel()
-            for late in await asyncio.gather(*waiting, return_exceptions=True):
-                if isinstance(late, _Opened):
-                    late.stream.close()
-        return won
+        return won.result()
 
-    async def _open(self, peer: Node, ring: Ring, *, lead: float) -> _Opened | None:
-        """Opens a call; None when the peer refuses. Waits while it cannot be reached."""
+    async def _open(self, peer: Node, ring: Ring, *, lead: float) -> _Opened:
+        """Opens a call on one address, as soon as its peer can be reached there and agrees."""
         await asyncio.sleep(lead)
-        stream = await self._reach(peer.id, ring)
-        opened = None
-        try:
-            # The opening is made when it can be sent: who waited long may be in another generation.
-            told = self.opening(self._random_bytes(SESSION_ID_BYTES))
-            first = pb.ExchangeRequest(envelopes=[pb.Envelope(session_open=told)])
-            await stream.write(first.SerializeToString())
-            answer = _parsed(await stream.read())
-            heard = check_opening(answer.envelopes, self.cluster, peer.id, told.session)
-            opened = _Opened(stream, told, heard)
-        except (Lost, BadMessage) as error:
+        pause_s = _REDIAL_S
+        while True:
+            stream = await self._reach(peer.id, ring)
+            opened = None
+            try:
+                async with asyncio.timeout(self._manners.answer_s):
+                    opened = await self._agree(peer.id, stream)
+            except TimeoutError:
+                why = f"no answer within {self._manners.answer_s:g} s"
+            except (Lost, BadMessage) as error:
+                why = str(error)
+            else:
+                return opened
+            finally:
+                if opened is None:
+                    stream.close()
             self._say_once(
                 peer.id,
-                f"{peer.id} of {self.cluster} does not open a Raft session with this node: {error}",
+                f"{peer.id} of {self.cluster} does not open a Raft session with this node: {why}",
             )
-        finally:
-            if opened is None:
-                stream.close()
-        return opened
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, max(_REDIAL_S, self._manners.longest_redial_s))
+
+    async def _agree(self, peer: NodeId, stream: Stream) -> _Opened:
+        """Sends an opening and hears one. Lost, or BadMessage."""
+        # It is made when it can be sent: who waited long may be in another generation.
+        told = self.opening(self._random_bytes(SESSION_ID_BYTES))
+        first = pb.ExchangeRequest(envelopes=[pb.Envelope(session_open=told)])
+        await stream.write(first.SerializeToString())
+        answer = _parsed(await stream.read())
+        heard = check_opening(answer.envelopes, self.cluster, peer, told.session)
+        return _Opened(stream, told, heard)
 
     async def _reach(self, peer: NodeId, ring: Ring) -> Stream:
         """A connection to `peer`, as soon as it can be had."""
@@ -321,6 +321,15 @@ class RaftTransport:
 
     def _say_once(self, peer: NodeId, sentence: str) -> None:
         log_once(self._findings, f"{peer} {sentence}", logger, logging.WARNING, sentence)
+
+
+async def _end(attempts: list[asyncio.Task[_Opened]]) -> None:
+    """Nobody waits for them any more; what they have opened is closed."""
+    for attempt in attempts:
+        attempt.cancel()
+    for late in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(late, _Opened):
+            late.stream.close()
 
 
 def _parsed(message: bytes) -> pb.ExchangeResponse:
