@@ -18,7 +18,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,12 +127,13 @@ async def _start(
         finally:
             os.close(writer)
 
-    starting = asyncio.get_running_loop().run_in_executor(_starter, start)
+    starting = _starter.submit(start)
     try:
-        return await asyncio.shield(starting)
+        return await asyncio.shield(asyncio.wrap_future(starting))
     except asyncio.CancelledError:
-        # exec is still under way (a hung disk): whatever comes of it is killed when it comes.
-        starting.add_done_callback(_kill_late)
+        # Killed now if it runs. If exec is still under way (a hung disk), its thread kills what
+        # comes of it: the loop may be busy by then, or gone.
+        starting.add_done_callback(_kill_started)
         raise
 
 
@@ -159,8 +160,8 @@ def _filled_pipe(content: bytes) -> Iterator[int]:
         os.close(reader)
 
 
-def _kill_late(starting: asyncio.Future[subprocess.Popen[bytes]]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
+def _kill_started(starting: Future[subprocess.Popen[bytes]]) -> None:
+    if starting.exception() is None:
         process = starting.result()
         _kill_group(process)
         _collect_later(process)
