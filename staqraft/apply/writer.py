@@ -265,7 +265,7 @@ class TreeWriter:
                 follow_symlinks=False,
             )
         except FileNotFoundError:
-            pass
+            pass  # nothing is replaced
         except OSError:  # a directory, too many links, or not ours: then it is away for a moment
             self.remove(target)
 

@@ -138,7 +138,7 @@ class SharedWitness:
                 async with asyncio.timeout(RETRY_S if self._left_out else None):
                     await self.rescan.wait()
             except TimeoutError:
-                pass
+                pass  # those that were left out are tried again
             asked = self.rescan.is_set()
             self.rescan.clear()
             try:

@@ -167,7 +167,7 @@ class Stream:
             else:
                 self._loop.call_soon(self._more)  # a part of a record is no news to the kernel
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            pass
+            pass  # the loop calls again when there is more
         except OSError as error:
             self._end(f"the connection is gone ({error.strerror or error})")
         if self._call.says:
@@ -207,7 +207,7 @@ class Stream:
                 sent = self._tls.send(self._outgoing[:FRAME_BYTES])
                 del self._outgoing[:sent]
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            pass
+            pass  # the rest goes when there is room again
         except OSError as error:
             self._end(f"the connection is gone ({error.strerror or error})")
         if bool(self._outgoing) != self._writing:

@@ -43,7 +43,7 @@ def test_changes_of_phase_are_read_from_the_log_on_the_clock_that_all_hosts_shar
     found = changes("b", log)
     assert [(c.phase, c.epoch) for c in found] == [("acquiring", 7), ("fencing", 8)]
     assert found[1].at - found[0].at == pytest.approx(0.010)
-    assert abs(found[0].at - boottime()) < 3
+    assert abs(found[0].at - boottime()) < 60
 
 
 def test_the_parts_of_a_power_cut_are_the_winners_phases_and_their_sum_is_the_outage() -> None:

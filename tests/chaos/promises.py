@@ -31,8 +31,8 @@ from staqraft.wire.v1 import admin_pb2
 
 BARRIER_MS = 2_000
 EVERY_MS = 50
-STOPS_WITHIN_S = 15.0
-ACKNOWLEDGED_WITHIN_S = 30.0  # something, when all is well
+STOPS_WITHIN_S = 60.0
+ACKNOWLEDGED_WITHIN_S = 60.0  # something, when all is well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -197,19 +197,20 @@ def promises(program: str) -> Promises:
     return Promises(lab, cast("Any", None))
 
 
-def test_a_courier_that_ends_by_itself_is_noticed() -> None:
-    watched = promises("raise SystemExit(3)")
-    with pytest.raises(LabError, match="the courier ended with 3"):
-        watched.wait_acknowledged(30.0)
-    with pytest.raises(LabError, match="the courier ended with 3"):
-        watched.stop()
-
-
-def test_a_courier_that_nobody_understands_is_noticed() -> None:
-    watched = promises("print('nonsense', flush=True); input()")
-    with pytest.raises(LabError, match="reading what the courier says has ended"):
-        watched.wait_acknowledged(30.0)
-    with pytest.raises(LabError, match="reading what the courier says has ended"):
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("raise SystemExit(3)", "the courier ended with 3"),
+        ("print('nonsense', flush=True); input()", "reading what the courier says has ended"),
+    ],
+)
+def test_a_courier_that_ends_or_that_nobody_understands_is_noticed(
+    program: str, words: str
+) -> None:
+    watched = promises(program)
+    with pytest.raises(LabError, match=words):
+        watched.wait_acknowledged(60.0)
+    with pytest.raises(LabError, match=words):
         watched.stop()
 
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 SYSTEMD: Final = Path("/lib/systemd/systemd")
 _BOOT: Final = Path(__file__).parent / "boot_systemd"
 _BUS: Final = "run/dbus/system_bus_socket"
@@ -106,6 +108,20 @@ def booted(place: Path, units: Mapping[str, str]) -> Iterator[Booted]:
             yield Booted(pid=pid, units=place / "units")
     finally:
         _remove(group)
+
+
+@contextmanager
+def booted_or_skipped(
+    directories: pytest.TempPathFactory, units: Mapping[str, str]
+) -> Iterator[Booted]:
+    """The same for a test module, which is skipped where none can be booted."""
+    if why := obstacle():
+        pytest.skip(why)
+    try:
+        with booted(directories.mktemp("systemd"), units) as running:
+            yield running
+    except CannotBootError as error:
+        pytest.skip(f"no systemd can be booted here: {error}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from fakes.patience import LONG_MS
 from fakes.replica import Replica, Seen, replica_state, tree_state
 from staqraft.capture import Capture
 from staqraft.capture.ports import JournalPort
@@ -96,7 +97,7 @@ class Captured:
 
     def settle(self) -> Position:
         """A barrier, and the replica brought up to it."""
-        position = self.capture.barrier(20_000)
+        position = self.capture.barrier(LONG_MS)
         self.replica.apply(self.new_records())
         return position
 

@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from fakes.data_process import SCRUB
+from fakes.patience import PATIENCE_S
 from fakes.records import MAIL
 from fakes.stream_pair import A, B, free_port, lab_config, until
 from lab.compare import differences, manifest
@@ -29,7 +30,6 @@ from staqraft.wire.v1 import data_worker_pb2 as pb
 from staqraft.wire.v1 import data_worker_pb2_grpc as pb_grpc
 
 TESTS = Path(__file__).parent.parent
-PATIENCE_S = 30.0
 _CHANNEL = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200))
 
 
@@ -181,7 +181,7 @@ class DataNode(NodeControl):
             process.terminate()
         for process in self.processes.values():
             try:
-                await asyncio.to_thread(process.wait, 10)
+                await asyncio.to_thread(process.wait, PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

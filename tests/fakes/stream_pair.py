@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from fakes.patience import PATIENCE_S
 from fakes.pki import cluster_pki
 from fakes.records import LAB, MAIL, open_journal
 from staqraft.config.schema import (
@@ -44,7 +45,6 @@ from staqraft.wire.v1 import data_worker_pb2_grpc as pb_grpc
 
 A, B = NodeId("a"), NodeId("b")
 FIRST_EPOCH = (EpochStart(epoch=Epoch(1), seq=1),)
-PATIENCE_S = 10.0
 
 
 def free_port() -> int:

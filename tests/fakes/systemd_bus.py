@@ -27,6 +27,8 @@ from jeepney import (
 )
 from jeepney.io.asyncio import DBusConnection, DBusRouter, Proxy, open_dbus_connection
 
+from fakes.patience import PATIENCE_S
+
 NAME = "org.freedesktop.systemd1"
 PATH = "/org/freedesktop/systemd1"
 MANAGER = DBusAddress(PATH, interface=f"{NAME}.Manager")
@@ -189,7 +191,7 @@ class Bus:
     async def appear(self) -> None:
         """systemd comes to the bus."""
         self._serving = asyncio.create_task(self.systemd.serve(self.address))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not await self._is_there():  # noqa: ASYNC110 - another program's doing
                 await asyncio.sleep(0.02)
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from fakes.patience import PATIENCE_S
 from fakes.private_network import INSIDE, OUTSIDE, ip
 
 Address = IPv4Address | IPv6Address
@@ -28,7 +29,6 @@ TCP, ICMPV6 = 6, 58
 SYN, ACK, PUSH = 0x02, 0x10, 0x08
 PORT, CLIENT_PORT = 8080, 40_000
 ALL_PROTOCOLS = 0x0003
-TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Wire:
         self._host_mac = _mac(INSIDE)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL_PROTOCOLS))
         self._socket.bind((OUTSIDE, 0))
-        self._socket.settimeout(TIMEOUT_S)
+        self._socket.settimeout(PATIENCE_S)
         self._number = 0
         ip("address", "add", f"{HOST4}/24", "dev", INSIDE)
         ip("address", "add", f"{HOST6}/64", "dev", INSIDE, "nodad")
@@ -62,16 +62,17 @@ class Wire:
     def _wait_for(self, host: Address) -> None:
         """A cable that was just plugged in loses frames until the kernel has noticed."""
         self._socket.settimeout(0.05)
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             with suppress(TimeoutError):
                 self.pinged(host)
                 break
             assert time.monotonic() < deadline, f"{host} does not answer"
-        with suppress(TimeoutError):
-            while True:  # late answers to the first questions
-                self._receive()
-        self._socket.settimeout(TIMEOUT_S)
+        self._socket.settimeout(PATIENCE_S)
+        # Late answers to the first questions are before the one to this.
+        self._send(self._echo4(host) if isinstance(host, IPv4Address) else self._echo6(host))
+        while _number_echoed(self._receive()) != self._number & 0xFFFF:
+            pass
 
     def close(self) -> None:
         self._socket.close()
@@ -227,6 +228,14 @@ def _echoed(frame: bytes) -> Address | None:
     if _is(frame, IPV6) and frame[20] == ICMPV6 and frame[54] == 129:
         return IPv6Address(frame[22:38])
     return None
+
+
+def _number_echoed(frame: bytes) -> int | None:
+    """Of the request that this answers."""
+    if _echoed(frame) is None:
+        return None
+    at = 40 if _is(frame, IPV4) else 60
+    return int.from_bytes(frame[at : at + 2])
 
 
 def _tcp_from(frame: bytes, port: int) -> Address | None:

@@ -12,6 +12,7 @@ from ipaddress import ip_interface
 
 import pytest
 
+from fakes.patience import PATIENCE_S
 from fakes.private_network import INSIDE, OUTSIDE, in_private_network, ip
 from staqraft.actions.announce import Announcer, RawSender, frames
 from staqraft.actions.vip import VipHolder, boottime_ms
@@ -33,7 +34,7 @@ def sniffer() -> socket.socket:
 async def arriving(raw: socket.socket, wanted: list[bytes]) -> list[bytes]:
     """Reads until every wanted frame was seen; returns those, in order of arrival."""
     seen: list[bytes] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(seen) < len(wanted):
             frame = await asyncio.get_running_loop().sock_recv(raw, 2048)
             if frame in wanted:
@@ -68,7 +69,7 @@ async def test_the_kernel_at_the_other_end_believes_it() -> None:
     assert monitor.stdout is not None
     try:
         line = asyncio.ensure_future(_line_with(monitor.stdout, _mac_of(INSIDE)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not line.done():
                 assert sender.send(MAIL)
                 await asyncio.wait([line], timeout=0.1)
@@ -119,7 +120,8 @@ async def test_announcing_does_not_hold_up_the_event_loop() -> None:
     await holder.hold(boottime_ms() + 30_000)
     announcer = Announcer(lambda: True)
     slow = _seconds(_with_a_socket_of_its_own)  # the kernel waits before it lets one go
-    assert _seconds(lambda: announcer.announce([WEB])) < slow / 2
+    # The best of several: whoever is held up by the machine is not held up by the kernel.
+    assert min(_seconds(lambda: announcer.announce([WEB])) for _ in range(5)) < slow / 2
     await announcer.stop()
     await holder.aclose()
 

@@ -18,7 +18,6 @@ from staqraft.config.schema import Vip
 
 WEB = Vip(address=ip_interface("192.0.2.10/24"), interface=INSIDE)
 MAIL = Vip(address=ip_interface("2001:db8::10/64"), interface=INSIDE)
-WAIT_MS = 3000  # generous: the machine may be busy
 NEIGHBOUR = "02:00:00:00:00:99"
 
 

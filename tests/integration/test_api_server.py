@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from fakes.node import FakeNode, event
+from fakes.patience import LONG_MS, PATIENCE_S
 from fakes.pki import cluster_pki, new_pki
 from fakes.trio import DEFAULT, SERVICE_LAN, A, B, W, free_port, trio_config
 from staqraft.actions.fence import FenceClient, FenceServicer
@@ -144,7 +145,7 @@ async def test_a_stranger_does_not_get_through_the_handshake(
     ours = replace(strangers, ca=cluster_pki().admin().ca)  # believes us, but is not believed
     async with daemons.running(FakeNode(A)), daemons.by_tcp(A, ours) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await admin_stub(channel).GetStatus(admin_pb2.GetStatusRequest(), timeout=2)
+            await admin_stub(channel).GetStatus(admin_pb2.GetStatusRequest(), timeout=PATIENCE_S)
     assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -232,7 +233,7 @@ async def test_a_ring_without_its_address_is_said_and_opened_later(daemons: Daem
     channel = tls.channel("127.0.2.1", daemons.port, A, "lab", cluster_pki().admin())
     async with channel:
         stub = admin_stub(channel)
-        await stub.GetStatus(admin_pb2.GetStatusRequest(), wait_for_ready=True, timeout=10)
+        await stub.GetStatus(admin_pb2.GetStatusRequest(), wait_for_ready=True, timeout=PATIENCE_S)
     assert servers.problems == ()
     await servers.stop()
 
@@ -279,12 +280,12 @@ async def test_a_barrier_asked_anywhere_is_passed_on_to_the_active(
     active = FakeNode(A, active=A, barrier_answer=REACHED)
     other = FakeNode(asked, active=A)
     async with daemons.running(active, other), daemons.by_socket(asked) as stub:
-        response = await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=5000, anywhere=True))
+        response = await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=LONG_MS, anywhere=True))
     assert response.position.seq == 77
     assert other.barriers == []
     ((group, timeout_ms, min_replicas),) = active.barriers
     assert (group, min_replicas) == (DEFAULT, 1)
-    assert 3000 < timeout_ms <= 5000
+    assert LONG_MS // 2 < timeout_ms <= LONG_MS
 
 
 async def test_what_the_active_says_arrives_with_its_exit_code(daemons: Daemons) -> None:
@@ -314,7 +315,7 @@ async def test_two_nodes_that_take_each_other_for_the_active_say_so(daemons: Dae
 async def test_an_active_that_is_gone_is_named(daemons: Daemons) -> None:
     async with daemons.running(FakeNode(B, active=A)), daemons.by_socket(B) as stub:
         with pytest.raises(grpc.aio.AioRpcError, match="a is to do this but cannot be reached"):
-            await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=300, anywhere=True))
+            await stub.Barrier(admin_pb2.BarrierRequest(timeout_ms=LONG_MS, anywhere=True))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fakes.node import FakeNode, event
+from fakes.patience import PATIENCE_S
 from fakes.pki import cluster_pki, new_pki
 from fakes.statuses import healthy_status
 from fakes.trio import SERVICE_LAN, A, B, free_port, trio_config
@@ -58,7 +59,7 @@ async def staqctl(*arguments: str) -> Ended:
         sys.executable, "-m", "staqraft.cli.staqctl", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 20)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())
 
@@ -166,7 +167,7 @@ async def test_a_switchover_tried_on_paper_put_off_and_given_up(running: Running
     assert (ended.code, ended.out) == (0, "b becomes active later\n")
     later = running.node.scheduled[0]
     assert (later.target, later.reason) == ("b", "disks")
-    assert later.at_ms / 1000 - time.time() == pytest.approx(7200, abs=60)
+    assert later.at_ms / 1000 - time.time() == pytest.approx(7200, abs=600)
 
     ended = await running.staqctl("switchover", "--cancel")
     assert (ended.code, ended.out[:21]) == (0, "given up in default f")
@@ -238,7 +239,7 @@ async def test_events_are_followed_until_the_daemon_ends(running: Running) -> No
     running.node.news.put_nowait(event(4, "b is in sync"))
     assert json.loads(await process.stdout.readline())["index"] == "4"
     process.send_signal(2)
-    assert await asyncio.wait_for(process.wait(), 10) == 130
+    assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 130
 
 
 async def test_a_request_that_makes_no_sense_ends_with_2(running: Running) -> None:
@@ -254,5 +255,5 @@ async def test_a_reader_that_has_enough_is_no_error(running: Running) -> None:
         " events | head -1",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 20)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert (len(out.splitlines()), err) == (1, b"")

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from fakes.control import FakeAnnouncer, FakeData, FakeFence, FakeRaft, FakeServices, FakeVips
+from fakes.patience import LONG_MS, PATIENCE_S
 from fakes.pki import cluster_pki
 from fakes.trio import DEFAULT, A, B, trio_config
 from staqraft.actions.fence_agent import FenceDevices
@@ -28,6 +29,8 @@ from staqraft.decision.phases import Phase
 from staqraft.errors import ActionError, BarrierTimeout, NotActive
 from staqraft.model import Epoch, FenceRung, NodeId, Position, RequestSwitchover, SetMaintenance
 
+SHORT_MS = 1200  # a lease whose end a test waits for
+
 
 class Rig:
     """One group loop of node `a` with fakes around it."""
@@ -40,10 +43,11 @@ class Rig:
         *,
         fencing: dict[NodeId, NodeFencing] | None = None,
         gated: bool = False,
+        ttl_ms: int = LONG_MS,
     ) -> None:
-        """With `fencing` the lease does not suffice for a takeover."""
+        """With `fencing` the lease does not suffice for a takeover. `ttl_ms`: of the lease."""
         config = trio_config(node, cluster_pki(), directory, control_port=7400)
-        config = replace(config, lease=Lease(ttl_ms=1200, renew_ms=100, margin_ms=50))
+        config = replace(config, lease=Lease(ttl_ms=ttl_ms, renew_ms=100, margin_ms=50))
         if fencing is not None:
             group = config.groups[DEFAULT]
             rungs = (FenceRung.CONFIRMED, FenceRung.DEVICE)
@@ -68,7 +72,7 @@ class Rig:
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while not holds():
                     await self.loop.changed()
         except TimeoutError:
@@ -144,7 +148,7 @@ async def test_in_maintenance_a_stop_leaves_addresses_and_services_as_they_are(
         await again.active()
         await again.until(lambda: not again.loop.state.record.resting_ms, "the rest is over")
         assert again.loop.state.record.epoch == 1
-        assert again.vips.until_ms - boottime_ms() <= 1200
+        assert again.vips.until_ms - boottime_ms() <= LONG_MS
     kinds = [event.kind for event in raft.state.events]
     assert kinds[-4:] == ["maintenance", "rest", "active", "rest-over"]
 
@@ -153,7 +157,7 @@ async def test_a_barrier_of_a_lone_active_says_that_it_is_degraded(tmp_path: Pat
     rig = Rig(tmp_path, FakeRaft())
     async with running(rig):
         await rig.active()
-        reached = await barrier(rig.loop, 1000, 1)
+        reached = await barrier(rig.loop, LONG_MS, 1)
         assert reached.degraded
         assert reached.replicas == {A}
         with pytest.raises(BarrierTimeout, match="2 replicas were asked for"):
@@ -170,7 +174,7 @@ async def test_a_standby_joins_and_barriers_wait_for_it(tmp_path: Path) -> None:
         await rig.until(lambda: B in rig.loop.state.record.in_sync, "b is in sync")
 
         rig.data.write()
-        waiting = asyncio.create_task(barrier(rig.loop, 5000, 2))
+        waiting = asyncio.create_task(barrier(rig.loop, LONG_MS, 2))
         done, _ = await asyncio.wait({waiting}, timeout=0.2)
         assert not done, "the barrier answered before b had the record"
         rig.data.acknowledge(rig.data.position)
@@ -185,13 +189,13 @@ async def test_a_barrier_is_refused_while_something_cannot_be_read(tmp_path: Pat
         await rig.active()
         rig.data.unread = "'lost' cannot be read"
         with pytest.raises(ActionError, match="'lost' cannot be read"):
-            await barrier(rig.loop, 1000, 1)
+            await barrier(rig.loop, LONG_MS, 1)
         rig.data.peer = B  # whose being in sync acknowledges nothing
         await rig.until(lambda: B in rig.loop.barrier_peers(), "b begins to join")
         rig.data.acknowledge(rig.data.position)
         await rig.until(lambda: B in rig.loop.state.record.in_sync, "b is in sync")
         rig.data.unread = ""
-        assert not (await barrier(rig.loop, 5000, 2)).degraded
+        assert not (await barrier(rig.loop, LONG_MS, 2)).degraded
 
 
 async def test_a_barrier_fails_while_the_majority_is_away(tmp_path: Path) -> None:
@@ -204,7 +208,7 @@ async def test_a_barrier_fails_while_the_majority_is_away(tmp_path: Path) -> Non
 
 
 async def test_without_renewals_everything_is_let_go(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, FakeRaft())
+    rig = Rig(tmp_path, FakeRaft(), ttl_ms=SHORT_MS)
     async with running(rig):
         await rig.active()
         rig.raft.cut = True
@@ -228,7 +232,7 @@ async def test_a_fence_call_is_answered_when_everything_is_down(tmp_path: Path) 
 
 
 async def test_who_cannot_follow_raft_any_more_lets_go_for_good(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, FakeRaft())
+    rig = Rig(tmp_path, FakeRaft(), ttl_ms=SHORT_MS)
     async with running(rig):
         await rig.active()
         await rig.loop.let_go_for_good()
@@ -298,13 +302,13 @@ def fake_switch(directory: Path, behaviour: str) -> dict[NodeId, NodeFencing]:
 
 async def two_in_sync(tmp_path: Path, raft: FakeRaft, switch: dict[NodeId, NodeFencing]) -> Rig:
     """The rig of b, after a was active with b in sync, and is gone."""
-    first = Rig(tmp_path / "1", raft, A)
+    first = Rig(tmp_path / "1", raft, A, ttl_ms=SHORT_MS)
     async with running(first):
         await first.active()
         first.data.peer = B
         first.data.acknowledge(Position(Epoch(1), 1 << 40))
         await first.until(lambda: B in first.loop.state.record.in_sync, "b is in sync")
-    return Rig(tmp_path / "2", raft, B, fencing=switch)
+    return Rig(tmp_path / "2", raft, B, fencing=switch, ttl_ms=SHORT_MS)
 
 
 async def test_a_device_turns_a_dead_active_off_before_anything_is_served(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import select
 import subprocess
 import sys
 
+from fakes.patience import PATIENCE_S
+
 PARENT = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=1)
@@ -30,7 +32,7 @@ def test_it_is_terminated_when_its_daemon_is_killed() -> None:
     assert b"bound" in lines
     parent.kill()
     parent.wait()
-    ended, _, _ = select.select([child], [], [], 10)
+    ended, _, _ = select.select([child], [], [], PATIENCE_S)
     os.close(child)
     parent.stdout.close()
     assert ended, "the data process outlived its daemon"

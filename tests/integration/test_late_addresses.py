@@ -60,7 +60,7 @@ async def carried_out(*commands: do.Command) -> list[int]:
     for command in commands:
         executor.carry_out(command)
     vips.go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await vips.done.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

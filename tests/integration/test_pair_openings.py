@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from fakes.patience import PATIENCE_S
 from fakes.pki import Pki, new_pki
 from fakes.trio import free_port, trio_config
 from staqraft.config.schema import Config
@@ -21,7 +22,6 @@ from staqraft.wire.v1 import raft_pb2 as pb
 from staqraft.wire.v1 import raft_pb2_grpc
 
 A, B = NodeId("a"), NodeId("b")
-PATIENCE_S = 30.0
 
 
 class Listener(raft_pb2_grpc.RaftServiceServicer):

@@ -303,6 +303,16 @@ async def test_what_postfix_delivers_is_on_the_standby() -> None:
         assert {mail.owner() for mail in there} == {_USER}
 
 
+async def expect_whole_mails(pair: DataPair, count: int) -> None:
+    """All are in the standby's mailbox, which was never told of in the middle of one."""
+    await settle(pair.a, pair.b)
+    text = (pair.b.tree / "joe").read_bytes()
+    subjects = [int(line[9:]) for line in text.splitlines() if line[:9] == b"Subject: "]
+    assert sorted(subjects) == [*range(count)]
+    assert all(text[:size].endswith(b"of a mail\n\n") for size in told(pair.a, b"joe") if size)
+    assert not list(pair.b.tree.glob("*.lock"))
+
+
 # --- procmail ------------------------------------------------------------------------------------
 
 
@@ -317,15 +327,18 @@ async def test_a_mailbox_that_procmail_locks_is_never_told_in_the_middle_of_a_ma
             as_user(argv, pair.a.tree, a_mail(number, 20_000))
 
         await asyncio.gather(*(asyncio.to_thread(deliver, number) for number in range(24)))
-        await settle(pair.a, pair.b)
-        text = (pair.b.tree / "joe").read_bytes()
-        subjects = [int(line[9:]) for line in text.splitlines() if line[:9] == b"Subject: "]
-        assert sorted(subjects) == [*range(24)]
-        assert all(text[:size].endswith(b"of a mail\n\n") for size in told(pair.a, b"joe") if size)
-        assert not list(pair.b.tree.glob("*.lock"))
+        await expect_whole_mails(pair, 24)
 
 
 # --- maildrop ------------------------------------------------------------------------------------
+
+
+def a_home(node: DataNode) -> Path:
+    """Of the user, outside of the tree."""
+    home = node.tree.parent / "home"
+    home.mkdir()
+    shutil.chown(home, _USER, _USER)
+    return home
 
 
 def by_maildrop(home: Path, target: Path, mail: bytes) -> None:
@@ -341,9 +354,7 @@ def by_maildrop(home: Path, target: Path, mail: bytes) -> None:
 @needs("maildrop", "maildrop")
 async def test_a_mailbox_that_maildrop_locks_is_never_told_in_the_middle_of_a_mail() -> None:
     async with a_pair("mbox") as pair:
-        home = pair.a.tree.parent / "home"
-        home.mkdir()
-        shutil.chown(home, _USER, _USER)
+        home = a_home(pair.a)
         mbox = pair.a.tree / "joe"
         by_maildrop(home, mbox, a_mail(0, 20_000))
 
@@ -351,20 +362,13 @@ async def test_a_mailbox_that_maildrop_locks_is_never_told_in_the_middle_of_a_ma
             by_maildrop(home, mbox, a_mail(number, 20_000))
 
         await asyncio.gather(*(asyncio.to_thread(deliver, number) for number in range(1, 24)))
-        await settle(pair.a, pair.b)
-        text = (pair.b.tree / "joe").read_bytes()
-        subjects = [int(line[9:]) for line in text.splitlines() if line[:9] == b"Subject: "]
-        assert sorted(subjects) == [*range(24)]
-        assert all(text[:size].endswith(b"of a mail\n\n") for size in told(pair.a, b"joe") if size)
-        assert not list(pair.b.tree.glob("*.lock"))
+        await expect_whole_mails(pair, 24)
 
 
 @needs("maildrop", "maildrop")
 async def test_what_maildrop_puts_into_a_maildir_is_on_the_standby() -> None:
     async with a_pair("maildir") as pair:
-        home = pair.a.tree.parent / "home"
-        home.mkdir()
-        shutil.chown(home, _USER, _USER)
+        home = a_home(pair.a)
         maildir = pair.a.tree / "joe"
         as_user(["maildirmake.maildrop", maildir], home)
         by_maildrop(home, maildir, a_mail(0))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
-from fakes.booted import Booted, CannotBootError, booted, obstacle
+from fakes.booted import Booted, booted_or_skipped
 from staqraft.actions import process
-from staqraft.actions.process import OUTPUT_KEPT, Finished
+from staqraft.actions.process import Finished
 from staqraft.actions.systemd import Systemd
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -42,15 +43,10 @@ UNITS = {
 
 @pytest.fixture(scope="module")
 def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
-    if why := obstacle():
-        pytest.skip(why)
-    try:
-        with booted(tmp_path_factory.mktemp("systemd"), UNITS) as running:
-            system = running.root / "etc/systemd/system"
-            (system / "masked.service").symlink_to("/dev/null")
-            yield running
-    except CannotBootError as error:
-        pytest.skip(f"no systemd can be booted here: {error}")
+    with booted_or_skipped(tmp_path_factory, UNITS) as running:
+        system = running.root / "etc/systemd/system"
+        (system / "masked.service").symlink_to("/dev/null")
+        yield running
 
 
 @pytest.fixture
@@ -135,18 +131,8 @@ async def test_whether_it_is_started_at_boot(units: Systemd, name: str, state: s
 
 
 async def test_without_a_bus_systemctl_does_the_same(systemd: Booted, units: Systemd) -> None:
-    async def inside(
-        argv: Sequence[str],
-        timeout_ms: int,
-        *,
-        stdin: bytes = b"",
-        keep: int = OUTPUT_KEPT,
-        errors: bool = True,
-        environment: Mapping[str, str] | None = None,
-    ) -> Finished:
-        del environment
-        words = systemd.inside(*argv)
-        return await process.run(words, timeout_ms, stdin=stdin, keep=keep, errors=errors)
+    async def inside(argv: Sequence[str], timeout_ms: int, **options: Any) -> Finished:
+        return await process.run(systemd.inside(*argv), timeout_ms, **options)
 
     systemd.run("systemctl", "stop", "dbus.service", "dbus.socket")
     left = Systemd(inside)

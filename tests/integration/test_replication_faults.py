@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from pathlib import Path
@@ -44,26 +45,27 @@ async def test_a_standby_that_comes_back_goes_on_where_it_was() -> None:
 async def test_connections_that_break_in_the_middle_leave_neither_gap_nor_duplicate() -> None:
     async with pair(replication=Replication(window_bytes=1 << 20)) as both:
         await follow(both)
-        writing = asyncio.create_task(_write_on(both, 6000))
-        breaks = 0
-        while not writing.done():
+        enough = asyncio.Event()
+        writing = asyncio.create_task(_write_on(both, enough))
+        for _ in range(6):
             await asyncio.sleep(0.05)
             sync = both.b.config.me.rings[1]
             await both.b.worker.close_ring(sync)  # every other time the ring is another one
             await both.b.worker.serve_ring(sync)
-            breaks += 1
+        enough.set()
         last = await writing
         await both.a.acknowledged(B, last)
-        assert breaks > 3
         assert [p.seq for p in positions(both.b.journal_dir)] == list(range(1, last.seq + 1))
         assert same(both)
 
 
-async def _write_on(both: Pair, count: int) -> Position:
+async def _write_on(both: Pair, enough: asyncio.Event) -> Position:
     last = ORIGIN
-    for start in range(0, count, 20):
+    for start in itertools.count(step=20):
         last = both.a.write(deliveries(start, 20, 1000))
         await asyncio.sleep(0.002)
+        if enough.is_set():
+            break
     return last
 
 
@@ -71,8 +73,13 @@ async def test_waiting_for_an_acknowledgement_ends_when_the_node_is_no_longer_ac
     async with pair() as both:
         await both.a.be_active()
         last = both.a.write(deliveries(1, 1))
+        sender = both.a.worker.senders[B]
+
+        async def waits() -> bool:
+            return bool(sender._waiters)
+
         waiting = asyncio.create_task(both.a.acknowledged(B, last))
-        await asyncio.sleep(0.05)
+        await until(waits, "the call is waiting")
         await both.a.be_idle()
         with pytest.raises(grpc.aio.AioRpcError, match="stopped being active") as error:
             await waiting
@@ -257,16 +264,21 @@ async def test_a_damaged_journal_on_the_active_leads_to_a_comparison() -> None:
         assert len(both.b.trees.reconciled) == 1
 
 
+async def damage_the_standbys_journal(both: Pair) -> Position:
+    """It is idle then; until where it had everything."""
+    await both.a.be_active()
+    last = both.a.write(deliveries(1, 100))
+    await both.b.be_standby()
+    await both.a.acknowledged(B, last)
+    await both.b.be_idle()
+    path = segment.listing(both.b.journal_dir)[0].segment(both.b.journal_dir)
+    path.write_bytes(b"x" * 600)
+    return last
+
+
 async def test_a_damaged_journal_on_the_standby_is_given_up_and_compared() -> None:
     async with pair() as both:
-        await both.a.be_active()
-        last = both.a.write(deliveries(1, 100))
-        await both.b.be_standby()
-        await both.a.acknowledged(B, last)
-        await both.b.be_idle()
-        path = segment.listing(both.b.journal_dir)[0].segment(both.b.journal_dir)
-        path.write_bytes(b"x" * 600)
-        both.b.trees.position = last
+        both.b.trees.position = await damage_the_standbys_journal(both)
         await both.b.be_standby()
         last = both.a.write(deliveries(1, 1))
         assert await both.a.acknowledged(B, last) == last
@@ -277,14 +289,8 @@ async def test_a_damaged_journal_on_the_standby_is_given_up_and_compared() -> No
 
 async def test_who_becomes_active_with_a_repaired_journal_is_well() -> None:
     async with pair() as both:
-        await both.a.be_active()
-        last = both.a.write(deliveries(1, 100))
-        await both.b.be_standby()
-        await both.a.acknowledged(B, last)
-        await both.b.be_idle()
+        await damage_the_standbys_journal(both)
         await both.a.be_idle()
-        path = segment.listing(both.b.journal_dir)[0].segment(both.b.journal_dir)
-        path.write_bytes(b"x" * 600)
         await both.b.be_standby()
         await both.b.be_idle()
         assert "journal-repaired" in await both.b.problems()

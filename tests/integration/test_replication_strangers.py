@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from fakes.patience import PATIENCE_S
 from fakes.pki import cluster_pki, new_pki
 from fakes.records import LAB, MAIL, deliveries, positions
 from fakes.stream_pair import FIRST_EPOCH, A, B, Replica, pair, until
@@ -33,7 +34,7 @@ async def speaker(to: Replica, files: Tls, node: NodeId = B) -> AsyncIterator[ob
     port = config.stream_port(MAIL)
     async with tls.channel(address, port, node, config.cluster, files, CHANNEL_OPTIONS) as channel:
         stub = replication_pb2_grpc.ReplicationServiceStub(channel)  # type: ignore[no-untyped-call]
-        yield stub.Replicate(timeout=5)
+        yield stub.Replicate(timeout=PATIENCE_S)
 
 
 def hello(**changes: object) -> replication_pb2.ReplicateRequest:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes.checking import LONG, ME, ask
+from fakes.patience import growing
 from staqraft.actions.checks.process_table import running
 from staqraft.config.services import (
     CommandCheck,
@@ -50,7 +51,10 @@ async def test_a_plugin(code: str, *, fails: bool, problem: str) -> None:
 async def test_a_plugin_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"sleep 600 & echo $! $$ >{pids}; wait"
-    said = await ask(PluginCheck(argv=("sh", "-c", script), timing=Timing(timeout_ms=1_500)))
+    said, limits = "", growing(1_000)
+    while not (pids.exists() and pids.read_text()):
+        timing = Timing(timeout_ms=next(limits))
+        said = await ask(PluginCheck(argv=("sh", "-c", script), timing=timing))
     assert "did not end in time and was killed with all that it had started" in said
     assert all(ended(pid) for pid in pids.read_text().split())
 

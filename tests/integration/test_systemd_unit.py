@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from fakes.booted import Booted, CannotBootError, booted, obstacle
+from fakes.booted import Booted, booted_or_skipped
 from fakes.pki import cluster_pki
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -118,16 +118,11 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    if why := obstacle():
-        pytest.skip(why)
-    try:
-        with booted(tmp_path_factory.mktemp("systemd"), UNITS) as running:
-            made = Host(running)
-            made.install()
-            running.run("systemctl", "start", "witness", "staqraftd")
-            yield made
-    except CannotBootError as error:
-        pytest.skip(f"no systemd can be booted here: {error}")
+    with booted_or_skipped(tmp_path_factory, UNITS) as running:
+        made = Host(running)
+        made.install()
+        running.run("systemctl", "start", "witness", "staqraftd")
+        yield made
 
 
 def test_the_daemon_serves_within_the_limits_of_its_unit(host: Host) -> None:

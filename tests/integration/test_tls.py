@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from fakes.patience import PATIENCE_S
 from fakes.pki import Pki, cluster_pki, new_pki
 from staqraft import certs
 from staqraft.config.schema import Tls
@@ -62,7 +63,7 @@ async def ask(port: int, files: Tls, node: NodeId = A, cluster: str = "lab") -> 
     async with tls.channel("127.0.0.1", port, node, cluster, files) as channel:
         call = channel.unary_unary("/test/Who", None, None)
         try:
-            answer: bytes = await call(b"", timeout=5)
+            answer: bytes = await call(b"", timeout=PATIENCE_S)
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
         return answer.decode()
@@ -130,7 +131,7 @@ def without_certificate(port: int) -> None:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as plain,
         context.wrap_socket(plain) as secure,
     ):
         # In TLS 1.3 the client is through before the server has missed its certificate.
@@ -139,7 +140,7 @@ def without_certificate(port: int) -> None:
 
 
 def without_tls(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as plain:
         plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         while plain.recv(1000):
             pass
@@ -157,10 +158,12 @@ async def test_strangers_without_a_certificate_get_nothing_and_leave_nothing(
                 stranger(port)
 
     async with server(pki.node("a")) as port:
-        await asyncio.to_thread(visits, port, 30)
-        before = resident_kib()
-        await asyncio.to_thread(visits, port, 60)
-        assert resident_kib() - before < 1024
+        grown = []
+        for _ in range(4):  # who keeps something keeps it each time
+            before = resident_kib()
+            await asyncio.to_thread(visits, port, 60)
+            grown.append(resident_kib() - before)
+        assert min(grown) < 1024, grown
         assert await ask(port, pki.node("b")) == "node b of cluster lab"
     assert capfd.readouterr().err == ""
 
@@ -177,7 +180,7 @@ async def test_a_failed_handshake_is_logged_once_with_its_address(
     def from_stranger(port: int) -> None:
         with (
             socket.create_connection(
-                ("127.0.0.1", port), timeout=5, source_address=("127.0.0.66", 0)
+                ("127.0.0.1", port), timeout=PATIENCE_S, source_address=("127.0.0.66", 0)
             ) as plain,
             contextlib.suppress(OSError),
         ):

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fakes.many import WITNESS_ADDRESS, Town
 from fakes.pair import Figures, Member, member, renew
+from fakes.patience import LONG_MS, PATIENCE_S
 from fakes.pki import Pki
 from fakes.receivers import Hook, webhook
 from fakes.trio import free_port
@@ -78,7 +79,7 @@ async def pair(town: Town, number: int) -> AsyncIterator[list[Member]]:
 
 async def until(holds: Callable[[], object], what: str) -> None:
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():  # noqa: ASYNC110 - nothing announces that a line was logged
                 await asyncio.sleep(0.02)
     except TimeoutError:
@@ -105,14 +106,14 @@ def dial(town: Town, files: Tls, cluster: str) -> grpc.aio.Channel:
 async def ask_status(channel: grpc.aio.Channel) -> admin_pb2.GetStatusResponse:
     stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
     response: admin_pb2.GetStatusResponse = await stub.GetStatus(
-        admin_pb2.GetStatusRequest(), timeout=3
+        admin_pb2.GetStatusRequest(), timeout=PATIENCE_S
     )
     return response
 
 
 async def open_session(channel: grpc.aio.Channel, cluster: str, node: str) -> Any:
     """The witness's answer to somebody who opens a Raft session as `node` of `cluster`."""
-    call = raft_pb2_grpc.RaftServiceStub(channel).Exchange(timeout=3)  # type: ignore[no-untyped-call]
+    call = raft_pb2_grpc.RaftServiceStub(channel).Exchange(timeout=PATIENCE_S)  # type: ignore[no-untyped-call]
     opening = raft_pb2.SessionOpen(
         cluster=cluster, node=node, session=b"x" * 12, format=FORMAT, version="0"
     )
@@ -139,9 +140,9 @@ async def test_it_votes_in_each_of_its_clusters(town: Town) -> None:
         await until(whole(running, 0), "c0 is whole")
         await until(whole(running, 1), "c1 is whole")
         for members in (first, second):
-            await members[0].raft.barrier(5000)
+            await members[0].raft.barrier(LONG_MS)
             await members[1].raft.stop()  # from here on only the witness makes the majority
-            await members[0].raft.barrier(10_000)
+            await members[0].raft.barrier(LONG_MS)
             await until(announced(members[0]), "w has said which version it runs")
 
 
@@ -223,7 +224,7 @@ async def test_an_administrator_of_one_cluster_is_told_nothing_of_another(town: 
         async with dial(town, lea, "c1") as channel:
             stub = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
             asked = await stub.GetStatus(
-                admin_pb2.GetStatusRequest(), metadata=((CLUSTER_KEY, "c0"),), timeout=3
+                admin_pb2.GetStatusRequest(), metadata=((CLUSTER_KEY, "c0"),), timeout=PATIENCE_S
             )
             assert asked.cluster == "c1"  # only root's socket listens to that
 
@@ -246,7 +247,7 @@ async def test_noise_on_the_port_ends_and_leaves_room(
             reader, writer = await asyncio.open_connection(WITNESS_ADDRESS, town.control_port)
             writer.write(noise)
             with contextlib.suppress(ConnectionError):
-                assert await asyncio.wait_for(reader.read(), 3) == b""
+                assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
             writer.close()
         async with dial(town, town.pki(0).admin(), "c0") as channel:
             assert (await ask_status(channel)).cluster == "c0"
@@ -256,7 +257,7 @@ async def test_noise_on_the_port_ends_and_leaves_room(
 def handshake_fails(town: Town, name: str) -> bool:
     context = ssl.create_default_context(cafile=str(town.pki(0).node("a").ca))
     with (
-        socket.create_connection((WITNESS_ADDRESS, town.control_port), timeout=3) as plain,
+        socket.create_connection((WITNESS_ADDRESS, town.control_port), timeout=PATIENCE_S) as plain,
         contextlib.suppress(OSError),
     ):
         context.wrap_socket(plain, server_hostname=name).close()
@@ -377,7 +378,7 @@ async def messages_of_a_test(town: Town, cluster: str) -> list[tuple[str, str]]:
         answer = await admin_pb2_grpc.AdminServiceStub(channel).TestNotifications(  # type: ignore[no-untyped-call]
             admin_pb2.TestNotificationsRequest(requested_by="lea"),
             metadata=((CLUSTER_KEY, cluster),),
-            timeout=20,
+            timeout=PATIENCE_S,
         )
     return [(one.receiver, one.problem) for one in answer.receivers]
 
@@ -411,7 +412,7 @@ def served_certificate(town: Town) -> bytes:
     context = ssl.create_default_context(cafile=str(files.ca))
     context.load_cert_chain(files.certificate, files.key)
     with (
-        socket.create_connection((WITNESS_ADDRESS, town.control_port), timeout=3) as plain,
+        socket.create_connection((WITNESS_ADDRESS, town.control_port), timeout=PATIENCE_S) as plain,
         context.wrap_socket(plain, server_hostname=tls_name("c0", "w")) as secured,
     ):
         return secured.getpeercert(binary_form=True) or b""
@@ -453,14 +454,17 @@ async def test_a_replica_that_is_alone_with_the_witness_is_answered_at_once(town
         await second.raft.stop()
         await second.server.stop(0)
         await until(lambda: list(status(running, 0).reachable) == ["a"], "the witness knows")
-        await first.raft.barrier(10_000)
+        await first.raft.barrier(LONG_MS)
         loop = asyncio.get_running_loop()
-        took = []
-        for _ in range(10):
-            began = loop.time()
-            await first.raft.barrier(5000)
-            took.append(loop.time() - began)
-        assert sorted(took)[5] < 0.3, took  # in company it may wait for 0.4 s
+        medians: list[float] = []
+        while not medians or medians[-1] > 0.3:  # in company it may wait for 0.4 s
+            assert len(medians) < 6, medians
+            took = []
+            for _ in range(9):
+                began = loop.time()
+                await first.raft.barrier(LONG_MS)
+                took.append(loop.time() - began)
+            medians.append(sorted(took)[4])
 
 
 async def test_who_connects_all_the_time_is_held_off_and_others_are_not(
@@ -474,6 +478,6 @@ async def test_who_connects_all_the_time_is_held_off_and_others_are_not(
             reader, writer = await asyncio.open_connection(WITNESS_ADDRESS, town.control_port)
             writer.write(b"hello?")
             with contextlib.suppress(ConnectionError):
-                assert await asyncio.wait_for(reader.read(), 3) == b""
+                assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
             writer.close()
     assert len(warnings(caplog.records, "connects too often")) == 1

@@ -40,6 +40,7 @@ class Findings:
     holders: list[tuple[float, str]] = field(
         default_factory=list
     )  # from when on, who; "" is nobody
+    until: list[float] = field(default_factory=list)  # of each holder: asked last, and answered
     announcements: list[tuple[float, str]] = field(
         default_factory=list
     )  # gratuitous ARP: when, who
@@ -124,6 +125,9 @@ class Watcher:
         who = "+".join(names)
         if not self.findings.holders or self.findings.holders[-1][1] != who:
             self.findings.holders.append((question.asked, who))
+            self.findings.until.append(question.asked)
+        else:
+            self.findings.until[-1] = question.asked
 
 
 def main() -> None:

@@ -207,7 +207,7 @@ class Cluster:
         if not self.lab.has_power(node):
             return None
         argv = [*STAQCTL, "--config", CONFIGURATION, "status", "--json"]
-        done = self.lab.run(node, argv, check=False, timeout_s=10)
+        done = self.lab.run(node, argv, check=False, timeout_s=60)
         if done.returncode not in (ALL_IS_WELL, NEEDS_ATTENTION):
             return None
         if not done.stdout:
@@ -249,13 +249,13 @@ class Cluster:
 
     # --- conditions ---------------------------------------------------------------------------
 
-    def wait_active(self, node: str, timeout_s: float = 20.0) -> Status:
+    def wait_active(self, node: str, timeout_s: float = 60.0) -> Status:
         """Until `node` says that it is active and holds the VIP; its group."""
         return self.wait_group(
             node, lambda g: is_serving(g, node), timeout_s, f"{node} is active with the VIP"
         )
 
-    def wait_protected(self, active: str, timeout_s: float = 30.0) -> Status:
+    def wait_protected(self, active: str, timeout_s: float = 60.0) -> Status:
         """Until both replicas are in the in-sync set and the standby follows; the active's group.
 
         The set alone would not do: who has just left stays in it until a barrier or the time-out
@@ -268,7 +268,7 @@ class Cluster:
             f"{active} is active, and the other replica is in sync and follows",
         )
 
-    def wait_applied(self, standby: str, seq: int, timeout_s: float = 20.0) -> None:
+    def wait_applied(self, standby: str, seq: int, timeout_s: float = 60.0) -> None:
         """Until the standby has applied the journal up to `seq` to its trees."""
 
         def applied(group: Status) -> bool:

@@ -27,6 +27,7 @@ from lab.state import Process, State, default_directory
 from lab.supervisor import PATH
 
 REPOSITORY = TESTS.parent
+ANSWER_S = 60.0  # of a host's init
 
 
 class Lab:
@@ -331,7 +332,7 @@ class Lab:
     def ask_init(self, name: str, **request: str) -> dict[str, Any]:
         """A request to a host's supervisor: op=boot|start|stop|status, unit=..."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(5.0)
+            connection.settimeout(ANSWER_S)
             connection.connect(f"{self.root(name)}{SOCKET}")
             connection.sendall(json.dumps(request).encode() + b"\n")
             reply: dict[str, Any] = json.loads(

@@ -50,7 +50,7 @@ class Observer(AbstractContextManager["Observer[Result]"], Generic[Result]):
 
     def finish(self) -> Result:
         """Ends it."""
-        output, _ = self._process.communicate(timeout=10)
+        output, _ = self._process.communicate(timeout=60)
         if self._process.returncode != 0:
             raise LabError(
                 f"{self._what} ended with {self._process.returncode}; see tools.log of the lab"
@@ -64,7 +64,7 @@ class Observer(AbstractContextManager["Observer[Result]"], Generic[Result]):
         traceback: TracebackType | None,
     ) -> None:
         if self._process.poll() is None:
-            self._process.communicate(timeout=10)
+            self._process.communicate(timeout=60)
 
 
 def watch_arp(lab: Lab, vip: str = VIP) -> Observer[Findings]:
@@ -93,7 +93,7 @@ class Client:
         self.record.outcomes += self._prober.look().outcomes
         return self.record.first_answer(asked_after)
 
-    def wait_served(self, asked_after: float, timeout_s: float = 30.0) -> float:
+    def wait_served(self, asked_after: float, timeout_s: float = 60.0) -> float:
         """When the first good answer came to a question asked after this instant."""
         wait_until(
             lambda: self.served(asked_after) is not None,

@@ -19,8 +19,8 @@ from lab.state import Process
 from lab.supervisor import PATH
 
 TESTS = Path(__file__).resolve().parents[1]
-BOOT_TIMEOUT_S = 20.0
-DEATH_TIMEOUT_S = 20.0
+BOOT_TIMEOUT_S = 60.0
+DEATH_TIMEOUT_S = 60.0
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 

@@ -29,7 +29,7 @@ from lab.state import State
 
 SOCKET = "strip.sock"
 MOODS = "moods.json"
-_PATIENCE_S = 1.0  # for a caller that says nothing
+_PATIENCE_S = 10.0  # for a caller that says nothing
 _unanswered: list[socket.socket] = []  # by a strip that hangs
 
 

@@ -186,7 +186,7 @@ class Supervisor:
     def _answer(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
-            connection.settimeout(1.0)  # a caller that says nothing must not hold up pid 1
+            connection.settimeout(10.0)  # a caller that says nothing must not hold up pid 1
             try:
                 request = json.loads(connection.makefile("r", encoding="utf-8").readline())
                 reply = self._handle(request)

@@ -9,20 +9,26 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lab import nginx
+from lab.arpwatch import Findings
 from lab.errors import LabError
 from lab.lab import Lab
 from lab.layout import HOSTS, SYNC, VIP
 from lab.linux import boottime
-from lab.observers import probe_http, watch_arp
+from lab.observers import Client, probe_http, watch_arp
+from lab.prober import Record
 from lab.processes import wait_until
 
 pytestmark = pytest.mark.lab
 
+PATIENCE_S = 60.0
+# Of something that is seen by looking again and again: a machine that stands still sees nothing.
+HOLD_S = (0.2, 1.0, 5.0)
 # Programs that run in hosts: they say "ready", then what happened.
 SAY = """
 import socket, sys
@@ -31,11 +37,12 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
     wire.sendto(b"x", (sys.argv[2], 4000))
 """
 HEAR = """
-import socket, sys
+import select, socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
     wire.bind((sys.argv[1], 4000))
-    wire.settimeout(0.4)
     print("ready", flush=True)
+    select.select([wire, sys.stdin], [], [])  # the end of its input says that all is said
+    wire.settimeout(0.1)
     try:
         wire.recv(10)
         print("heard")
@@ -160,7 +167,7 @@ def test_a_power_cut_kills_everything_in_the_host_at_once_and_says_no_goodbye(la
     client = begin(lab, "client", CONNECT, HOSTS["b"].address())
     lab.power_off("b")
     for process in processes:
-        process.communicate(timeout=5)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode != 0
     assert client.communicate()[0] == "silence\n"
     with pytest.raises(LabError, match="has no power"):
@@ -224,69 +231,127 @@ def test_an_unknown_link_is_refused_with_the_names_that_there_are(lab: Lab, link
         lab.cut(link)
 
 
-def test_the_watcher_names_the_holder_and_counts_two_at_once(lab: Lab) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Handover:
+    """What the watcher saw of a, then b, then both; `clean`: until then there was one at a time."""
+
+    findings: Findings
+    clean: float
+
+    @property
+    def holders(self) -> list[str]:
+        return [who for _, who in self.findings.holders if who]
+
+    def seen(self) -> bool:
+        return self.holders[:2] == ["a", "b"] and len(self.findings.doubles) >= 5
+
+
+def a_handover(lab: Lab, hold_s: float) -> Handover:
     with watch_arp(lab) as watcher:
         with vip_on(lab, "a"):
-            time.sleep(0.2)  # a holds it a while
+            time.sleep(hold_s)
         with vip_on(lab, "b"):
-            time.sleep(0.2)  # b holds it a while
+            time.sleep(hold_s)
         clean = boottime()
         with vip_on(lab, "a"), vip_on(lab, "b"):
-            time.sleep(0.2)  # both hold it a while
-        findings = watcher.finish()
-    holders = [who for _, who in findings.holders if who]
-    assert holders[:2] == ["a", "b"]
-    assert "a+b" in holders
-    assert [who for _, who in findings.announcements] == ["a", "b", "a", "b"]
-    assert len(findings.doubles) >= 5
-    assert all(asked > clean - 0.1 and who == ["a", "b"] for asked, who in findings.doubles)
+            time.sleep(hold_s)
+        return Handover(findings=watcher.finish(), clean=clean)
+
+
+def test_the_watcher_names_the_holder_and_counts_two_at_once(lab: Lab) -> None:
+    done = a_handover(lab, HOLD_S[0])
+    for hold_s in HOLD_S[1:]:
+        done = done if done.seen() else a_handover(lab, hold_s)
+    assert done.holders[:2] == ["a", "b"]
+    assert "a+b" in done.holders
+    assert [who for _, who in done.findings.announcements] == ["a", "b", "a", "b"]
+    doubles = done.findings.doubles
+    assert len(doubles) >= 5
+    assert all(asked > done.clean - 0.1 and who == ["a", "b"] for asked, who in doubles)
 
 
 def test_the_watcher_sees_a_second_holder_behind_a_cut(lab: Lab) -> None:
     lab.cut("a:service", "a")
     lab.cut("a:service", "b")
-    with watch_arp(lab) as watcher, vip_on(lab, "a"), vip_on(lab, "b"):
-        time.sleep(0.2)  # both hold it a while
-        findings = watcher.finish()
+    doubles: list[object] = []
+    for hold_s in HOLD_S:
+        with watch_arp(lab) as watcher, vip_on(lab, "a"), vip_on(lab, "b"):
+            time.sleep(0 if doubles else hold_s)
+            doubles += watcher.finish().doubles
     lab.heal("a:service")
-    assert findings.doubles
+    assert doubles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """What the prober saw; nobody served from some time in `down` to some time in `up`."""
+
+    record: Record
+    down: tuple[float, float]
+    up: tuple[float, float]
+
+    def measured(self) -> bool:
+        """To the prober's interval and its patience with one request."""
+        (last, gone), (coming, there) = self.down, self.up
+        outage = self.record.worst(since=last - 0.3, until=there + 0.3).seconds
+        exact = coming - gone <= outage <= there - last + 0.35
+        return exact and self.record.worst(since=there + 0.4).seconds < 0.2
+
+
+def a_gap(lab: Lab) -> Gap:
+    with probe_http(lab) as prober:
+        client = Client(prober)
+        with vip_on(lab, "a"):
+            client.wait_served(client.wait_served(0.0) + 0.5)
+            last = boottime()
+        gone = boottime()
+        time.sleep(0.6)  # nobody serves a while
+        coming = boottime()
+        with vip_on(lab, "b"):
+            there = boottime()
+            client.wait_served(there + 0.5)
+            return Gap(record=client.finish(), down=(last, gone), up=(coming, there))
 
 
 def test_the_prober_measures_an_outage_to_its_interval(lab: Lab) -> None:
     for name in ("a", "b"):
         serve(lab, name)
-    with probe_http(lab) as prober:
-        with vip_on(lab, "a"):
-            time.sleep(0.5)  # a serves a while
-            down = boottime()
-        time.sleep(0.6)  # nobody serves a while
-        with vip_on(lab, "b"):
-            up = boottime()
-            time.sleep(0.5)  # b serves a while
-            record = prober.finish()
+    gaps: list[Gap] = []
+    while not gaps or not gaps[-1].measured():
+        assert len(gaps) < 5, gaps[-1]  # who is held up each time holds himself up
+        gaps.append(a_gap(lab))
     for name in ("a", "b"):
         lab.run(name, nginx.STOP)
-    outage = record.worst(since=down - 0.3, until=up + 0.3)
-    assert up - down - 0.1 <= outage.seconds <= up - down + 0.35
-    assert record.worst(since=up + 0.4).seconds < 0.2
 
 
 def test_units_are_restarted_when_they_end_and_start_at_boot(lab: Lab) -> None:
     lab.enable("w", "sleeper", [sys.executable, "-c", NOTIFY])
-    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "active", 5, "ready")
+    wait_until(
+        lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "active", PATIENCE_S, "ready"
+    )
     lab.signal_unit("w", "sleeper", signal.SIGKILL)
-    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["starts"] == 2, 5, "started again")
+    wait_until(
+        lambda: lab.ask_init("w", op="status")["sleeper"]["starts"] == 2,
+        PATIENCE_S,
+        "started again",
+    )
     assert lab.ask_init("w", op="status")["sleeper"]["exits"] == [-9]
     lab.power_off("w")
     lab.power_on("w")
-    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "active", 5, "ready")
+    wait_until(
+        lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "active", PATIENCE_S, "ready"
+    )
     lab.ask_init("w", op="stop", unit="sleeper")
-    wait_until(lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "stopped", 5, "stop")
+    wait_until(
+        lambda: lab.ask_init("w", op="status")["sleeper"]["state"] == "stopped", PATIENCE_S, "stop"
+    )
 
 
 def test_all_processes_of_a_unit_are_found_by_descent(lab: Lab) -> None:
     lab.enable("w", "family", ["sh", "-c", "sleep 99 & sleep 99 & wait"], notify=False)
-    wait_until(lambda: len(lab.unit_processes("w", "family")) == 3, 5, "a parent and two children")
+    wait_until(
+        lambda: len(lab.unit_processes("w", "family")) == 3, PATIENCE_S, "a parent and two children"
+    )
     lab.ask_init("w", op="stop", unit="family")
 
 

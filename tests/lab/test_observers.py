@@ -33,7 +33,19 @@ def test_a_holder_is_known_from_the_first_question_that_it_answered() -> None:
     watcher.receive(answer(question, A), 2.001)
     findings = watcher.finish()
     assert findings.holders == [(1.0, ""), (2.0, "a")]
+    assert findings.until == [1.0, 2.0]
     assert (findings.questions, findings.answered) == (2, 1)
+
+
+def test_the_last_question_that_a_holder_answered_is_known() -> None:
+    watcher = Watcher(VIP)
+    for asked, mac in ((1.0, A), (2.0, A), (3.0, None), (4.0, B)):
+        question = watcher.ask(asked)
+        if mac is not None:
+            watcher.receive(answer(question, mac), asked + 0.5)
+    findings = watcher.finish()
+    assert findings.holders == [(1.0, "a"), (3.0, ""), (4.0, "b")]
+    assert findings.until == [2.0, 3.0, 4.0]
 
 
 def test_two_answers_to_one_question_are_a_double() -> None:

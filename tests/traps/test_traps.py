@@ -18,6 +18,7 @@ import pytest
 
 from fakes.capturing import Captured, capturing
 from fakes.chattr import APPEND, IMMUTABLE, NO_DUMP, set_flags
+from fakes.patience import LONG_MS
 from staqraft.capture.fanotify_source import FanotifySource
 from staqraft.capture.watcher import MakeSource
 from staqraft.journal.record import Inline, Record, Remove, Upsert
@@ -322,7 +323,7 @@ def test_a_root_that_is_removed_emptied_or_replaced_removes_nothing(
     root.mkdir()
     look_again(captured)
     assert "is empty" in problems(captured)
-    captured.capture.barrier(20_000)
+    captured.capture.barrier(LONG_MS)
     assert removals(captured, since) == []
     root.rmdir()
     (outside / "aside").rename(root)
@@ -434,7 +435,7 @@ def test_a_root_that_is_unmounted_removes_nothing(
             )
             since = mark(captured)
         look_again(captured)
-        captured.capture.barrier(20_000)
+        captured.capture.barrier(LONG_MS)
         assert removals(captured, since) == []
         assert "is empty" in problems(captured)
         (outside / "data" / "3").unlink()

@@ -12,6 +12,7 @@ import pytest
 
 from fakes.capturing import Captured, capturing
 from fakes.grounds import mounted
+from fakes.patience import LONG_MS, PATIENCE_S
 from fakes.small_disk import fill
 from staqraft.errors import JournalFull
 from staqraft.index import IndexFull
@@ -323,7 +324,7 @@ def test_barriers_from_other_threads(root: Path, tmp_path: Path) -> None:
         positions = []
         for number in range(20):
             (root / "d1" / "file").write_bytes(b"%d" % number)
-            positions.append(captured.capture.ask_barrier(10_000).result(timeout=20))
+            positions.append(captured.capture.ask_barrier(LONG_MS).result(timeout=PATIENCE_S))
         assert positions == sorted(set(positions))
     finally:
         captured.capture.end()
@@ -340,7 +341,7 @@ def test_a_barrier_after_the_end_is_refused(root: Path, tmp_path: Path) -> None:
     captured.capture.end()
     future = captured.capture.ask_barrier(1_000)
     captured.capture.run()
-    assert "stopped" in str(future.exception(timeout=5))
+    assert "stopped" in str(future.exception(timeout=PATIENCE_S))
     captured.index.close()
     captured.journal.close()
 

@@ -14,6 +14,7 @@ import pytest
 
 from fakes.capturing import boottime_ms, capturing
 from fakes.grounds import mounted
+from fakes.patience import LONG_MS
 from staqraft.capture import CaptureError, Watcher, WatchUnavailable, dirty, fanotify
 from staqraft.capture.dirty import DirtySet
 from staqraft.capture.fanotify_source import FanotifySource
@@ -63,7 +64,7 @@ def test_after_a_barrier_everything_before_it_is_in_the_dirty_set(
     try:
         for number in range(300):
             (tree.path / f"{number}").write_bytes(b"")
-            watched.barrier(10_000)
+            watched.barrier(LONG_MS)
             names = {place.name for place in watched.take(everything=True).dirty}
             assert b"%d" % number in names
             (tree.path / f"{number}").unlink()
@@ -75,7 +76,7 @@ def test_after_a_barrier_everything_before_it_is_in_the_dirty_set(
 
 def test_cookies_leave_nothing_behind(watched: Watcher, tmp_path: Path) -> None:
     for _ in range(10):
-        watched.barrier(10_000)
+        watched.barrier(LONG_MS)
     assert list((tmp_path / "run" / "cookies").iterdir()) == []
 
 
@@ -85,7 +86,7 @@ def test_events_outside_of_the_trees_are_dropped(
     (tmp_path / "elsewhere").write_bytes(b"x")
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "file").write_bytes(b"x")
-    watched.barrier(10_000)
+    watched.barrier(LONG_MS)
     assert watched.take(everything=True).dirty == []
 
 
@@ -121,7 +122,7 @@ def test_a_full_queue_has_everything_compared_and_no_barrier_waits_in_vain(
         (root / "last").write_bytes(b"said by nobody")
         (root / "sub" / "deep").mkdir(parents=True)
         (root / "sub" / "deep" / "file").write_bytes(b"nor this")
-        cookie = threading.Thread(target=captured.capture.watcher.barrier, args=(20_000,))
+        cookie = threading.Thread(target=captured.capture.watcher.barrier, args=(LONG_MS,))
         cookie.start()  # its event finds no room
         while cookie.is_alive() and not any((tmp_path / "run" / "default.cookies").iterdir()):
             resume.wait(0.01)
@@ -140,7 +141,7 @@ def test_lost_events_have_the_trees_compared(tmp_path: Path, make: MakeSource) -
         captured.check()
         (root / "a").rename(root / "c")
         (root / "c" / "b" / "new").write_bytes(b"2")
-        captured.capture.watcher.barrier(10_000)
+        captured.capture.watcher.barrier(LONG_MS)
         captured.capture.watcher.dirty.take(everything=True)  # as if never read
         captured.capture.watcher.dirty.overflow()
         captured.check()
@@ -193,7 +194,7 @@ def test_one_group_may_have_trees_on_several_filesystems(tmp_path: Path, make: M
             watcher = Watcher(trees, [tmp_path / "cookies"], boottime_ms, backends=[make])
             (tmp_path / "one" / "a").write_bytes(b"")
             (tmp_path / "two" / "b").write_bytes(b"")
-            watcher.barrier(10_000)
+            watcher.barrier(LONG_MS)
             found = {(place.tree, place.path) for place in watcher.take(everything=True).dirty}
             watcher.close()
             assert found == {("one", b"a"), ("two", b"b")}
@@ -268,7 +269,7 @@ def test_too_few_watches_are_said_and_a_barrier_compares_the_rest(tmp_path: Path
 def test_flags_say_what_kind_of_news_it_is(watched: Watcher, tree: Tree) -> None:
     (tree.path / "directory").mkdir()
     (tree.path / "file").write_bytes(b"x")
-    watched.barrier(10_000)
+    watched.barrier(LONG_MS)
     flags = {place.name: place.flags for place in watched.take(everything=True).dirty}
     assert flags[b"directory"] & dirty.DIRECTORY
     assert flags[b"file"] & dirty.CLOSED

@@ -50,11 +50,11 @@ def test_a_member_is_ticked_when_it_wishes_and_when_it_is_woken() -> None:
     ticker, eager, idle = RaftTicker(), Ticked("eager", wanted=5, wish_s=0.0), Ticked("idle")
     ticker.add(eager, shortest_s=0.001, late_s=10)
     ticker.add(idle, shortest_s=0.001, late_s=10)
-    assert eager.enough.wait(5)
-    assert idle.enough.wait(5)
+    assert eager.enough.wait(60)
+    assert idle.enough.wait(60)
     idle.enough.clear()
     ticker.wake(idle)
-    assert idle.enough.wait(5)
+    assert idle.enough.wait(60)
     assert idle.ticks == 2
     for member in (eager, idle):
         ticker.remove(member)
@@ -67,8 +67,8 @@ def test_a_member_that_fails_does_not_stop_another_and_is_said_once(
     healthy = Ticked("healthy", wanted=5, wish_s=0.0)
     ticker.add(broken, shortest_s=0.001, late_s=10)
     ticker.add(healthy, shortest_s=0.001, late_s=10)
-    assert broken.enough.wait(5)
-    assert healthy.enough.wait(5)
+    assert broken.enough.wait(60)
+    assert healthy.enough.wait(60)
     ticker.remove(broken)
     ticker.remove(healthy)
     said = [record for record in caplog.records if "broken failed" in record.getMessage()]
@@ -84,7 +84,7 @@ def test_a_late_tick_is_counted_and_said(caplog: pytest.LogCaptureFixture) -> No
         member.enough.wait(0.001)
     now[0] = 100.0
     ticker.wake(member)
-    assert member.enough.wait(5)
+    assert member.enough.wait(60)
     assert ticker.late_ticks(member) == 1
     ticker.remove(member)
     assert "40000 ms late" in caplog.text
@@ -94,12 +94,12 @@ def test_a_removed_member_is_not_being_ticked_any_more() -> None:
     go_on = threading.Event()
     ticker, slow = RaftTicker(), Slow(go_on)
     ticker.add(slow, shortest_s=0.001, late_s=10)
-    assert slow.enough.wait(5)
+    assert slow.enough.wait(60)
     removal = threading.Thread(target=ticker.remove, args=(slow,))
     removal.start()
     assert removal.is_alive()
     go_on.set()
-    removal.join(5)
+    removal.join(60)
     assert not removal.is_alive()
     assert slow.ticks == 1
 
@@ -112,7 +112,7 @@ def test_a_member_whose_work_may_wait_is_ticked_when_that_time_is_over() -> None
     began = time.monotonic()
     for _ in range(10):
         ticker.wake(idle, within_s=0.2)
-    assert idle.enough.wait(5)
+    assert idle.enough.wait(60)
     assert time.monotonic() - began >= 0.2
     ticker.remove(idle)
     assert idle.ticks == 2
@@ -128,8 +128,8 @@ def test_work_that_comes_in_quick_succession_is_done_together() -> None:
     for _ in range(20):  # within the pause that follows a tick
         ticker.wake(first)
         ticker.wake(second)
-    assert first.enough.wait(5)
-    assert second.enough.wait(5)
+    assert first.enough.wait(60)
+    assert second.enough.wait(60)
     for member in (first, second):
         ticker.remove(member)
     assert (first.ticks, second.ticks) == (2, 2)
@@ -143,7 +143,7 @@ def test_how_late_the_ticks_were_is_counted_by_size() -> None:
         member.enough.wait(0.001)
     now[0] = 60.15
     ticker.wake(member)
-    assert member.enough.wait(5)
+    assert member.enough.wait(60)
     ticker.remove(member)
     counted = dict(zip((*LATENESS_S, None), ticker.lateness, strict=True))
     assert {bound: count for bound, count in counted.items() if count} == {0.001: 1, 0.2: 1}
@@ -161,7 +161,7 @@ def test_members_that_wait_for_the_disk_do_so_side_by_side() -> None:
     all_wait = threading.Event()
     before = Slow(all_wait)
     ticker.add(before, shortest_s=0.0, late_s=10)
-    assert before.enough.wait(5)
+    assert before.enough.wait(60)
     members = [Meets(str(number)) for number in range(4)]
     for member in members:
         ticker.add(member, shortest_s=0.0, late_s=10)

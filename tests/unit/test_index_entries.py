@@ -359,20 +359,33 @@ def test_others_use_the_index_while_the_digests_of_many_directories_are_computed
     for number in range(300):
         index.put(T, directory(b"d%d" % number))
     seen: list[int] = []
+    between: list[int] = []
     done = threading.Event()
+
+    def count() -> int:
+        with index.lock:
+            (found,) = index._db.one("SELECT count(*) FROM digests") or (0,)
+        return int(found)
 
     def look() -> None:
         while not done.is_set():
-            with index.lock:
-                (count,) = index._db.one("SELECT count(*) FROM digests") or (0,)
-                seen.append(count)
+            seen.append(count())
 
     other = threading.Thread(target=look)
     other.start()
-    digest = index.root(T).digest
+    for round_ in range(50):  # the other thread needs a processor, too
+        for number in range(300):
+            index.put(T, entry(b"d%d/%d" % (number, round_)))
+        before = count()
+        seen.clear()
+        index.root(T)
+        between = [found for found in seen if before < found < 301]
+        if between:
+            break
     done.set()
     other.join()
-    assert [count for count in seen if 0 < count < 301], "nobody was let at it meanwhile"
+    assert between, "nobody was let at it meanwhile"
+    digest = index.root(T).digest
     index.put(T, entry(b"d0/new"))
     assert index.root(T).digest != digest
     index.remove(T, b"d0/new")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.patience import PATIENCE_S
 from fakes.records import WALL_MS, deliveries, delivery, open_journal
 from fakes.stream_pair import A, free_port, lab_config
 from staqraft.cli.journal import to_json, to_line
@@ -190,23 +191,25 @@ groups:
     )  # fmt: skip
     assert following.stdout is not None
     try:
-        assert json.loads(await asyncio.wait_for(following.stdout.readline(), 30))["path"] == (
-            "lea/new/5.lab"
-        )
+        assert json.loads(await asyncio.wait_for(following.stdout.readline(), PATIENCE_S))[
+            "path"
+        ] == ("lea/new/5.lab")
         journal.append(deliveries(30, 30), TWO)
         journal.sync()
         seen = [
-            json.loads(await asyncio.wait_for(following.stdout.readline(), 30))["position"]["seq"]
+            json.loads(await asyncio.wait_for(following.stdout.readline(), PATIENCE_S))["position"][
+                "seq"
+            ]
             for _ in range(10)
         ]
         assert seen == list(range(51, 61))
         journal.reset(Position(TWO, 100))
         assert following.stderr is not None
-        said = await asyncio.wait_for(following.stderr.readline(), 30)
+        said = await asyncio.wait_for(following.stderr.readline(), PATIENCE_S)
         assert b"going on at its end" in said
         journal.append([delivery(50)], TWO)
         journal.sync()
-        came = json.loads(await asyncio.wait_for(following.stdout.readline(), 30))
+        came = json.loads(await asyncio.wait_for(following.stdout.readline(), PATIENCE_S))
         assert came["position"] == {"epoch": 2, "seq": 101}
     finally:
         following.kill()

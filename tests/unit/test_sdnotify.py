@@ -16,7 +16,7 @@ from staqraft.sdnotify import Notifier
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(1)
+        listener.settimeout(60)
         yield listener
 
 
@@ -48,7 +48,7 @@ def test_an_abstract_address_is_understood() -> None:
     name = f"staqraft-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{name}")
-        listener.settimeout(1)
+        listener.settimeout(60)
         Notifier({"NOTIFY_SOCKET": f"@{name}"}).alive()
         assert heard(listener) == "WATCHDOG=1"
 
