@@ -279,6 +279,26 @@ class Cluster:
             standby, applied, timeout_s, f"{standby} has applied everything up to {seq}"
         )
 
+    def wait_well(self, node: str, timeout_s: float = 60.0) -> str:
+        """What `staqctl status` prints, once it says that all is well.
+
+        The replicas tell each other a moment after they are in sync that they could take over.
+        """
+        said = ""
+
+        def well() -> bool:
+            nonlocal said
+            argv = [*STAQCTL, "--config", CONFIGURATION, "status"]
+            done = self.lab.run(node, argv, check=False)
+            said = done.stdout + done.stderr
+            return done.returncode == ALL_IS_WELL
+
+        try:
+            wait_until(well, timeout_s, f"all is well on {node}", every_s=ASK_EVERY_S)
+        except LabError as error:
+            raise LabError(f"{error}\n{said}") from None
+        return said
+
     def wait_group(
         self, node: str, holds: Callable[[Status], bool], timeout_s: float, what: str
     ) -> Status:

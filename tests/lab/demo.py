@@ -61,7 +61,7 @@ def _opening(story: Story, tell: Teller) -> None:
         f"CA and certificates made, three daemons started: {story.active} is active in epoch"
         f" {story.epoch}, in sync: {' '.join(REPLICAS)}; {took:.1f} s",
     )
-    for line in story.cluster.ctl(story.active, "status").splitlines():
+    for line in story.cluster.wait_well(story.active).splitlines():
         tell.detail(line)
 
 

@@ -89,7 +89,7 @@ def tale(lab: Lab) -> Tale:
 
 def test_all_is_well_and_either_could_take_over(tale: Tale) -> None:
     tale.wait_well()
-    text = tale.cluster.ctl("a", "status")
+    text = tale.cluster.wait_well("a")
     assert "takeover      a is active" in text
     assert "takeover      b would take over now" in text
     assert "Link sync: 10.77.1.11 - b 10.77.1.12: both ways" in text
