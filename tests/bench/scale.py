@@ -29,9 +29,10 @@ import grpc.aio
 from bench import record
 from command_line import positive
 from fakes.data_pair import DataNode, DataPair
+from fakes.ports import free_port
 from fakes.records import MAIL
 from fakes.scratch import memory_directory
-from fakes.stream_pair import A, B, free_port
+from fakes.stream_pair import A, B
 from lab.errors import MissingError
 from staqraft.model import Position
 from staqraft.wire.v1 import data_worker_pb2 as pb

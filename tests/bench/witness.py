@@ -24,7 +24,7 @@ from bench import record
 from bench.town import Helpers, Witness
 from command_line import positive
 from fakes.many import CALM, QUICK, SLOW, Town
-from fakes.trio import free_port
+from fakes.ports import free_port
 from lab.errors import LabError
 from lab.spread import Spread
 

@@ -19,8 +19,9 @@ import grpc.aio
 
 from fakes.data_process import SCRUB
 from fakes.patience import PATIENCE_S
+from fakes.ports import free_port
 from fakes.records import MAIL
-from fakes.stream_pair import A, B, free_port, lab_config, until
+from fakes.stream_pair import A, B, lab_config, until
 from lab.compare import differences, manifest
 from staqraft.config.schema import Config
 from staqraft.index import STAGING_NAME

@@ -11,7 +11,8 @@ import pytest
 
 from fakes.data_pair import DataNode, DataPair
 from fakes.grounds import mounted
-from fakes.stream_pair import A, B, free_port
+from fakes.ports import free_port
+from fakes.stream_pair import A, B
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,7 @@ import grpc.aio
 
 from fakes.patience import PATIENCE_S
 from fakes.pki import cluster_pki
+from fakes.ports import free_port
 from fakes.records import LAB, MAIL, open_journal
 from staqraft.config.schema import (
     Config,
@@ -45,14 +45,6 @@ from staqraft.wire.v1 import data_worker_pb2_grpc as pb_grpc
 
 A, B = NodeId("a"), NodeId("b")
 FIRST_EPOCH = (EpochStart(epoch=Epoch(1), seq=1),)
-
-
-def free_port() -> int:
-    """A TCP port that nobody has on any of our loopback addresses now."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def lab_config(

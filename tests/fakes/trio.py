@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -16,14 +15,6 @@ DEFAULT = GroupId("default")
 
 SERVICE_LAN = {A: "127.0.1.1", B: "127.0.1.2", W: "127.0.1.3"}
 SYNC_LINK = {A: "127.0.2.1", B: "127.0.2.2"}
-
-
-def free_port() -> int:
-    """A control port that is free on every loopback address at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def trio_config(node: NodeId, pki: Pki, directory: Path, *, control_port: int) -> Config:

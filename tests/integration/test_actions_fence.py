@@ -14,7 +14,8 @@ import pytest
 
 from fakes.patience import LONG_MS, PATIENCE_S, growing
 from fakes.pki import cluster_pki
-from fakes.trio import DEFAULT, SERVICE_LAN, A, B, W, free_port, trio_config
+from fakes.ports import free_port
+from fakes.trio import DEFAULT, SERVICE_LAN, A, B, W, trio_config
 from staqraft.actions.fence import FenceClient, FenceServicer
 from staqraft.config.schema import Config, Ring, Tls
 from staqraft.errors import ActionError

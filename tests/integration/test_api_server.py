@@ -19,7 +19,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from fakes.node import FakeNode, event
 from fakes.patience import LONG_MS, PATIENCE_S
 from fakes.pki import cluster_pki, new_pki
-from fakes.trio import DEFAULT, SERVICE_LAN, A, B, W, free_port, trio_config
+from fakes.ports import free_port
+from fakes.trio import DEFAULT, SERVICE_LAN, A, B, W, trio_config
 from staqraft.actions.fence import FenceClient, FenceServicer
 from staqraft.api.admin import AdminServicer
 from staqraft.api.failures import exit_code_of

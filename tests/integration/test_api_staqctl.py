@@ -15,8 +15,9 @@ import pytest
 from fakes.node import FakeNode, event
 from fakes.patience import PATIENCE_S
 from fakes.pki import cluster_pki, new_pki
+from fakes.ports import free_port
 from fakes.statuses import healthy_status
-from fakes.trio import SERVICE_LAN, A, B, free_port, trio_config
+from fakes.trio import SERVICE_LAN, A, B, trio_config
 from staqraft.actions.fence import FenceClient, FenceServicer
 from staqraft.api.admin import AdminServicer
 from staqraft.api.forward import over_any_ring

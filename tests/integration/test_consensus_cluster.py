@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import grpc.aio
 import pytest
 
 from fakes.patience import LONG_MS, PATIENCE_S
+from fakes.ports import free_port
 from staqraft import certs
 from staqraft.config import schema
 from staqraft.consensus import syncobj
@@ -41,12 +41,6 @@ CLUSTER = "test"
 A, B, W = NodeId("a"), NodeId("b"), NodeId("w")
 ADDRESS = {A: "127.0.0.11", B: "127.0.0.12", W: "127.0.0.13"}
 GROUP = GroupId("default")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Member:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from fakes.pki import Pki, cluster_pki
-from fakes.trio import free_port
+from fakes.ports import free_port
 from staqraft.config.schema import Node, Ring
 from staqraft.consensus.generations import first
 from staqraft.consensus.manners import Manners

@@ -14,7 +14,8 @@ import grpc.aio
 import pytest
 
 from fakes.pki import cluster_pki
-from fakes.trio import DEFAULT, A, B, free_port, trio_config
+from fakes.ports import free_port
+from fakes.trio import DEFAULT, A, B, trio_config
 from staqraft.config.loader import fingerprint
 from staqraft.config.schema import Config, DiskHealth, Health, PingHealth
 from staqraft.daemon.clock import boottime_ms

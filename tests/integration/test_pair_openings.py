@@ -12,7 +12,8 @@ import grpc.aio
 
 from fakes.patience import PATIENCE_S
 from fakes.pki import Pki, new_pki
-from fakes.trio import free_port, trio_config
+from fakes.ports import free_port
+from fakes.trio import trio_config
 from staqraft.config.schema import Config
 from staqraft.consensus import Group, RaftEndpoint, RaftTicker
 from staqraft.consensus.manners import SERVER_OPTIONS

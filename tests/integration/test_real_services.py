@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.trio import free_port
+from fakes.ports import free_port
 from staqraft.actions.checks.run import Checker
 from staqraft.actions.process import run
 from staqraft.actions.systemd import Systemd

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 from fakes.pki import Pki, new_pki
-from fakes.trio import free_port
+from fakes.ports import free_port
 from staqraft.config.schema import Tls
 from staqraft.model import NodeId
 from staqraft.names import tls_name

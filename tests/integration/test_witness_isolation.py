@@ -13,7 +13,7 @@ import pytest
 from bench.town import end, python
 from fakes.many import Town
 from fakes.pair import Figures, Member, member, renew
-from fakes.trio import free_port
+from fakes.ports import free_port
 from staqraft.config.clusters import read_clusters
 from staqraft.consensus import RaftTicker
 from staqraft.daemon.witness import SharedWitness

@@ -23,8 +23,8 @@ from fakes.many import WITNESS_ADDRESS, Town
 from fakes.pair import Figures, Member, member, renew
 from fakes.patience import LONG_MS, PATIENCE_S
 from fakes.pki import Pki
+from fakes.ports import free_port
 from fakes.receivers import Hook, webhook
-from fakes.trio import free_port
 from staqraft import certs
 from staqraft.api.front import Rates
 from staqraft.api.many import CLUSTER_KEY, ManyAdmin

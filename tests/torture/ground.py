@@ -20,9 +20,10 @@ import grpc.aio
 from fakes.data_pair import DataNode, DataPair
 from fakes.grounds import mounted
 from fakes.pki import cluster_pki
+from fakes.ports import free_port
 from fakes.records import LAB, MAIL
 from fakes.small_disk import fill
-from fakes.stream_pair import A, B, free_port
+from fakes.stream_pair import A, B
 from staqraft.model import NodeId, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 from torture.process import set_clock

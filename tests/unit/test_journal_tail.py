@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from fakes.patience import PATIENCE_S
+from fakes.ports import free_port
 from fakes.records import WALL_MS, deliveries, delivery, open_journal
-from fakes.stream_pair import A, free_port, lab_config
+from fakes.stream_pair import A, lab_config
 from staqraft.cli.journal import to_json, to_line
 from staqraft.config.schema import Journal as Limits
 from staqraft.errors import JournalCorrupt
