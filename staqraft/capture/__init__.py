@@ -21,10 +21,12 @@ The way of a change::
   not pay for waking it.
 - `dirty`: what is held, for how long. Complete changes are due at once; a file that is still open
   is held for 10 ms; one that changes for ever is cooled in proportion to what it costs.
-- `directories`, `structure`: the map key -> place, changed only together with the index, so that
-  an event in a directory that was renamed meanwhile still finds the path that the index knows.
-  A directory is added to the map **before** it is listed: a change in between is in the listing
-  or is an event. Moved directories are one record; circles go by way of a parking name.
+- `directories`, `structure`: the map key -> place, changed only together with the index, so that an
+  event in a directory that was renamed meanwhile still finds the path that the index knows. A
+  directory is added to the map **before** it is listed: a change in between is in the listing or is
+  an event. inotify's directories are opened by path: one that cannot be opened is **not** therefore
+  gone, since something above it may have been renamed; it is asked for again. Moved directories are
+  one record; circles go by way of a parking name.
 - `scanner`: compares directories with the index, by slices: at the start, after lost events, in
   directories that came in. It marks what differs; everything takes the same way.
 - `objects`, `content`, `reader`: reading, by open directories and never through a symlink.
@@ -32,8 +34,9 @@ The way of a change::
   file goes at once, on the word of the blocks before it; the rest of the file is read when it is
   quiet, or when a barrier wants to know (`LargeFiles.thorough`). A large file is read a slice at a
   time, and what is journalled is what was read.
-- `links`: several names of one file. `mailbox`: what a change means to mail users (PURE). `locks`:
-  mbox files are read while nobody holds them; a lock that stays is said, and waited for no longer.
+- `links`: several names of one file. `elsewhere`: names that tell nothing. `mailbox`: what a change
+  means to mail users (PURE). `locks`: mbox files are read while nobody holds them; a lock that
+  stays is said, and waited for no longer.
 - `roots`: a root that is gone or suddenly empty is not believed. `removals` (PURE): more gone than
   a tree's `removals` allow stays on the standby until somebody says so. `mounts`: what is mounted
   inside of a tree, bind mounts of the same filesystem too, is not of it; what it hides is not gone.
@@ -61,11 +64,13 @@ told that everything is safe is refused meanwhile, as it is while a root is gone
 
 **What is not seen at once.** Writes through a shared mapping make no event until it is taken down:
 files that are mapped so are looked for every 30 s (`mapped`) and compared then, and at each barrier
-since they are known. chattr flags are not replicated, and
-are taken off on a standby where they forbid what a record says. With
-inotify, a write under a name outside of the trees, or under one that existed only for a moment,
-is found by the next scan. Times of a file are believed unless they are younger than 2 s at the last
-commit (see `scanner`). What is mounted inside of a tree is left out, and reported.
+since they are known. chattr flags are not replicated, and are taken off on a standby where they
+forbid what a record says. inotify tells of a name and not of a file, so a write under a name that
+is gone has all trees compared at the next barrier, and files that were seen with several names are
+looked at by each (`elsewhere`). What it cannot show is a write under a name outside of the trees
+that was made since the file was last looked at, and one under a name that came and went with its
+directory. Times of a file are believed unless they are younger than 2 s at the last commit (see
+`scanner`). What is mounted inside of a tree is left out, and reported.
 
 Threads: one drain thread a group, one capture thread (owner of journal and index while active).
 `Capture.ask_barrier`, `allow_removals`, `end` and `status` are for any thread.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final
 from staqraft.capture import adoption, dirty
 from staqraft.capture.adoption import Adoption, Read
 from staqraft.capture.differences import Differences
+from staqraft.capture.elsewhere import Elsewhere
 from staqraft.capture.errors import CaptureError, Uncaptured
 from staqraft.capture.files import Files
 from staqraft.capture.folders import Folders
@@ -21,7 +22,7 @@ from staqraft.capture.large import LargeFiles, file_of
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
 from staqraft.capture.locks import MailboxLocks
-from staqraft.capture.mapped import mapped_files
+from staqraft.capture.mapped import MappedFiles
 from staqraft.capture.ports import CaptureStatus, IndexPort, JournalPort
 from staqraft.capture.problems import Problems
 from staqraft.capture.removals import Removals
@@ -46,7 +47,6 @@ _COMMIT_MS: Final = 500
 _RETRY_FULL_MS: Final = 1_000
 _CHECK_ROOTS_MS: Final = 1_000
 _RESCAN_UNWATCHED_MS: Final = 30_000
-_MAPPED_MS: Final = 30_000  # between two looks at files that programs have mapped
 _IDLE_MS: Final = 250
 _LOCKED_MS: Final = 5
 _TRIES: Final = 3  # at what cannot be read, for a barrier
@@ -121,10 +121,8 @@ class Capture:
         self._committed_ms = now_ms()
         self._roots_checked_ms = 0
         self._rescanned_ms = now_ms()
-        self._mapped_ms = now_ms()
-        self._mapped: Iterator[set[tuple[int, int]]] | None = None
-        self._found_mapped: set[tuple[str, int, int]] = set()  # by the look that goes on
-        self._known_mapped: set[tuple[str, int, int]] = set()  # by that and the one before
+        self._mapped = MappedFiles(self._watcher, index, self._large.compare_all_of, now_ms)
+        self._elsewhere = Elsewhere(self._watcher, index, links, self._scan_all, now_ms)
         self._complete = False
 
     # --- life --------------------------------------------------------------------------------
@@ -226,10 +224,12 @@ class Capture:
         self._large.thorough = True
         try:
             self._large.recheck(everything=True)
-            for file in self._known_mapped:
-                self._large.compare_all_of(*file)
+            self._mapped.compare_known()
+            self._elsewhere.look()
             self._turn(everything=True)
             self._finish(earlier, deadline)
+            if self._elsewhere.compare_if_blind():
+                self._finish(set(), deadline)
             self._large.recheck(everything=True)  # those that were in a transfer before
             self._turn(everything=True)
             self._finish(self._large.active, deadline)
@@ -322,7 +322,7 @@ class Capture:
         return (
             self._scanner.ready
             or self._large.transfers > 0
-            or self._mapped is not None
+            or self._mapped.is_looking
             or not self._was_read.empty()
         )
 
@@ -340,7 +340,7 @@ class Capture:
             self.flush(everything=everything)
             self._large.step(self._now_ms() + _SLICE_MS)
             self._large.recheck(everything=False)
-            self._look_at_mapped()
+            self._mapped.step()
             self._enter_what_was_read(self._now_ms() + _SLICE_MS)
             self._ledger.flush()
             if self._ledger.uncommitted and self._now_ms() - self._committed_ms >= _COMMIT_MS:
@@ -456,6 +456,7 @@ class Capture:
         self._roots_checked_ms = now
         self._roots.look()
         self._watcher.look_at_mounts()
+        self._elsewhere.look_around()
         self._unread.left()  # and what is gone is no problem any more
         for tree, path, place in self._locks.stuck():
             if self._index.get(tree, path) is None:
@@ -466,25 +467,3 @@ class Capture:
         if self._watcher.problem and now - self._rescanned_ms >= _RESCAN_UNWATCHED_MS:
             self._rescanned_ms = now
             self._scan_all()
-
-    def _look_at_mapped(self) -> None:
-        """Compares files that are mapped for writing, one process of the system at a time."""
-        now = self._now_ms()
-        if self._mapped is None:
-            if now - self._mapped_ms < _MAPPED_MS:
-                return
-            self._mapped = mapped_files()
-        found = next(self._mapped, None)
-        if found is None:
-            self._mapped, self._mapped_ms = None, now
-            self._known_mapped, self._found_mapped = self._found_mapped, set()
-            return
-        for tree, root in self._watcher.directories.roots.items():
-            for dev, ino in found:
-                if self._watcher.is_on(tree, dev) and self._index.names_of(
-                    tree, root.inode[0], ino
-                ):
-                    file = (tree, root.inode[0], ino)
-                    self._found_mapped.add(file)
-                    self._known_mapped.add(file)
-                    self._large.compare_all_of(*file)

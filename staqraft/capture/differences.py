@@ -115,7 +115,7 @@ class Differences:
             work(item, *more, **kw)
         except (OSError, ObjectUnstable) as error:
             if isinstance(error, OSError) and error.errno in GONE:
-                self._watcher.ask_again(item.place)  # it left in between, which is to be told
+                self._ask_again(item.place)  # it left in between, which is to be told
                 return
             self._unread.failed(item.place, item.path, error)
         else:
@@ -141,7 +141,7 @@ class Differences:
                 continue
             if fd is None:
                 if place.directory.parent is not None:
-                    self._unreachable(place)
+                    self._ask_again(place)  # it is gone, or moved and that is still to be told
                 continue
             gone, out = now is None, self._is_out(place, path, now)
             if not out and self._is_foreign(place, path, now):
@@ -150,8 +150,8 @@ class Differences:
             entry = self._index.get(place.tree, path)
             if now is not None or entry is not None:
                 found[place.tree, path] = _Found(place, path, now, entry)
-            elif gone and not place.flags & dirty.CREATED:
-                self._in_passing |= place.flags & _REWRITTEN
+            elif gone:
+                self._came_and_went(place)
             if entry is not None and (now is None or now.st_ino != entry.identity.ino):
                 self._mark_other_names(place.tree, entry)
         for place in parents.values():  # their times changed with what is in them
@@ -164,6 +164,12 @@ class Differences:
                 entry = self._index.get(place.tree, path)
                 found[place.tree, path] = _Found(place, path, now, entry)
         return list(found.values())
+
+    def _came_and_went(self, place: Dirty) -> None:
+        """What was done under a name that is gone may have been done to another file."""
+        self._watcher.lost_sight(place.flags)
+        if not place.flags & dirty.CREATED:
+            self._in_passing |= place.flags & _REWRITTEN
 
     def _was_never_in(self, place: Dirty, path: bytes) -> bool:
         """Whether a file is left out whatever it is: a message that is being written, mostly."""
@@ -200,12 +206,16 @@ class Differences:
             known = self._names[tree, dev, ino] = self._index.names_of(tree, dev, ino)
         return known
 
-    def _unreachable(self, place: Dirty) -> None:
-        """Its directory is gone, or moved and that is still to be told."""
-        if place.flags & dirty.LAST_CALL:
-            self._scanner.add(place.directory, deep=False)  # which has more patience
-        else:
+    def _ask_again(self, place: Dirty) -> None:
+        """Puts off a place whose other events are still to be read.
+
+        At last its directory is listed if it cannot be reached, since the scanner has more
+        patience. What left a directory that can be opened is told by an event.
+        """
+        if not place.flags & dirty.LAST_CALL:
             self._watcher.ask_again(place)
+        elif not self._watcher.can_open(place.directory):
+            self._scanner.add(place.directory, deep=False)
 
     def _is_out(self, place: Dirty, path: bytes, now: os.stat_result | None) -> bool:
         """Whether what is there is left out on purpose."""
@@ -286,10 +296,11 @@ class Differences:
             onto_directory = (
                 entry is not None and entry.metadata.type is ObjectType.DIRECTORY
             )  # the source may be below it: then as a new file
-            if source is not None and not onto_directory:
+            if source is not None and not onto_directory and self._has_parents(item):
                 # What was done to it under its former name is to be looked at under the new one.
-                done = flags.get((item.place.tree, source), 0) & _REWRITTEN & ~dirty.CREATED
-                done |= self._in_passing
+                done = flags.get((item.place.tree, source), 0)
+                done |= self._watcher.flags_of(item.place.tree, source)  # which is held back
+                done = done & _REWRITTEN & ~dirty.CREATED | self._in_passing
                 if done:
                     item.place = replace(item.place, flags=item.place.flags | done)
                 by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
@@ -300,6 +311,14 @@ class Differences:
                 if item.place.tree == tree and item.path in touched:
                     item.entry = self._index.get(tree, item.path)
         return [item for moves in by_tree.values() for item, _ in moves.values()]
+
+    def _has_parents(self, item: _Found) -> bool:
+        """Journals what is missing above a place. False: it cannot be reached just now."""
+        try:
+            self._folders.ensure_parents(item.place)
+        except OSError:
+            return False  # said, or tried again, when the place itself is compared
+        return True
 
     def _perform_moves(self, tree: str, moves: dict[bytes, tuple[_Found, bytes]]) -> set[bytes]:
         """Journals the moves in an order that works. Returns all paths that took part."""
@@ -331,7 +350,7 @@ class Differences:
             entry = self._index.get(tree, name)
             if entry is None or not entry.digest or entry.metadata.type is not ObjectType.FILE:
                 continue
-            if (tree, name) not in gone and self._links.inode_at(tree, name) == now.st_ino:
+            if (tree, name) not in gone and not self._links.has_left(tree, name, now):
                 return None  # still there: another name of it
             # A number may have been given to a new file: believe it if it was renamed for certain,
             # or if it is also of the same size and time. (Content is compared as events demand.)
@@ -346,8 +365,6 @@ class Differences:
         if entry is None:
             return
         before = self._index.get(tree, target)
-        if item is not None:
-            self._folders.ensure_parents(item.place)
         identity = entry.identity
         if item is not None and item.now is not None and _same_but_name(entry, item):
             identity = identity_of(item.now)
@@ -385,7 +402,7 @@ class Differences:
                 directory = self._watcher.attach(place.directory, place.name)
             if directory is None:  # its move is still to be told, or it is gone again
                 flags = place.flags | dirty.DIRECTORY
-                self._watcher.ask_again(Dirty(place.directory, place.name, flags, self._now_ms()))
+                self._ask_again(Dirty(place.directory, place.name, flags, self._now_ms()))
                 return
             if directory is not was:
                 self._scanner.add(directory, deep=True)
@@ -410,8 +427,9 @@ class Differences:
             removed.add((place.tree, item.path))
             return  # it went with its directory
         child = place.directory.child(place.name) if place.name else None
-        if child is not None:
-            return  # postponed: the map still has it, its story is not all read
+        if child is not None:  # it could not be looked for when the map was brought up to date
+            self._scanner.add(place.directory, deep=False)
+            return
         entry = self._index.get(place.tree, item.path) if item.entry is not None else None
         if entry is None:
             return

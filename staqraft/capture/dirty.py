@@ -102,6 +102,12 @@ class DirtySet:
             lost, self._overflowed = self._overflowed, False
             return lost
 
+    def flags_of(self, place: Place) -> int:
+        """How a place is marked; 0 if it is not."""
+        with self._changed:
+            mark = self._marks.get(place)
+            return 0 if mark is None else mark.flags
+
     def cool(self, place: Place, until_ms: int) -> None:
         """Holds `place` back until `until_ms`, however often it is marked (but see `take`)."""
         with self._changed:

@@ -30,6 +30,7 @@ class FanotifySource:
     """
 
     backend = "fanotify"
+    sees_all_names = True
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ class Files:
         """Journals how what stands at a place (no directory) differs from `entry`."""
         flags = place.flags
         if now.st_nlink > 1:
-            self._watcher.note_linked(place.directory, place.name)
+            self._watcher.note_linked(place.directory, place.name, now)
         if now.st_nlink > 1 and (entry is None or entry.identity.ino != now.st_ino):
             linked = self._links.link(place, path, now, entry)
             if linked is not None:

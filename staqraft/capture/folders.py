@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from staqraft.capture import mailbox
 from staqraft.capture.directories import Directory
 from staqraft.capture.ledger import Ledger
@@ -26,9 +29,15 @@ class Folders:
         self._known.clear()
 
     def compare(self, place: Dirty, path: bytes, entry: Entry | None) -> None:
-        """Journals how a directory's own metadata differs from `entry`."""
+        """Journals how a directory's own metadata differs from `entry`.
+
+        Raises FileNotFoundError if nothing is where the map has it: it is gone, or something above
+        it was renamed and that is still to be told.
+        """
         fd = self._watcher.open(place.directory)
-        state = None if fd is None else read_state(fd, place.name)
+        if fd is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        state = read_state(fd, place.name)
         if state is None or state.metadata.type is not ObjectType.DIRECTORY:
             return  # gone or replaced meanwhile: that is an event of its own
         tree = place.tree
@@ -43,7 +52,10 @@ class Folders:
             self._ledger.refresh(tree, entry, state.identity)
 
     def ensure_parents(self, place: Dirty) -> None:
-        """Journals the directories above a place that the index does not have, from the root."""
+        """Journals the directories above a place that the index does not have, from the root.
+
+        Raises OSError if one cannot be read.
+        """
         missing: list[Directory] = []
         at: Directory | None = place.directory
         while at is not None and (at.tree, at.path) not in self._known:

@@ -41,6 +41,7 @@ class InotifySource:
     """See `Source`. Keys are watch descriptors, which the kernel ties to the inode."""
 
     backend = "inotify"
+    sees_all_names = False
 
     def __init__(self, dirty_set: DirtySet, known: Known, cookies: Path) -> None:
         self.problem = ""
@@ -97,7 +98,7 @@ class InotifySource:
         return None
 
     def note_linked(self, tree: str, directory_fd: int, name: bytes) -> None:
-        """Of no use here: a change under a name that is not watched tells nothing."""
+        """Of no use here: a change under a name that is not watched tells nothing (`Elsewhere`)."""
 
     def inode_of(self, key: Key) -> tuple[int, int] | None:  # noqa: ARG002 (none are given out)
         """Objects are not told of."""

@@ -12,7 +12,7 @@ from staqraft.capture.content import read_at
 from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
-from staqraft.capture.objects import ObjectState, identity_of, look
+from staqraft.capture.objects import GONE, ObjectState, identity_of, look
 from staqraft.capture.pace import LOOK_AGAIN_MS, File, Paces
 from staqraft.capture.signatures import Memories, Memory
 from staqraft.capture.structure import Dirty
@@ -183,17 +183,26 @@ class LargeFiles:
                     self._failed(file, transfer, error)
                     continue
                 if done:
-                    self._finish(file, transfer)
+                    try:
+                        self._finish(file, transfer)
+                    except OSError as error:
+                        self._failed(file, transfer, error)
             if waiting:
                 return
 
     def _failed(self, file: File, transfer: Transfer, error: OSError) -> None:
+        self._give_back(file, transfer)
+        place = transfer.place
+        again = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
+        if error.errno in GONE:  # something above it was renamed, which is to be told
+            self._watcher.put_back(again)
+        else:
+            self._unread.failed(again, place.path, error)
+
+    def _give_back(self, file: File, transfer: Transfer) -> None:
         self._drop(file, transfer)
         for other in transfer.others:
             self._watcher.put_back(other)
-        place = transfer.place
-        again = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
-        self._unread.failed(again, place.path, error)
 
     def is_being_read(self, file: File) -> bool:
         """Whether it is on its way."""
@@ -234,9 +243,11 @@ class LargeFiles:
         now = look(fd, place.name) if fd is not None else None
         if now is None or now.st_ino != transfer.state.identity.ino:
             if transfer.waited:  # no rename told where it went: what comes, comes anew
-                self._drop(file, transfer)
-                for other in transfer.others:
-                    self._watcher.put_back(other)
+                self._give_back(file, transfer)
+                if known and fd is None:  # it may be there still, behind something renamed
+                    self._watcher.put_back(
+                        Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
+                    )
                 return
             transfer.waited = True
             transfer.look_again_ms = self._now_ms() + _UNPLACED_MS

@@ -40,13 +40,34 @@ class Links:
             if directory is not None:
                 yield Dirty(directory, name, flags, self._now_ms())
 
-    def inode_at(self, tree: str, path: bytes) -> int | None:
-        """Which inode stands at a path, by the directory map; None if nothing does."""
+    def look_at(self, tree: str, path: bytes) -> os.stat_result | None:
+        """What stands at a path, by the directory map; None if nothing is to be seen there."""
         parent, _, name = path.rpartition(b"/")
         directory = self._watcher.directories.find(tree, parent)
         fd = self._watcher.open(directory) if directory is not None else None
-        now = look(fd, name) if fd is not None else None
+        return None if fd is None else look(fd, name)
+
+    def inode_at(self, tree: str, path: bytes) -> int | None:
+        """Which inode stands at a path; None if nothing is to be seen there."""
+        now = self.look_at(tree, path)
         return None if now is None else now.st_ino
+
+    def has_left(self, tree: str, path: bytes, found: os.stat_result) -> bool:
+        """Whether a file that was just found elsewhere is not at this path any more.
+
+        A directory that cannot be opened is not therefore gone: above it something may have been
+        renamed, which is still to be told. Then only a file with a single name has left for
+        certain.
+        """
+        parent, _, name = path.rpartition(b"/")
+        directory = self._watcher.directories.find(tree, parent)
+        if directory is None:
+            return True
+        fd = self._watcher.open(directory)
+        if fd is None:
+            return found.st_nlink == 1 or self._watcher.is_gone(directory)
+        there = look(fd, name)
+        return there is None or there.st_ino != found.st_ino
 
     def all_are_there(self, tree: str, entry: Entry) -> bool:
         """Whether a change in place is told to all the names that it will have on the other side.

@@ -198,8 +198,9 @@ class Scanner:
         if now < give_up:
             self._blocked[directory] = _Blocked(directory, deep, now + _RETRY_MS, give_up)
         elif directory.parent is not None:
-            flags = dirty.SCANNED | dirty.DIRECTORY | dirty.LAST_CALL
-            self._watcher.mark(directory.parent, directory.name, flags)
+            parent, name = directory.parent, directory.name
+            self._watcher.detach(directory)  # if it comes back now, it is found anew and listed
+            self._watcher.mark(parent, name, dirty.SCANNED | dirty.DIRECTORY | dirty.LAST_CALL)
 
     def _is_due(self) -> bool:
         now = self._now_ms()
@@ -240,7 +241,7 @@ class Scanner:
             if deep:
                 self.add(child, deep=True)
         elif found.st_nlink > 1:
-            self._watcher.note_linked(directory, name)
+            self._watcher.note_linked(directory, name, found)
         if entry is None:
             if not self._is_adopted(directory, name, found):
                 self._watcher.mark(directory, name, dirty.SCANNED)

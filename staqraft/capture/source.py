@@ -26,6 +26,7 @@ class Source(Protocol):
     """A kernel interface that says where something changed. Keys name directories."""
 
     backend: str
+    sees_all_names: bool  # a change of a file is told, whatever name it was made under
     problem: str  # a sentence for people when something cannot be watched, else ""
 
     def add_root(self, tree: str, fd: int) -> Key:

@@ -51,7 +51,9 @@ class Moved:
 
 
 Look = Callable[[Directory, bytes], Key | None]
-"""The key of the directory that stands at a name now; None if none does, or it is excluded."""
+"""The key of the directory that stands at a name now; None if none does, or it is excluded.
+
+Raises OSError if that cannot be read."""
 
 
 class Structure:
@@ -73,7 +75,10 @@ class Structure:
         for place in places:
             if not self._map.has(place.directory):
                 continue
-            key = self._look(place.directory, place.name)
+            try:
+                key = self._look(place.directory, place.name)
+            except OSError:
+                continue  # its place is compared all the same, and then that is said
             present.append((place, key))
             found = self._map.by_key.get(key) if key is not None else None
             if found is None or (found.parent is place.directory and found.name == place.name):

@@ -146,11 +146,12 @@ class Transfer:
                 found, _ = known.changed(piece.offset, piece.data or bytes(piece.length))
                 more = sum(len(data) for _, data in found)
                 if gathered and gathered + more > CHUNK_BYTES:
-                    if self.state.links > 1:  # its other names cannot be told of half a change
+                    there = self._still_there(ledger, base)
+                    if there is None:
                         self._begin_anew()
                         yield from self._whole(ledger)
                         return
-                    base = self._ahead(ledger, base, extents)
+                    base = self._ahead(ledger, there, extents)
                     extents, gathered = [], 0
                 extents += found
                 gathered += more
@@ -158,6 +159,22 @@ class Transfer:
         self.base = base
         same = not extents and self.size == known.size and base is self.entry
         self.content = None if same else Delta(base.digest, tuple(extents))
+
+    def _still_there(self, ledger: Ledger, base: Entry) -> Entry | None:
+        """What the index has in place of `base`, if half a change of it can be told.
+
+        Something else may have come to its place since; and its other names cannot be told.
+        """
+        ledger.flush()
+        there = ledger.index.get(self.place.tree, self.place.path)
+        if (
+            self.state.links > 1
+            or there is None
+            or there.digest != base.digest
+            or there.identity.ino != base.identity.ino
+        ):
+            return None
+        return there
 
     def _begin_anew(self) -> None:
         self._hasher, self._hashes, self.size = content_hasher(), bytearray(), 0

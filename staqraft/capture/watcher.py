@@ -30,6 +30,7 @@ from staqraft.config.schema import Tree
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAX_OPEN_DIRECTORIES: Final = 256
+_WRITTEN: Final = dirty.CONTENT | dirty.CLOSED | dirty.ATTRIBUTES
 MakeSource = Callable[[DirtySet, Callable[[Key], bool], Path], Source]
 
 
@@ -65,6 +66,8 @@ class Watcher:
         self._never = {_inode(path) for path in never if path.is_dir()}
         self.backend, self.reason = "", ""
         self.put_off = 0  # places of the last batch whose story is not all read
+        self.blind = False  # written under a name that is gone, maybe of any file: see `Elsewhere`
+        self.linked: set[tuple[str, int, int]] = set()  # files whose other names may tell nothing
         self._source = self._choose(cookies, backends)
         self._mounts = Mounts({tree.name: tree.path for tree in trees})
 
@@ -179,12 +182,15 @@ class Watcher:
             if (inode := self._source.inode_of(key)) is not None:
                 batch.inodes.append(inode)
         by_key = self.directories.by_key
-        places = [
-            Dirty(directory, place[1], mark.flags, mark.first_ms)
-            for place, mark in taken.items()
-            if (directory := by_key.get(place[0])) is not None
+        places: list[Dirty] = []
+        for (key, name), mark in taken.items():
+            if (directory := by_key.get(key)) is not None:
+                places.append(Dirty(directory, name, mark.flags, mark.first_ms))
+            else:
+                self.lost_sight(mark.flags)
+        structural = [
+            p for p in places if p.name and self._is_structural(p) and self.can_open(p.directory)
         ]
-        structural = [p for p in places if p.name and self._is_structural(p)]
         postponed: set[tuple[Key, bytes]] = set()
         if structural:
             structure = Structure(self.directories, self._source, self._look)
@@ -196,7 +202,14 @@ class Watcher:
                 self.ask_again(place)
             elif self.directories.has(place.directory):
                 batch.dirty.append(place)
+            else:
+                self.lost_sight(place.flags)
         return batch
+
+    def lost_sight(self, flags: int) -> None:
+        """A name is gone, and what was told of it may have been of a file with other names."""
+        if flags & _WRITTEN and not self._source.sees_all_names:
+            self.blind = True
 
     def postpone(self, place: Dirty, until_ms: int) -> None:
         """Puts a place back, not to be given out before `until_ms`."""
@@ -207,6 +220,12 @@ class Watcher:
         """Makes a place dirty again, as it was."""
         if self.directories.has(place.directory):
             self.mark(place.directory, place.name, place.flags)
+
+    def flags_of(self, tree: str, path: bytes) -> int:
+        """How a path is marked that was not given out yet; 0 if it is not."""
+        parent, _, name = path.rpartition(b"/")
+        directory = self.directories.find(tree, parent)
+        return 0 if directory is None else self.dirty.flags_of((directory.key, name))
 
     def ask_again(self, place: Dirty) -> None:
         """Puts off a place whose other events are still to be read; at most twice."""
@@ -234,9 +253,11 @@ class Watcher:
             self.detach(was)
         return self.directories.attach(parent, name, key, inode)
 
-    def note_linked(self, directory: Directory, name: bytes) -> None:
+    def note_linked(self, directory: Directory, name: bytes, found: os.stat_result) -> None:
         """The file here has more than one name."""
-        if (fd := self.open(directory)) is not None:
+        if not self._source.sees_all_names:
+            self.linked.add((directory.tree, found.st_dev, found.st_ino))
+        elif (fd := self.open(directory)) is not None:
             self._source.note_linked(directory.tree, fd, name)
 
     def detach_at(self, parent: Directory, name: bytes) -> None:
@@ -287,6 +308,17 @@ class Watcher:
         if fd is not None:
             self._open[directory.key] = fd
         return fd
+
+    def can_open(self, directory: Directory) -> bool:
+        """Whether `open` gives it out; what it raises is left to who reads the directory."""
+        try:
+            return self.open(directory) is not None
+        except OSError:
+            return False
+
+    def is_gone(self, directory: Directory) -> bool:
+        """Whether a directory certainly left its tree; False where that cannot be known."""
+        return self._source.is_inside(directory) is False
 
     def release(self) -> None:
         """Closes the descriptors that `open` gave out."""

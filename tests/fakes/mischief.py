@@ -16,7 +16,7 @@ _EXCHANGE = 2
 class Mischief:
     """Works below `root`, with `outside` on the same filesystem to move things to and from."""
 
-    def __init__(self, root: Path, outside: Path, seed: int, *, links: bool = True) -> None:
+    def __init__(self, root: Path, outside: Path, seed: int) -> None:
         self._root = root
         self._outside = outside
         self._random = random.Random(seed)
@@ -31,7 +31,7 @@ class Mischief:
             (5, self._make_directories),
             (6, self._unlink),
             (3, self._remove_directory),
-            (4 if links else 0, self._link),
+            (4, self._link),
             (3, self._symlink),
             (3, self._exchange),
             (3, self._change_metadata),

@@ -4,7 +4,7 @@
 replicas, file systems of their own for trees and state, two links through relays. In each phase
 several writers do whatever programs do to files (`deeds.py`) while things go wrong (`troubles.py`);
 `plan.py` (PURE) draws both. A phase ends with a barrier, a switchover or a failover. `--inotify b`:
-that replica watches by inotify, which does not see a write under a name of a moment.
+that replica watches by inotify.
 
 Checked (`checks.py`):
 

@@ -36,7 +36,7 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("backend", ["fanotify", "inotify"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_in_batches(ground: Path, tmp_path: Path, backend: str, seed: int) -> None:
-    mischief = Mischief(ground / "tree", ground / "outside", seed, links=backend == "fanotify")
+    mischief = Mischief(ground / "tree", ground / "outside", seed)
     dice = random.Random(seed)
     mischief.act(50)
     with capturing(
@@ -51,7 +51,7 @@ def test_in_batches(ground: Path, tmp_path: Path, backend: str, seed: int) -> No
 
 @pytest.mark.parametrize("backend", ["fanotify", "inotify"])
 def test_while_it_captures(ground: Path, tmp_path: Path, backend: str) -> None:
-    mischief = Mischief(ground / "tree", ground / "outside", SEED, links=backend == "fanotify")
+    mischief = Mischief(ground / "tree", ground / "outside", SEED)
     with capturing(
         ground / "tree", tmp_path / "state", tmp_path / "run", backends=[_BACKENDS[backend]]
     ) as captured:

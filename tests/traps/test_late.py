@@ -1,0 +1,187 @@
+"""What is told late, or under a name of which nothing is told: no barrier is wrong about it.
+
+Places are held back here, as they are under load, so that the order in which they are looked at is
+the worst one, on any machine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import pytest
+
+from fakes.capturing import Captured
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_EXCHANGE = 2
+_LONG_MS = 10**9
+_PATIENCE_MS = 30  # longer than a place is held back until its other events are read
+_BIG = 8 << 20
+
+
+def hold_back(captured: Captured, *names: str) -> None:
+    """Whatever happens to these names in the root is looked at no sooner than for a barrier."""
+    watcher = captured.capture.watcher
+    key = watcher.directories.roots["t"].key
+    for name in names:
+        watcher.dirty.cool((key, name.encode()), captured.now_ms() + _LONG_MS)
+
+
+def read_and_look(captured: Captured, times: int = 1) -> None:
+    """All events so far are read; what is not held back is looked at, again and again."""
+    captured.capture.watcher.barrier(30_000)
+    for _ in range(times):
+        captured.ahead_ms += _PATIENCE_MS
+        captured.capture.step(0)
+
+
+@pytest.fixture
+def top(captured: Captured, root: Path) -> Path:
+    """A directory of which nobody knows yet that it has another name."""
+    made = root / "top"
+    (made / "sub" / "leaves").mkdir(parents=True)
+    (made / "sub" / "old").mkdir()
+    (made / "sub" / "file").write_bytes(b"a file")
+    (made / "sub" / "goes").write_bytes(b"it goes")
+    (made / "one").write_bytes(b"the first name")
+    captured.check()
+    hold_back(captured, "top", "moved")
+    return made
+
+
+def test_another_name_is_no_rename_though_the_first_cannot_be_seen(
+    captured: Captured, root: Path, top: Path
+) -> None:
+    os.link(top / "one", root / "other" / "two")
+    top.rename(root / "moved")
+    read_and_look(captured)
+    seen = captured.check()
+    assert seen[b"moved/one"].shared_with == {b"moved/one", b"other/two"}
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["moved", "moved-and-back"])
+@pytest.mark.parametrize("times", [1, 100], ids=["once", "until-it-gives-up"])
+def test_whatever_is_done_below_a_directory_whose_rename_is_told_late(
+    captured: Captured, root: Path, top: Path, times: int, back: bool
+) -> None:
+    moved = top.rename(root / "moved")
+    sub = moved / "sub"
+    (sub / "file").rename(sub / "renamed")
+    (sub / "goes").unlink()
+    (sub / "leaves").rename(root / "other" / "left")
+    (sub / "old").rmdir()
+    (sub / "new" / "deeper").mkdir(parents=True)
+    (sub / "new" / "file").write_bytes(b"new")
+    (root / "note").rename(sub / "new" / "note")
+    os.link(root / "kept" / "file", sub / "link")
+    sub.chmod(0o2770)
+    (moved / "one").write_bytes(b"other content")
+    read_and_look(captured, times)
+    if back:
+        moved.rename(top)
+        read_and_look(captured)
+    captured.check()
+
+
+def test_a_large_file_below_a_directory_whose_rename_is_told_late(
+    captured: Captured, root: Path, top: Path
+) -> None:
+    captured.tick_ms = 5  # a slow machine: a slice at a time
+    (top / "big").write_bytes(os.urandom(_BIG))
+    read_and_look(captured)
+    assert captured.capture.status().transfers
+    top.rename(root / "moved")
+    read_and_look(captured, times=30)
+    captured.tick_ms = 0
+    captured.check()
+
+
+def test_a_large_change_does_not_go_into_what_took_its_place(
+    captured: Captured, root: Path
+) -> None:
+    """It is told in pieces, each a change of what the one before it made."""
+    for name in ("a", "b"):
+        (root / name).write_bytes(os.urandom(_BIG))
+    captured.check()
+    captured.tick_ms = 5
+    with (root / "a").open("r+b") as file:
+        file.write(os.urandom(_BIG))
+    for _ in range(100):
+        captured.capture.watcher.barrier(30_000)
+        captured.ahead_ms += 1_000  # it is no longer too early to read it again
+        captured.capture.step(0)
+        if captured.capture.status().transfers:
+            break
+    hold_back(captured, "b")
+    both = os.fsencode(root / "a"), os.fsencode(root / "b")
+    assert _libc.renameat2(-100, both[0], -100, both[1], _EXCHANGE) == 0
+    read_and_look(captured, times=30)
+    captured.tick_ms = 0
+    captured.check()
+
+
+def test_what_was_written_before_a_rename_is_not_forgotten_with_the_old_name(
+    captured: Captured, root: Path
+) -> None:
+    """Nothing but the event tells of it: size and time are as before."""
+    before = (root / "note").stat()
+    hold_back(captured, "note")
+    with (root / "note").open("r+b") as file:
+        file.write(b"A NOTE")
+    os.utime(root / "note", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (root / "note").rename(root / "renamed")
+    read_and_look(captured)
+    captured.check()
+    assert captured.replica.objects[b"renamed"].data == b"A NOTE"
+
+
+# --- names that tell nothing -----------------------------------------------------------------
+
+
+def test_a_write_under_a_name_of_a_moment(captured: Captured, root: Path) -> None:
+    os.link(root / "note", root / "brief")
+    with (root / "brief").open("ab") as file:
+        file.write(b", written under another name")
+    (root / "brief").unlink()
+    captured.check()
+
+
+def test_a_write_under_a_name_that_leaves_with_its_directory(
+    captured: Captured, root: Path, outside: Path
+) -> None:
+    os.link(root / "note", root / "other" / "link")
+    captured.check()
+    with (root / "other" / "link").open("ab") as file:
+        file.write(b", written under another name")
+    (root / "other").rename(outside / "gone")
+    captured.check()
+
+
+def test_a_write_under_a_name_that_left(captured: Captured, root: Path, outside: Path) -> None:
+    os.link(root / "note", root / "other" / "link")
+    captured.check()
+    (root / "other" / "link").rename(outside / "link")
+    captured.check()
+    for words in (b", written outside", b", and once more"):
+        with (outside / "link").open("ab") as file:
+            file.write(words)
+        captured.check()
+    (outside / "link").unlink()
+    captured.check()
+
+
+def test_what_nothing_is_told_of_is_found_without_a_barrier_too(
+    captured: Captured, root: Path, outside: Path
+) -> None:
+    os.link(root / "note", root / "other" / "link")
+    captured.check()
+    (root / "other" / "link").rename(outside / "link")
+    captured.check()
+    (outside / "link").chmod(0o604)
+    for _ in range(10):
+        captured.ahead_ms += 31_000
+        captured.capture.step(0)
+    captured.replica.apply(captured.new_records())
+    assert captured.replica.objects[b"note"].metadata.mode == 0o604
