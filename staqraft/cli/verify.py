@@ -22,7 +22,7 @@ async def verify(options: Namespace) -> int:
     wish = data_worker_pb2.VerifyTreesRequest(
         trees=options.trees, deep=options.deep, repair=options.repair
     )
-    told = _Told(options)
+    told = Told(options)
     async with connected(options) as channel:
         stub = pb_grpc.DataAdminServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         request = pb.VerifyRequest(group=options.group, wish=wish, requested_by=me())
@@ -35,7 +35,7 @@ async def verify(options: Namespace) -> int:
     return told.verdict()
 
 
-class _Told:
+class Told:
     """What was told so far."""
 
     def __init__(self, options: Namespace) -> None:
@@ -89,6 +89,8 @@ class _Told:
             if self._findings > _SHOWN:
                 show(f"... and {self._findings - _SHOWN:,} more; --json lists all")
             show(self._summary(left))
+            for text in self._last.not_repaired:
+                show(f"Not repaired: {safe(text)}.")
         return ATTENTION if left else OK
 
     def _summary(self, left: int) -> str:

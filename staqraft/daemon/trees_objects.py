@@ -25,6 +25,7 @@ from staqraft.journal.record_codec import encode
 from staqraft.model import ORIGIN, Position
 
 _BATCH_BYTES: Final = 512 << 10
+_NAMED: Final = 20
 _DESCRIBED: Final = 500  # objects in a message
 _DESCRIBE_S: Final = 0.5
 
@@ -94,7 +95,7 @@ class Objects:
         """
         batch: list[bytes] = []
         size = 0
-        unreadable: Unreadable | None = None
+        unreadable: list[str] = []
         with self._reader.reading() as reading, self._unread() as unread:
             for path, digest in itertools.zip_longest(paths, have[: len(paths)], fillvalue=b""):
                 try:
@@ -108,17 +109,20 @@ class Objects:
                 except OSError as error:
                     if error.errno == errno.EIO:
                         self._suspect(tree, path, given=False)
-                    unreadable = unreadable or self._unreadable(tree, path, error)
+                    unreadable.append(f"{os.fsdecode(path)!r} ({error.strerror})")
         if batch:
             yield b"".join(batch)
-        if unreadable is not None:
-            raise unreadable
+        if unreadable:
+            raise self._unreadable(tree, unreadable)
 
-    def _unreadable(self, tree: str, path: bytes, error: OSError) -> Unreadable:
+    def _unreadable(self, tree: str, paths: Sequence[str]) -> Unreadable:
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        one = len(paths) == 1
         return Unreadable(
-            f"{self._common.config.node} cannot read {os.fsdecode(path)!r} of tree {tree}"
-            f" ({error.strerror}): check its disk, and restore the file there from a backup, or"
-            " remove it. Everything else is compared, and it is tried again"
+            f"{self._common.config.node} cannot read {', '.join(paths[:_NAMED])}{more} of tree"
+            f" {tree}: check its disk, and restore {'the file' if one else 'them'} there from a"
+            f" backup, or remove {'it' if one else 'them'}. Everything else is compared, and"
+            f" {'it is' if one else 'they are'} tried again"
         )
 
     def _is_where_it_was(self, reading: Reading, tree: str, path: bytes) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from staqraft.apply.reconcile import PartlyUnreadable
 from staqraft.apply.verify import Finding
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Common, close_roots
@@ -24,14 +25,22 @@ class Repairer(Protocol):
     async def repair(
         self, remote: RemoteTrees, tree: str, paths: Sequence[bytes], have: Sequence[bytes]
     ) -> None:
-        """`have`: as for `ActiveTrees.fetch`. Raises ReplicationError, and what applying raises."""
+        """`have`: as for `ActiveTrees.fetch`.
+
+        Raises PartlyUnreadable when all others are here; ReplicationError, and what applying
+        raises.
+        """
         ...
 
 
 async def repair_all(
     common: Common, standby: Repairer, remote: RemoteTrees, findings: Sequence[Finding]
 ) -> None:
-    """Takes these objects from the active; what another hand wrote here goes to quarantine."""
+    """Takes these objects from the active; what another hand wrote here goes to quarantine.
+
+    Raises PartlyUnreadable, naming what the active cannot read, when it has all others.
+    """
+    unreadable: list[str] = []
     for tree in sorted({finding.tree for finding in findings}):
         mine = [finding for finding in findings if finding.tree == tree]
         own = [finding for finding in mine if _written_by_another(finding)]
@@ -40,7 +49,12 @@ async def repair_all(
         for at in range(0, len(mine), _A_CALL):
             some = mine[at : at + _A_CALL]
             have = [_has(finding) for finding in some]
-            await standby.repair(remote, tree, [finding.path for finding in some], have)
+            try:
+                await standby.repair(remote, tree, [finding.path for finding in some], have)
+            except PartlyUnreadable as error:
+                unreadable.append(str(error))
+    if unreadable:
+        raise PartlyUnreadable("; ".join(unreadable))
 
 
 def _keep(common: Common, tree: str, findings: Sequence[Finding]) -> None:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from staqraft.apply.applier import Applier
 from staqraft.apply.rate import Rate, left_s
-from staqraft.apply.reconcile import Progress, Reconciler
+from staqraft.apply.reconcile import PartlyUnreadable, Progress, Reconciler
 from staqraft.apply.safety import CannotWrite, RootMissing
 from staqraft.config.schema import Config, Group
 from staqraft.daemon.journal_follower import JournalFollower
@@ -280,18 +280,26 @@ class StandbyRole:
     ) -> None:
         """Fetches these objects whole, instead of what is here, and counts them as healed.
 
-        Raises ReplicationError, and what applying raises.
+        Raises PartlyUnreadable when all others are here; ReplicationError, and what applying
+        raises.
         """
         applier = self._trees.applier
         if applier is None or self._trees.reason:
             raise ReplicationError(f"{self._common.config.node} does not follow: it is tried again")
         position, _ = await remote.barrier()
         await self._common.on_disk(applier.doubtful.fetch_begins)
-        async for records in remote.fetch(tree, paths, have):
-            await self._common.on_disk(partial(self._trees.take_over, applier, records, position))
+        unreadable: PartlyUnreadable | None = None
+        take_over = partial(self._trees.take_over, applier)
+        try:
+            async for records in remote.fetch(tree, paths, have):
+                await self._common.on_disk(partial(take_over, records, position))
+        except PartlyUnreadable as error:  # it gave the rest
+            unreadable = error
         await self._after_fetching(applier, remote)
         await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
+        if unreadable is not None:
+            raise unreadable
 
     async def _after_fetching(self, applier: Applier, remote: RemoteTrees) -> None:
         """What the active had nothing of goes, once it is sure that it was not moved.

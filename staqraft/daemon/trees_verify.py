@@ -10,6 +10,7 @@ from typing import Final
 
 from staqraft.api.asked import BadRequest
 from staqraft.apply.inspect import Inspector, State
+from staqraft.apply.reconcile import PartlyUnreadable
 from staqraft.apply.safety import RootMissing
 from staqraft.apply.verify import Finding, Result, States, Verifier
 from staqraft.config.schema import Config, Group
@@ -72,7 +73,7 @@ async def verify(
             if not task.done():
                 yield _progress(verifier)
         try:
-            result, repaired = task.result()
+            result, repaired, not_repaired = task.result()
         except (OSError, RootMissing) as error:
             raise ActionError(
                 f"the trees of {common.config.node} cannot be read: {error}"
@@ -83,6 +84,7 @@ async def verify(
             )
         last = _progress(verifier)
         last.done, last.restless = True, len(result.restless)
+        last.not_repaired.extend(not_repaired)
         yield last
     finally:
         task.cancel()
@@ -93,20 +95,25 @@ async def verify(
 
 async def _run(
     verifier: Verifier, here: Here, remote: RemoteTrees, *, repair: bool
-) -> tuple[Result, set[tuple[str, bytes]]]:
+) -> tuple[Result, set[tuple[str, bytes]], list[str]]:
+    """What was found, what of it was repaired, and why something was not, in words."""
     result = await verifier.run()
     repaired: set[tuple[str, bytes]] = set()
+    not_repaired: list[str] = []
     if repair and result.findings:
         verifier.progress.phase = "fetching what differs from the active"
         fixable = [f for f in result.findings if f.theirs is None or not f.theirs.corrupt]
-        await repair_all(here.common, here.standby, remote, fixable)
+        try:
+            await repair_all(here.common, here.standby, remote, fixable)
+        except PartlyUnreadable as error:
+            not_repaired.append(str(error))
         for tree in {finding.tree for finding in fixable}:
             again = Result()
             paths = [finding.path for finding in fixable if finding.tree == tree]
             await verifier.settle(tree, paths, again)
             wrong = {f.path for f in again.findings} | {path for _, path in again.restless}
             repaired |= {(tree, path) for path in paths if path not in wrong}
-    return result, repaired
+    return result, repaired, not_repaired
 
 
 class Here:

@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 BIND_RETRY_S = 1.0
 _COLLECT_AFTER = 50_000
+_GRACE_S = 0.5  # for answers that are on their way when the process ends
 
 
 def main(config: Config, group: GroupId) -> int:
@@ -142,10 +143,12 @@ class TreesWorker:
         async with self._changing:
             await self._leave(told=False)
             self.assignment = Assignment(epoch=self.assignment.epoch)
+        # Whoever is being answered still reads the index; who asks from now on finds nobody.
+        await asyncio.gather(*(server.stop(_GRACE_S) for server in self._servers))
+        for readers in (self.common.readers, self.common.inspectors):
+            await asyncio.to_thread(readers.shutdown)
         await self.common.on_disk(self.common.index.close)
         self.common.disk.shutdown()
-        self.common.readers.shutdown()
-        self.common.inspectors.shutdown()
         self._to_stream.close()
 
     async def _serve_control(self) -> None:

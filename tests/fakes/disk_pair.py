@@ -1,4 +1,4 @@
-"""Two replicas' data workers, each tree on an ext4 image of its own, which can be spoilt."""
+"""Two replicas' data workers, each tree on an image of its own, which can be spoilt."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fakes.stream_pair import A, B
 
 
 @asynccontextmanager
-async def disk_pair(megabytes: int) -> AsyncIterator[DataPair]:
-    """Each tree is a small ext4 of its own; journal, index and quarantine are elsewhere."""
+async def disk_pair(megabytes: int, kind: str = "ext4") -> AsyncIterator[DataPair]:
+    """Each tree is a small disk of its own; journal, index and quarantine are elsewhere."""
     async with AsyncExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sr-")))
         port = free_port()
         for node in (A, B):
             try:
-                stack.enter_context(mounted("ext4", base / node / "mail", megabytes=megabytes))
+                stack.enter_context(mounted(kind, base / node / "mail", megabytes=megabytes))
             except RuntimeError as error:
                 pytest.skip(str(error))
         pair = DataPair(DataNode(base, A, port), DataNode(base, B, port))

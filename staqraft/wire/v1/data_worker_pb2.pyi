@@ -151,7 +151,7 @@ class VerifyFinding(_message.Message):
     def __init__(self, tree: _Optional[str] = ..., path: _Optional[bytes] = ..., aspects: _Optional[_Iterable[str]] = ..., corrupt_on: _Optional[str] = ..., repaired: _Optional[bool] = ...) -> None: ...
 
 class VerifyTreesResponse(_message.Message):
-    __slots__ = ("phase", "objects_done", "objects_total", "bytes_done", "bytes_total", "suspects", "finding", "done", "restless")
+    __slots__ = ("phase", "objects_done", "objects_total", "bytes_done", "bytes_total", "suspects", "finding", "done", "restless", "not_repaired")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_DONE_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -161,6 +161,7 @@ class VerifyTreesResponse(_message.Message):
     FINDING_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     RESTLESS_FIELD_NUMBER: _ClassVar[int]
+    NOT_REPAIRED_FIELD_NUMBER: _ClassVar[int]
     phase: str
     objects_done: int
     objects_total: int
@@ -170,7 +171,8 @@ class VerifyTreesResponse(_message.Message):
     finding: VerifyFinding
     done: bool
     restless: int
-    def __init__(self, phase: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., suspects: _Optional[int] = ..., finding: _Optional[_Union[VerifyFinding, _Mapping]] = ..., done: _Optional[bool] = ..., restless: _Optional[int] = ...) -> None: ...
+    not_repaired: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, phase: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., suspects: _Optional[int] = ..., finding: _Optional[_Union[VerifyFinding, _Mapping]] = ..., done: _Optional[bool] = ..., restless: _Optional[int] = ..., not_repaired: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PrepareResyncRequest(_message.Message):
     __slots__ = ("reason", "trees", "from_scratch")
