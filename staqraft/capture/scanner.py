@@ -123,7 +123,7 @@ class Scanner:
         if done:
             self._current = None
             self.scanned += 1
-            self._unread.was_read(listing.directory.tree, listing.directory.path)
+            self._unread.was_listed(listing.directory)
 
     def close(self) -> None:
         """Gives up what it is at."""

@@ -16,6 +16,8 @@ from staqraft.capture.structure import Dirty
 from staqraft.capture.watcher import Watcher
 
 AGAIN_MS: Final = 1_000
+_LISTING: Final = " listing"
+_What = tuple[str, bytes, str]  # tree, path, and what of it: itself (empty) or its listing
 
 
 class Unread:
@@ -27,42 +29,52 @@ class Unread:
         self._watcher = watcher
         self._report = report
         self._now_ms = now_ms
-        self._known: dict[tuple[str, bytes], str] = {}
+        self._known: dict[_What, str] = {}
 
     def failed(self, place: Dirty, path: bytes, error: OSError | ObjectUnstable) -> None:
         """An object could not be read: its place is looked at again in a moment."""
-        self._say(place.tree, path, error)
+        self._say((place.tree, path, ""), error)
         self._watcher.postpone(place, self._now_ms() + AGAIN_MS)
 
     def not_listed(self, directory: Directory, error: OSError) -> None:
         """The same of what is in a directory, which is listed again by the caller."""
-        self._say(directory.tree, directory.path, error)
+        self._say((directory.tree, directory.path, _LISTING), error)
 
     def was_read(self, tree: str, path: bytes) -> None:
-        """It can be read (again)."""
-        if self._known.pop((tree, path), None):
-            self._report(_key(tree, path), "")
+        """An object can be read (again); a directory's own metadata, not what is in it."""
+        self._over((tree, path, ""))
+
+    def was_listed(self, directory: Directory) -> None:
+        """All that is in a directory is known (again)."""
+        self._over((directory.tree, directory.path, _LISTING))
 
     def left(self) -> list[str]:
         """A sentence for each object that is there and could not be read."""
-        for tree, path in [*self._known]:
+        for what in [*self._known]:
+            tree, path, _ = what
             try:
                 (self._watcher.trees[tree].path / os.fsdecode(path)).lstat()
             except (FileNotFoundError, NotADirectoryError):
-                self.was_read(tree, path)
+                self._over(what)
             except OSError:
                 continue  # it is there, and not even that can be read
         return [*self._known.values()]
 
-    def _say(self, tree: str, path: bytes, error: OSError | ObjectUnstable) -> None:
+    def _over(self, what: _What) -> None:
+        if self._known.pop(what, None):
+            self._report(_key(what), "")
+
+    def _say(self, what: _What, error: OSError | ObjectUnstable) -> None:
+        tree, path, _ = what
         why = error.strerror if isinstance(error, OSError) else str(error)
         text = (
             f"tree {tree}: {os.fsdecode(path)!r} cannot be read ({why}); it is tried again, see to"
             " its filesystem"
         )
-        self._known[tree, path] = text
-        self._report(_key(tree, path), text)
+        self._known[what] = text
+        self._report(_key(what), text)
 
 
-def _key(tree: str, path: bytes) -> str:
-    return f"read {tree} {path!r}"
+def _key(what: _What) -> str:
+    tree, path, part = what
+    return f"read {tree} {path!r}{part}"

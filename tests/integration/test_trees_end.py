@@ -38,9 +38,13 @@ async def test_who_is_being_answered_has_the_answer_and_who_asks_later_finds_nob
         stub = pb_grpc.TreesWorkerServiceStub(channel)  # type: ignore[no-untyped-call]
         await stub.GetTreesStatus(pb.GetTreesStatusRequest(), timeout=60)
         ending = asyncio.create_task(life.__aexit__(None, None, None))
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
+
+        async def ask_until_it_ends() -> None:
             while not ending.done():
                 await stub.GetTreesStatus(pb.GetTreesStatusRequest(), timeout=60)
+
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await ask_until_it_ends()
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert not ending.done(), "somebody is being answered"
     ends.set()

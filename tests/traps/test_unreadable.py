@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,4 +99,41 @@ def test_a_barrier_is_not_answered_while_a_root_is_gone(
         captured.ahead_ms += 60_000
         captured.capture.step(0)
         captured.capture.barrier(20_000, complete=True)
+        captured.check()
+
+
+def test_a_directory_that_cannot_be_listed_holds_up_nothing_but_such_barriers(
+    root: Path, state: Path, backend: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in it is taken for removed; it is listed again when its disk gives it back."""
+    (root / "sick").mkdir()
+    (root / "sick" / "file").write_bytes(b"in there")
+    sick = (root / "sick").stat()
+    real = os.scandir
+
+    def scandir(at: Any) -> Any:
+        # A path or a descriptor, which no Path is.
+        if broken and os.path.samestat(os.stat(at), sick):  # noqa: PTH116
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(at)
+
+    broken = False
+    monkeypatch.setattr(os, "scandir", scandir)
+    with capturing(root, state, state / "run", backends=[backend]) as captured:
+        captured.check()
+        broken = True
+        (root / "sick" / "new").write_bytes(b"told by an event all the same")
+        captured.capture.scan("t")
+        (root / "other" / "file").write_bytes(b"goes on")
+        with pytest.raises(Uncaptured, match=r"'sick' cannot be read \(Input/output error\)"):
+            captured.capture.barrier(20_000, complete=True)
+        assert "'sick' cannot be read" in "".join(captured.capture.status().problems)
+        captured.settle()
+        assert captured.replica.objects.keys() >= {b"sick/file", b"sick/new", b"other/file"}
+
+        broken = False
+        captured.ahead_ms += 60_000
+        captured.capture.barrier(20_000, complete=True)
+        captured.capture.step(0)
+        assert captured.capture.status().problems == ()
         captured.check()
