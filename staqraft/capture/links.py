@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from staqraft.capture import mailbox
 from staqraft.capture.ledger import Ledger
-from staqraft.capture.objects import ObjectState, look
+from staqraft.capture.objects import ObjectState, look, type_of
 from staqraft.capture.structure import Dirty
 from staqraft.capture.watcher import Watcher
 from staqraft.index import Entry
@@ -115,7 +115,9 @@ class Links:
             if name == path or self.inode_at(place.tree, name) != now.st_ino:
                 continue
             other = self._index.get(place.tree, name)
-            if other is None or (other.metadata.type is ObjectType.FILE and not other.digest):
+            if other is None or other.metadata.type is not type_of(now):
+                continue
+            if other.metadata.type is ObjectType.FILE and not other.digest:
                 continue
             profile = self._watcher.trees[place.tree].profile
             self._ledger.upsert(
@@ -140,10 +142,11 @@ class Links:
             return
         i = entry.identity
         for name in self._index.names_of(tree, i.dev, i.ino):
-            if name != path:
-                self.told_others = True
-                self._ledger.upsert(
-                    tree, name, entry.metadata, i,
-                    before=self._index.get(tree, name),
-                    digest=entry.digest, content=HardLinkTo(path),
-                )  # fmt: skip
+            other = self._index.get(tree, name)
+            if name == path or other is None or other.metadata.type is not entry.metadata.type:
+                continue  # a directory had this number, and that it is gone is still to be told
+            self.told_others = True
+            self._ledger.upsert(
+                tree, name, entry.metadata, i,
+                before=other, digest=entry.digest, content=HardLinkTo(path),
+            )  # fmt: skip

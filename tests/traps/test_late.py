@@ -137,6 +137,21 @@ def test_what_was_written_before_a_rename_is_not_forgotten_with_the_old_name(
     assert captured.replica.objects[b"renamed"].data == b"A NOTE"
 
 
+def test_a_file_that_got_the_number_of_a_directory_is_no_name_of_it(
+    captured: Captured, root: Path
+) -> None:
+    """ext4 gives the number of what was removed to what comes next."""
+    (root / "gone").mkdir()
+    captured.check()
+    hold_back(captured, "gone")
+    (root / "gone").rmdir()
+    for number in range(50):
+        (root / f"new{number}").write_bytes(b"new")
+        os.link(root / f"new{number}", root / "other" / f"link{number}")
+    read_and_look(captured)
+    captured.check()
+
+
 # --- names that tell nothing -----------------------------------------------------------------
 
 
