@@ -141,7 +141,11 @@ def run(
         except LabError as error:
             judgement.violations.append(Violation(at=boottime(), text=str(error)))
         if not judgement.violations:
-            judgement.violations += _compare(ground, promises, untouched)
+            try:
+                judgement.violations += _compare(ground, promises, untouched)
+            except Trouble as error:
+                text = f"what there is at the end cannot be compared: {error}"
+                judgement.violations.append(Violation(at=boottime(), text=text))
         client.finish()
         judgement.shifts = dict(ground.shifts)
         _count(judgement, views, promises, watcher.finish())

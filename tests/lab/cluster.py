@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -222,10 +223,15 @@ class Cluster:
             Kept(
                 tree=entry["tree"],
                 path=base64.b64decode(entry["path"]),
-                content=Path(f"{self.lab.root(node)}{entry['kept_at']}").read_bytes(),
+                content=self._read(node, base64.b64decode(entry["kept_path"])),
             )
             for entry in entries
         ]
+
+    def _read(self, node: str, path: bytes) -> bytes:
+        """The content of a file on a host's disk; b"" of anything else."""
+        there = Path(f"{self.lab.root(node)}{os.fsdecode(path)}")
+        return there.read_bytes() if stat.S_ISREG(there.lstat().st_mode) else b""
 
     def group(self, node: str, name: str = GROUP) -> Status:
         """A group as this node sees it; {} when it does not answer."""
