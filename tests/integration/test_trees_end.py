@@ -11,8 +11,9 @@ import grpc.aio
 import pytest
 
 from fakes.data_pair import DataNode
+from fakes.ports import free_port
 from fakes.records import MAIL
-from fakes.stream_pair import A, free_port
+from fakes.stream_pair import A
 from staqraft.daemon.trees_worker import running
 from staqraft.wire.v1 import data_worker_pb2 as pb
 from staqraft.wire.v1 import data_worker_pb2_grpc as pb_grpc
