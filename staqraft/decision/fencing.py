@@ -108,7 +108,8 @@ def _turn_off(turn: Turn) -> None:
     if not _has_device(turn.state, known.loser) or known.device or turn.now_ms < known.device_ms:
         return
     token = turn.token()
-    turn.set(fencing=replace(known, device=token))
+    met = turn.state.pair
+    turn.set(fencing=replace(known, device=token, contacts=met.contacts if met else 0))
     turn.emit(TurnOff(token=token, loser=known.loser, epoch=turn.state.record.epoch))
 
 
@@ -125,7 +126,9 @@ def on_done(turn: Turn, event: ActionDone) -> bool:
     if known is None or event.token not in {known.asked, known.device}:
         return False
     if event.token == known.device:
-        turn.set(fencing=replace(known, device=0, proof=(FenceRung.DEVICE, event.detail)))
+        proof = FenceRung.DEVICE, event.detail
+        turn.set(fencing=replace(known, device=0, proof=proof))
+        pair.turned_off(turn, proof, known.contacts)
     elif suffices(turn.state, FenceRung.CONFIRMED):
         turn.set(fencing=replace(known, asked=0, proof=(FenceRung.CONFIRMED, event.detail)))
     else:

@@ -18,7 +18,10 @@ nobody can tell a dead peer from a cut link. What then holds:
   started is in phase STARTUP and turns nobody off: the other may have gone on without it, and have
   acknowledged what is not here. A daemon that restarts keeps the right, and even its epoch, as
   long as its host did not: nobody can have gone on without turning that off (`daemon.right`).
-- **No old proof.** A proof counts only if the other was not heard since it was asked for.
+- **No old proof.** A proof counts only if the other was not heard since it was asked for. What a
+  takeover had turned off while Raft still reached it (its services did not stop) is missed a moment
+  later: then that proof serves here, too, as long as the takeover is before its epoch's opening,
+  which waits for it. Later it would be an old one.
 - **Who stops in order says farewell**, through Raft, when it holds nothing: before that it gave its
   right up, and it does nothing more in this life. So it is not turned off, and its word is proof
   enough, as long as it was not heard since, for the other to go on alone after the usual time. When
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from staqraft.model import Epoch, GroupRecord, NodeId
 
 _KEEPING = HOLDING - {Phase.FENCING, Phase.RELEASING} - LEFT
+# Of a takeover, between the proof that the loser is off and the opening, which has to be committed.
+_BEFORE_OPENED = frozenset({Phase.FINISHING, Phase.OPENING})
 # Of the TTL: before the kernel's lifetime of an address ends, or a watchdog fires.
 _EXTEND_BELOW = 0.7
 
@@ -143,7 +148,9 @@ def on_report(turn: Turn, event: RaftReported) -> None:
         if before.device:
             turn.emit(StopTurnOff(token=before.device))
         heard = (before.generation, before.contacts) != (after.generation, after.contacts)
-        after = replace(after, left=before.left and not heard)
+        missed = not heard and before.reached and turn.state.phase in _BEFORE_OPENED
+        proof = before.proof if missed else None
+        after = replace(after, left=before.left and not heard, proof=proof)
     turn.set(pair=after)
     if after.reached and (before is None or not before.reached):
         turn.set(observed_ms=turn.now_ms)  # it may have served all the while: let it renew first
@@ -207,10 +214,20 @@ def on_failed(turn: Turn, event: ActionFailed) -> bool:
     return True
 
 
+def turned_off(turn: Turn, proof: tuple[FenceRung, str], contacts: int) -> None:
+    """A takeover had the other turned off, asked for when it had been met so often."""
+    pair = turn.state.pair
+    if pair is not None and pair.contacts == contacts:
+        turn.set(pair=replace(pair, proof=proof))
+
+
 def vouched(turn: Turn, event: OffConfirmed) -> None:
     """An operator says that the other is off; whoever may not go on alone does not for that."""
     state, pair = turn.state, turn.state.pair
-    if pair is None or event.node != peer_of(state) or why_not(state, turn.now_ms):
+    if pair is None or event.node != peer_of(state):
+        return
+    fences = state.phase is Phase.FENCING and lost(state)  # and goes on by this word just now
+    if why_not(state, turn.now_ms) and not fences:
         return
     proof = FenceRung.OPERATOR, f"{event.by} vouches that {event.node} is off"
     turn.set(pair=replace(pair, proof=proof))
@@ -283,7 +300,7 @@ def why_not(state: GroupState, now_ms: int) -> str | None:
             f"its host started, and it has not been in touch with {peer} since: {peer} may have"
             f" gone on without it and acknowledged what {me} lacks"
         )
-    if state.mine and state.phase in CAPTURED:
+    if state.mine and state.phase in CAPTURED | _BEFORE_OPENED:
         return None
     if state.phase is not Phase.STANDBY:
         return f"{me} {SENTENCES[state.phase]}"

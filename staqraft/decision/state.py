@@ -93,6 +93,7 @@ class Takeover:
     proposed_ms: int
     reason: str
     forced: bool = False  # an operator accepts data loss
+    fenced: tuple[FenceRung, str] | None = None  # the proof that the loser no longer serves
     serving: bool = False  # it is the active's own next epoch: addresses and services may be up
 
 
@@ -108,6 +109,7 @@ class Fencing:
     device: int = 0  # token of the TurnOff that is under way
     device_ms: int = 0  # not before this instant is a device used (again)
     device_problem: str = ""  # why that failed last
+    contacts: int = 0  # of a pair: how often the loser had been met when the device was asked
     proof: tuple[FenceRung, str] | None = None
 
 

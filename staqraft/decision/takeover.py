@@ -208,10 +208,23 @@ def settle_fencing(turn: Turn) -> None:
 
 
 def _fenced(turn: Turn, rung: FenceRung, detail: str = "") -> None:
-    state = turn.state
-    attempt = state.takeover
+    attempt = turn.state.takeover
     assert attempt is not None, "fenced without a takeover"
     assert attempt.loser is not None, "fenced without a loser"
+    turn.set(takeover=replace(attempt, fenced=(rung, detail)))
+    _record_fence(turn)
+    _finish(turn)
+
+
+def _record_fence(turn: Turn) -> None:
+    """Unless it is recorded, or there was nobody to fence. Nothing waits for it."""
+    state = turn.state
+    attempt, known = state.takeover, state.record.fence
+    if attempt is None or attempt.loser is None or attempt.fenced is None:
+        return
+    if known is not None and (known.epoch, known.loser) == (state.record.epoch, attempt.loser):
+        return
+    rung, detail = attempt.fenced
     turn.propose(
         Fenced(
             node=state.settings.node,
@@ -222,7 +235,6 @@ def _fenced(turn: Turn, rung: FenceRung, detail: str = "") -> None:
             detail=detail,
         )
     )
-    _finish(turn)
 
 
 def _finish(turn: Turn) -> None:
@@ -248,6 +260,7 @@ def finished(turn: Turn, position: Position) -> None:
 
 
 def _open(turn: Turn) -> None:
+    _record_fence(turn)  # of a pair, the loser that was turned off may have taken the first with it
     state = turn.state
     turn.propose(
         OpenEpoch(
