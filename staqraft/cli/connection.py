@@ -201,6 +201,11 @@ def _in_words(error: grpc.aio.AioRpcError) -> StaqraftError:
             return Unreachable(
                 "the daemon accepted the call but does not answer: check 'journalctl -u staqraftd'"
             )
+        case grpc.StatusCode.CANCELLED | grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:
+            return Unreachable(
+                f"the daemon did not answer to the end ({error.code().name}: {details}): it may be"
+                " stopping; check 'journalctl -u staqraftd'"
+            )
         case grpc.StatusCode.UNIMPLEMENTED:
             return Unreachable(f"the daemon is of another version: {details}")
         case _:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from staqraft.cli.times import moment_ms
 from staqraft.config.values import duration_ms
 from staqraft.errors import StaqraftError
 
+OWN_FAULT = 70  # EX_SOFTWARE of sysexits.h; never 1, which is an answer of 'status'
 INTERRUPTED = 130
 
 EXIT_CODES = """\
@@ -36,6 +38,7 @@ exit codes:
   10   the daemon does not answer
   11   a certificate cannot be made or used
   12   this software is too old for its cluster: upgrade this node
+  70   staqctl itself failed, and says where
   130  interrupted
 """
 
@@ -59,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe has enough; Python would complain once more while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_code = commands.OK
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - told, not swallowed
+        exit_code = OWN_FAULT
+        traceback.print_exception(error)
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        said = f"a fault of staqctl itself ({what}): please report it with the lines above"
+        commands.report(said, exit_code, as_json=options.json)
     return exit_code
 
 

@@ -59,6 +59,7 @@ from staqraft.model import (
     SetMaintenance,
     SettleFailback,
     Switchover,
+    because,
 )
 
 EPOCH_STARTS_KEPT = 1000
@@ -352,7 +353,8 @@ def _force_active(group: GroupRecord, index: int, command: ForceActive) -> Verdi
     )
     after = replace(group, switchover=wish, in_sync=group.in_sync | {target})
     loss = "" if target in group.in_sync else ", accepting the loss of what it lacks"
-    text = f"{command.requested_by} forces {target} to become active{loss}: {command.reason}"
+    why = because(command.reason)
+    text = f"{command.requested_by} forces {target} to become active{loss}{why}"
     return Changed(after, "force-active", text)
 
 

@@ -24,6 +24,7 @@ from staqraft.model import (
     Scheduled,
     ScheduleSwitchover,
     Switchover,
+    because,
 )
 
 FAILBACKS_COUNTED: Final = 1000
@@ -85,7 +86,8 @@ def _request(group: GroupRecord, index: int, command: RequestSwitchover) -> Verd
         failbacks=group.failbacks if command.service else failbacks,
         moves=(*group.moves, index)[-MOVES_KEPT:] if command.service else group.moves,
     )
-    text = f"{command.requested_by} asks that {command.target} becomes active: {command.reason}"
+    why = because(command.reason)
+    text = f"{command.requested_by} asks that {command.target} becomes active{why}"
     return Changed(after, "switchover-requested", text)
 
 
@@ -128,7 +130,7 @@ def _schedule(group: GroupRecord, index: int, command: ScheduleSwitchover) -> Ve
         return f"{command.target} is active already: nothing would be left to do"
     text = (
         f"{command.requested_by} asks that {command.target} becomes active at"
-        f" {when(command.at_ms)}: {command.reason}"
+        f" {when(command.at_ms)}{because(command.reason)}"
     )
     return Changed(replace(group, scheduled=entry), "switchover-scheduled", text)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from staqraft.decision import health
 from staqraft.decision.phases import Phase
-from staqraft.model import NO_EPOCH
+from staqraft.model import NO_EPOCH, because
 
 if TYPE_CHECKING:
     from staqraft.decision.state import GroupState
@@ -174,7 +174,7 @@ def why_now(state: GroupState, now_ms: int) -> str | None:
     if record.released:
         wish = record.switchover
         if wish is not None and wish.target == me:
-            return f"switchover asked by {wish.requested_by}: {wish.reason}"
+            return f"switchover asked by {wish.requested_by}{because(wish.reason)}"
         if wish is None and record.active != me:
             return f"{record.active} released"
         if wish is None and now_ms >= lease_over_ms(state):

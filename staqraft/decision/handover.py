@@ -12,7 +12,7 @@ from staqraft.decision import health, rest, standdown, takeover, watchdog
 from staqraft.decision.commands import DropVips, Flush, StopServices, TakeVips
 from staqraft.decision.defects import NodeHealth
 from staqraft.decision.phases import Phase
-from staqraft.model import Admission, NodeId, Position
+from staqraft.model import Admission, NodeId, Position, because
 
 if TYPE_CHECKING:
     from staqraft.decision.state import GroupState
@@ -57,7 +57,8 @@ def settle_active(turn: Turn) -> None:
         if wish.log_index == state.failed_wish[0]:
             problem = state.failed_wish[1]
         if problem is None:
-            hand_over(turn, wish.target, f"switchover asked by {wish.requested_by}: {wish.reason}")
+            why = f"switchover asked by {wish.requested_by}{because(wish.reason)}"
+            hand_over(turn, wish.target, why)
         else:
             standdown.cancel(turn, problem)
     elif state.shutting_down and state.record.maintenance:

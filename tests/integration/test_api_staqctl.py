@@ -31,8 +31,11 @@ from staqraft.wire.v1 import admin_pb2
 
 class Node(FakeNode):
     spoilt = False
+    broken: Exception | None = None
 
     async def status(self) -> admin_pb2.GetStatusResponse:
+        if self.broken is not None:
+            raise self.broken
         status = healthy_status()
         if self.spoilt:
             status.groups[0].in_sync[:] = ["a"]
@@ -99,6 +102,14 @@ async def test_status_ends_with_0_or_1(running: Running) -> None:
     content = json.loads(ended.out)
     assert content["groups"][0]["in_sync"] == ["a"]
     assert content["groups"][0]["maintenance"] is False  # every field is there
+
+
+async def test_a_daemon_that_does_not_answer_to_the_end_has_not_answered(running: Running) -> None:
+    running.node.broken = LookupError("no such field")
+    ended = await running.staqctl("status", "--json")
+    assert ended.code == 10
+    assert "did not answer to the end" in ended.err
+    assert json.loads(ended.out)["exit_code"] == 10
 
 
 async def test_an_administrator_over_tcp(running: Running) -> None:

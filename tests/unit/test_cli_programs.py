@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from fakes.configs import write_config
 from fakes.pki import cluster_pki
-from staqraft.cli import staqctl, staqraftd
+from staqraft.cli import commands, staqctl, staqraftd
 from staqraft.config.schema import Config
 from staqraft.errors import ConfigError, NotActive, Unreachable
 
@@ -201,3 +202,27 @@ def test_a_path_of_the_journal_is_counted_from_its_tree(
     wanted = ["journal", "tail", "--path", path.format(tmp_path)]
     assert staqctl.main(["--config", str(config), *wanted]) == ConfigError.exit_code
     assert said in capsys.readouterr().err
+
+
+async def _breaks(_: object) -> int:
+    raise LookupError("a field that nobody knows")
+
+
+async def _is_given_up(_: object) -> int:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [(_breaks, "LookupError: a field that nobody knows"), (_is_given_up, "CancelledError")],
+)
+def test_a_fault_of_its_own_is_no_answer_of_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, command: object, words: str
+) -> None:
+    """Whose 1 means that the daemon answered; and a program finds an object in any case."""
+    monkeypatch.setattr(commands, "status", command)
+    assert staqctl.main(["status", "--json"]) == 70
+    printed = capsys.readouterr()
+    assert f"a fault of staqctl itself ({words})" in printed.err
+    assert f"in {command.__name__}" in printed.err  # type: ignore[attr-defined]
+    assert json.loads(printed.out)["exit_code"] == 70
