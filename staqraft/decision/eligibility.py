@@ -30,6 +30,7 @@ class Against(Enum):
     NOT_IN_SYNC = "not-in-sync"
     MAINTENANCE = "maintenance"
     STOPPING = "stopping"
+    NOT_LET_GO = "not-let-go"
     FAILED_LATELY = "failed-lately"
     FENCED = "fenced"
     DATA = "data"
@@ -118,6 +119,14 @@ def _of_this_node(state: GroupState, now_ms: int) -> Iterator[Refusal]:
             code=Against.STOPPING,
             reason=f"the daemon on {me} is stopping",
             remedy=f"'systemctl start staqraftd' on {me} when it is to take part again",
+        )
+    if state.phase in {Phase.DROPPING, Phase.HALTING} and state.retry_ms:  # it failed before
+        what = "virtual addresses" if state.phase is Phase.DROPPING else "services"
+        by_hand = "remove them" if state.phase is Phase.DROPPING else "stop them"
+        yield Refusal(
+            code=Against.NOT_LET_GO,
+            reason=f"{me} cannot let go of its {what} ({state.reason})",
+            remedy=f"{by_hand} by hand on {me}; it is tried again all the time, and then goes on",
         )
     if now_ms < state.cooldown_ms:
         left = -(-(state.cooldown_ms - now_ms) // 1000)

@@ -11,6 +11,7 @@ from staqraft.decision import events as on
 from staqraft.decision import fencing, services
 from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Defect
+from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.state import GroupState, ServicePolicy
 from staqraft.model import (
     ClearFailures,
@@ -340,6 +341,9 @@ def _expect(world: World, words: list[str]) -> None:
         case ["active", name]:
             assert _core(world, name).phase.value == "active", _core(world, name).phase
             assert world.holder == name
+        case ["against", name, *text]:
+            said = reasons_against(_core(world, name), world.now)
+            assert any(" ".join(text) in sentence for sentence in said), said
         case ["phase", name, phase]:
             assert _core(world, name).phase.value == phase, _core(world, name).phase
         case ["history", *text]:
