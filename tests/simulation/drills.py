@@ -248,6 +248,21 @@ def _pair_stopped(rng: random.Random) -> list[Fault]:
     return faults
 
 
+def _two_groups(rng: random.Random) -> list[Fault]:
+    """Of two groups, one has services that do not stop, or either is to be fenced."""
+    at = rng.uniform(4, 6)
+    faults: list[Fault] = []
+    while at < _LAST_S:
+        who, other = rng.sample(REPLICAS, 2)
+        kind = rng.choice(("service-clings", "service-clings", "mute", "isolate", "power-off"))
+        lasting = rng.uniform(17, 20) if kind == "service-clings" else rng.uniform(4, 6)
+        if rng.random() < 0.5:  # both on one host, or each on its own
+            faults += _faults(rng, ("other-switchover", at, who, other, 1.0, rng.random()))
+        faults += _faults(rng, (kind, at + 3, who, other, lasting, 0.3))
+        at += 3 + lasting + rng.uniform(6, 9)
+    return faults
+
+
 def _rested(rng: random.Random) -> list[Fault]:
     """The active's daemon stops in maintenance, and somebody ends that before it is back, or not.
 
@@ -403,6 +418,7 @@ class Drill:
     faults: Callable[[random.Random], list[Fault]]
     pair: bool = False
     fast: bool = False  # with the gate
+    groups: bool = False  # two of them, the first with services
     clocks_part: bool = False  # one as fast, the other as slow as is allowed
     hardware: Hardware = NONE
 
@@ -461,14 +477,21 @@ _HEALTH: Final = _named(_health)
 _HEALTH_SHARE: Final = 0.06
 _PAIR_STOPPED: Final = replace(_named(_pair_stopped), pair=True)
 _PAIR_STOPPED_SHARE: Final = 0.03
-NAMES: Final = frozenset(
-    drill.name
-    for drill in (*_DRILLS, *_LATER, *_LATEST, _RESTS, _RESTS_TWICE, _HEALTH, _PAIR_STOPPED)
+_GROUPS: Final = replace(
+    _named(_two_groups),
+    groups=True,
+    hardware=Hardware(watchdog_s=2, outside=True, ttl_ms=4000, renew_ms=200),
 )
+_GROUPS_SHARE: Final = 0.05
+_APART: Final = (_RESTS, _RESTS_TWICE, _HEALTH, _PAIR_STOPPED, _GROUPS)
+NAMES: Final = frozenset(drill.name for drill in (*_DRILLS, *_LATER, *_LATEST, *_APART))
 
 
 def drill_of(seed: int, rng: random.Random) -> tuple[Drill, list[Fault]]:
     """The drill of a seed, and its faults; `rng` is the one that the others are drawn from."""
+    sharing = random.Random(f"two groups drill {seed}")
+    if sharing.random() < _GROUPS_SHARE:
+        return _GROUPS, _GROUPS.faults(sharing)
     stopped = random.Random(f"pair stopped drill {seed}")
     if stopped.random() < _PAIR_STOPPED_SHARE:
         return _PAIR_STOPPED, _PAIR_STOPPED.faults(stopped)

@@ -17,6 +17,7 @@ from simulation import (
     daemon,
     fence_hands,
     gate_mutations,
+    group_mutations,
     guards,
     health,
     lease_mutations,
@@ -406,6 +407,7 @@ MUTATIONS: Final = (
         Mutation(name=name, patch=patch, kinds=kinds)
         for name, patch, kinds in (
             *gate_mutations.PATCHES,
+            *group_mutations.PATCHES,
             *planned_mutations.PATCHES,
             *service_mutations.PATCHES,
             *upgrade_mutations.PATCHES,

@@ -21,7 +21,7 @@ from simulation.health import with_health
 from simulation.planned import with_plans
 from simulation.schedule import S
 from simulation.service_faults import with_services
-from simulation.services import ServicePlan
+from simulation.services import ServicePlan, plan_of_services
 from staqraft.model import NodeId
 
 _GATE_SHARE: Final = 0.5
@@ -139,7 +139,9 @@ def plan_of(seed: int, *, real_files_share: float = 0.05) -> Plan:
     )
     if drill is not None:
         plan = _fitted(plan, drill)
-    if two_groups:  # twice as many entries: a snapshot is to be done before the next one begins
+    if (
+        plan.two_groups
+    ):  # twice as many entries: a snapshot is to be done before the next one begins
         chunk_bytes, snapshot_after = max(1000, plan.chunk_bytes), max(60, plan.snapshot_after)
         plan = replace(plan, chunk_bytes=chunk_bytes, snapshot_after=snapshot_after)
     return plan if plan.kind else replace(plan, kind=_cluster(plan))
@@ -154,6 +156,10 @@ def _fitted(plan: Plan, drill: Drill) -> Plan:
         plan = replace(plan, drift_ppm=drift_ppm, allowed_drift_ppm=most, margin_ms=10)
     if drill.pair:
         plan = replace(plan, pair=True, parted_in_the_end=False, active_lost_in_the_end=False)
+    if drill.groups:
+        services = plan_of_services(random.Random(f"services of groups {plan.seed}"))
+        plan = replace(plan, two_groups=True, services=services)
+        plan = replace(plan, parted_in_the_end=False, active_lost_in_the_end=True)
     return replace(plan, gate=drill.fast, fast=drill.fast, hardware=drill.hardware)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simulation.host import Host
 
 _TOGETHER_US: Final = 10 * S  # two run a service at once, and both could act
+_OVERDUE_US: Final = 8 * S  # a machine whose watchdog stood still with it has that left
 _DOWN_US: Final = 25 * S  # nothing else is wrong, and another could run it
 _DRIFT: Final = 0.95  # of a window, by the fastest clock
 _WAITS: Final = frozenset({Phase.STARTUP, Phase.RESUMING})  # it does not know yet what it is
@@ -28,6 +29,7 @@ class ServiceChecks:
         self._moves: dict[int, int] = {}  # log index: when it was asked for
         self._together_us: int | None = None  # since when
         self._down_us: int | None = None
+        self._overdue_us: dict[NodeId, int | None] = {}
 
     def changed(self, now: int, old: GroupRecord, new: GroupRecord) -> None:
         """A command took effect."""
@@ -70,6 +72,7 @@ class ServiceChecks:
     def look(self, now: int, *, calm: bool) -> None:
         """`calm`: no link, no disk and no process had anything for a while."""
         hosts = list(self._hosts.values())
+        self._resets(now)
         together = all(host.services.any_runs and _acts(host) for host in hosts)
         together = together and not any(host.impeded for host in hosts)
         self._together_us = _since(self._together_us, now, holds=together)
@@ -80,6 +83,17 @@ class ServiceChecks:
         self._down_us = _since(self._down_us, now, holds=down)
         if self._down_us is not None and now - self._down_us > _DOWN_US:
             raise Violation("15 services", "one does not run, and the group does not move")
+
+    def _resets(self, now: int) -> None:
+        """Whose services do not stop in their time is reset, whatever else is well there."""
+        for node, host in self._hosts.items():
+            daemon = host.daemon
+            dog = daemon._watchdog if daemon is not None else None
+            late = daemon is not None and dog is not None and host.control.runs
+            late = late and any(dog._until[g] < daemon.now_ms for g in dog._leaving)
+            since_us = self._overdue_us[node] = _since(self._overdue_us.get(node), now, holds=late)
+            if since_us is not None and now - since_us > _OVERDUE_US:
+                raise Violation("11 reset", f"{node} cannot stop its services, and is not reset")
 
     def _should_be_served(self, now: int) -> bool:
         """Nothing is wrong but services, and those of one host are well."""

@@ -300,7 +300,8 @@ class World:
         What was committed meanwhile only the witness has, besides the active: it has to lead.
         """
         self.checks.say("*** the active loses power")
-        active = self.record(self.hosts[A]).active
+        of = self.second or self  # whose active may be standby in the first group
+        active = of.record(self.hosts[A]).active
         assert active is not None
         standby = next(node for node in self.replicas if node != active)
         ways = [
@@ -326,10 +327,14 @@ class World:
         self.hosts[active].power_on()
 
     def _serves(self, node: NodeId) -> bool:
+        """With all of its groups."""
         host = self.hosts[node]
-        if host.daemon is None or host.daemon.core.phase is not Phase.ACTIVE:
-            return False
-        return host.kernel.answers
+        for one in (host,) if host.side is None else (host, host.side):
+            if one.daemon is None or one.daemon.core.phase is not Phase.ACTIVE:
+                return False
+            if not one.kernel.answers:
+                return False
+        return True
 
     def _term(self) -> int:
         return max(host.raft.member.term for host in self.hosts.values() if host.raft is not None)
