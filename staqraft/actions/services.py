@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from staqraft.model import GroupId
 
 logger = logging.getLogger(__name__)
 
+_ASKED_MS = 2_000  # for systemd's word about a unit
 RECHECK_MS = 100  # between checks while a service is starting
 
 
@@ -74,6 +76,9 @@ class Units(Protocol):
 
     async def why_not_active(self, unit: str, timeout_ms: int) -> str:
         """Why it is not active."""
+
+    async def why_unusable(self, unit: str, timeout_ms: int) -> str:
+        """Why it could not be started at all."""
 
 
 class ServiceManager:
@@ -144,6 +149,26 @@ class ServiceManager:
                 raise ServiceStopFailed(problem)
             if problem := await self._start(service):
                 raise ServiceStartFailed(problem)
+
+    async def missing(self) -> tuple[str, ...]:
+        """What could not be started or stopped on this host now, a sentence each.
+
+        Nothing is done to it. A unit or a program may be installed, or be gone, at any time.
+        """
+        found = []
+        for service in self._services.values():
+            if service.unit:
+                if why := await self._units.why_unusable(service.unit, _ASKED_MS):
+                    found.append(f"service {service.name} cannot run here: {service.unit}: {why}")
+                continue
+            for what, argv in (("start", service.start), ("stop", service.stop)):
+                # Looked for on a disk that may hang, so not in the loop.
+                if argv and await asyncio.to_thread(shutil.which, argv[0]) is None:
+                    found.append(
+                        f"service {service.name} cannot run here: {argv[0]!r}, its {what!r}, is no"
+                        " program on this host"
+                    )
+        return tuple(found)
 
     async def watch(
         self,

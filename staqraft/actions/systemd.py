@@ -43,6 +43,7 @@ _ENDINGS = {
     "assert": "an assertion of the unit does not hold (Assert...=)",
     "unsupported": "it is of a kind that this system does not support",
 }
+_UNUSABLE = frozenset({"not-found", "masked", "error", "bad-setting"})
 _FORBIDDEN = "org.freedesktop.DBus.Error.AccessDenied"
 
 
@@ -69,6 +70,16 @@ class Systemd:
         return await self._or_systemctl(
             unit, "is-active", lambda bus: _why_not_active(bus, unit), timeout_ms
         )
+
+    async def why_unusable(self, unit: str, timeout_ms: int) -> str:
+        """Why it could not be started at all; nothing if it can, or if systemd cannot be asked."""
+        try:
+            async with asyncio.timeout(timeout_ms / 1000), system_bus() as bus:
+                (found,) = await bus.call(_MANAGER, "ListUnitsByNames", "as", [unit])
+        except (BusGone, Refused, TimeoutError):
+            return ""  # it is asked again, and what is the matter is said when it is needed
+        load = str(found[0][2])
+        return _unusable(load) if load in _UNUSABLE else ""
 
     async def file_state(self, unit: str, timeout_ms: int) -> str:
         """Whether it is started at boot: "enabled", "disabled", "masked", ...; "not-found"."""
@@ -129,7 +140,7 @@ async def _why_not_active(bus: Bus, unit: str) -> str:
     load, active, sub = (str(part) for part in found[0][2:5])
     if active in _ACTIVE:
         return ""
-    if load in {"not-found", "masked", "error", "bad-setting"}:
+    if load in _UNUSABLE:
         return _unusable(load)
     if sub == "auto-restart":
         return "it ended, and systemd is about to start it again"

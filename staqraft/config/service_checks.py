@@ -79,8 +79,8 @@ def programs(config: Config) -> Iterator[Finding]:
                     yield Finding(
                         key=(*_key(group.id, service), *name.split(".")),
                         text=f"{argv[0]!r} is no program on this host now: the service could not"
-                        " run here, and a takeover would fail",
-                        fatal=False,
+                        " run here",
+                        passes=True,
                     )
 
 
@@ -90,18 +90,20 @@ def boot(config: Config, ask: AskUnit) -> Iterator[Finding]:
         return
     for group in config.groups.values():
         for service in group.services:
-            if service.unit and (problem := _at_boot(service.unit, ask(service.unit))):
-                yield Finding(
-                    key=(*_key(group.id, service), "unit"), text=problem, reads=(), fatal=False
+            key = (*_key(group.id, service), "unit")
+            state = ask(service.unit) if service.unit else ""
+            if state in _STARTED_AT_BOOT:
+                text = (
+                    f"{service.unit} is enabled on this host, so that systemd starts it at boot,"
+                    f" also on the standby: 'systemctl disable --now {service.unit}' on both"
+                    " replicas"
                 )
+                yield Finding(key=key, text=text, reads=(), fatal=False)
+            elif problem := _not_startable(service.unit, state):
+                yield Finding(key=key, text=problem, reads=(), passes=True)
 
 
-def _at_boot(unit: str, state: str) -> str:
-    if state in _STARTED_AT_BOOT:
-        return (
-            f"{unit} is enabled on this host, so that systemd starts it at boot, also on the"
-            f" standby: 'systemctl disable --now {unit}' on both replicas"
-        )
+def _not_startable(unit: str, state: str) -> str:
     if state in {"masked", "masked-runtime"}:
         return f"{unit} is masked on this host, so it cannot be started: 'systemctl unmask {unit}'"
     if state == "not-found":

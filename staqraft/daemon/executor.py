@@ -22,6 +22,7 @@ from staqraft.actions.vip import VipHolder
 from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon.clock import wall_ms
+from staqraft.daemon.absences import Absences
 from staqraft.daemon.conflicts import Claims, Conflicts
 from staqraft.daemon.services_lane import ServicesLane
 from staqraft.daemon.tally import Tally
@@ -75,6 +76,7 @@ class Hands:
     devices: FenceDevices
     watchdog: Watchdog | None = None
     conflicts: Conflicts | None = None  # who else has the addresses; None: nobody is asked
+    absences: Absences | None = None  # which services could not run here; None: nobody looks
     stop_ms: int = 0  # what the services may take to stop, all together
 
 

@@ -31,6 +31,7 @@ from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.certificates import watch_certificates
 from staqraft.daemon.clock import boottime_ms, wall_ms
+from staqraft.daemon.absences import Absences
 from staqraft.daemon.conflicts import Conflicts
 from staqraft.daemon.data_admin import NodeData
 from staqraft.daemon.executor import Hands
@@ -139,6 +140,9 @@ class ControlNode:
         # The announcer asks before each repetition whether the lease still runs: a loser that
         # announces would pull the clients' traffic to itself.
         loop: GroupLoop
+        services = ServiceManager(
+            group, settings.services, vips=[str(vip.address.ip) for vip in settings.vips]
+        )
 
         def lease_runs() -> bool:
             return loop.state.lease.held(boottime_ms())
@@ -156,13 +160,12 @@ class ControlNode:
                     note=LeaseNote(self._config.run_dir / f"{group}.lease"),
                 ),
                 announcer=Announcer(lease_runs, refresh_s=settings.announce_every_ms / 1000),
-                services=ServiceManager(
-                    group, settings.services, vips=[str(vip.address.ip) for vip in settings.vips]
-                ),
+                services=services,
                 fence=self._fence,
                 devices=self._devices,
                 watchdog=self._watchdog,
                 conflicts=Conflicts(group, settings.vips),
+                absences=Absences(self._config.node, services.missing),
                 stop_ms=sum(service.stop_timeout_ms for service in settings.services),
             ),
             now_ms=boottime_ms,
@@ -205,6 +208,7 @@ class ControlNode:
             *(partial(report_quarantine, self.raft, loop) for loop in self.loops.values()),
             *(partial(report_scrub, self.raft, loop) for loop in self.loops.values()),
             *(partial(self._watch_conflicts, loop) for loop in self.loops.values()),
+            *(a.run for loop in self.loops.values() if (a := loop.hands.absences) is not None),
         ]
         outdated: Outdated | None = None
         try:

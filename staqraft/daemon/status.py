@@ -129,6 +129,9 @@ def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
     if loop.hands.conflicts is not None and loop.hands.conflicts.problem:
         text = loop.hands.conflicts.problem
         found.append(pb.WorkerProblem(code="address-conflict", text=text))
+    if loop.hands.absences is not None:
+        for text in loop.hands.absences.problems:
+            found.append(pb.WorkerProblem(code="service-missing", text=text))
     if loop.executor.watchdog_problem:
         found.append(pb.WorkerProblem(code="watchdog", text=loop.executor.watchdog_problem))
     stays = [*services.problems(loop.state)]

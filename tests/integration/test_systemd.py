@@ -103,6 +103,8 @@ async def test_a_unit_that_is_not_there(bus: Bus) -> None:
     assert await systemd.why_not_active("ngnix.service", LONG_MS) == (
         "there is no such unit on this host"
     )
+    unusable = await systemd.why_unusable("ngnix.service", LONG_MS)
+    assert unusable == "there is no such unit on this host"
     # What is not there does not run: no reason to be fenced.
     assert await systemd.stop("ngnix.service", LONG_MS) == ""
     assert await systemd.file_state("ngnix.service", LONG_MS) == "not-found"
@@ -114,6 +116,9 @@ async def test_a_masked_unit(bus: Bus) -> None:
     systemd = units()
     assert await systemd.start(WEB, LONG_MS) == "systemd refuses: Unit web.service is masked."
     assert "it is masked ('systemctl unmask'" in await systemd.why_not_active(WEB, LONG_MS)
+    assert "it is masked ('systemctl unmask'" in await systemd.why_unusable(WEB, LONG_MS)
+    bus.systemd.units[WEB].load = "loaded"
+    assert await systemd.why_unusable(WEB, LONG_MS) == ""
     assert await systemd.stop(WEB, LONG_MS) == ""
 
 

@@ -261,6 +261,10 @@ class UnitsOf:
             return "does not do its work (simulated)"
         return "" if known.running else "is not active (simulated)"
 
+    async def why_unusable(self, unit: str, timeout_ms: int) -> str:
+        """Here all of them can be started."""
+        raise AssertionError(f"nobody asks for {unit}, {timeout_ms}")
+
 
 async def _no_program(argv: Sequence[str], timeout_ms: int, *, keep: int = 0) -> Finished:
     raise AssertionError(f"these services have no commands: {argv}, {timeout_ms}, {keep}")

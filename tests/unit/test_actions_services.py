@@ -24,6 +24,7 @@ from staqraft.config.services import (
     Timing,
     UnitCheck,
 )
+from staqraft.daemon.absences import Absences
 from staqraft.model import GroupId
 
 YES = Finished(code=0, output="")
@@ -285,6 +286,7 @@ class Units:
         self.calls: list[str] = []
         self.active = False
         self.refusal = ""
+        self.unusable = ""
 
     async def start(self, unit: str, timeout_ms: int) -> str:
         self.calls.append(f"start {unit} {timeout_ms}")
@@ -300,6 +302,11 @@ class Units:
         assert timeout_ms > 0
         return "" if self.active else "it is inactive (dead)"
 
+    async def why_unusable(self, unit: str, timeout_ms: int) -> str:
+        assert unit
+        assert timeout_ms > 0
+        return self.unusable
+
 
 def unit_service() -> Service:
     return Service(name="web", unit="web.service", checks=(UnitCheck(unit="web.service"),))
@@ -312,6 +319,24 @@ async def test_a_unit_is_started_and_stopped_by_systemd() -> None:
     await services.stop_all()
     assert units.calls == ["start web.service 30000", "stop web.service 30000"]
     assert not host.calls
+
+
+async def test_what_could_not_run_here_is_named_and_left_alone() -> None:
+    host, units = Host(), Units()
+    there = replace(service("there"), start=("sh", "x"), stop=("true",))
+    ghost = replace(service("ghost"), start=("/no/such/program", "run"), stop=("true",))
+    services = manager(host, unit_service(), there, ghost, units=units)
+    what = "cannot run here: '/no/such/program', its 'start', is no program on this host"
+    assert await services.missing() == (f"service ghost {what}",)
+    units.unusable = "there is no such unit on this host"
+    assert (await services.missing())[0] == (
+        "service web cannot run here: web.service: there is no such unit on this host"
+    )
+    absences = Absences("b", services.missing)
+    await absences.look()
+    assert absences.problems[1].startswith(f"on b service ghost {what}. Install it as on the other")
+    assert not host.calls
+    assert not units.calls
 
 
 async def test_what_systemd_says_is_in_the_failure() -> None:

@@ -159,33 +159,37 @@ def test_a_unit_belongs_to_one_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "warning"),
+    ("state", "code", "text"),
     [
-        ("enabled", "systemd starts it at boot, also on the standby: 'systemctl disable --now"),
-        ("masked", "is masked on this host, so it cannot be started"),
-        ("not-found", "is not on this host now"),
-        ("disabled", ""),
-        ("static", ""),
-        ("", ""),
+        ("enabled", 0, "systemd starts it at boot, also on the standby: 'systemctl disable --now"),
+        ("masked", 2, "is masked on this host, so it cannot be started"),
+        ("not-found", 2, "is not on this host now"),
+        ("disabled", 0, ""),
+        ("static", 0, ""),
+        ("", 0, ""),
     ],
 )
-def test_check_warns_of_a_unit_that_systemd_starts(
-    tmp_path: Path, state: str, warning: str
+def test_check_tells_of_a_unit_that_systemd_starts_or_cannot_start(
+    tmp_path: Path, state: str, code: int, text: str
 ) -> None:
-    code, lines = check(write_config(tmp_path), ask_unit=lambda _: state)
-    assert code == 0
-    assert any(warning in line for line in lines[:-1]) == bool(warning)
+    ended, lines = check(write_config(tmp_path), ask_unit=lambda _: state)
+    assert ended == code
+    said = lines[:-1] if code == 0 else lines
+    assert any(text in line for line in said) == bool(text)
 
 
-def test_a_program_that_is_not_on_this_host_is_a_warning(tmp_path: Path) -> None:
-    """Before the standby needs it."""
+def test_a_program_that_is_not_on_this_host_is_said_before_it_is_needed(tmp_path: Path) -> None:
+    """An error to who checks the file; a daemon starts, and runs what it can."""
     commands = "start: [sh, x], stop: [/no/such/program], checks: [{command: [nosuchprogram]}]"
     path = write_config(tmp_path, {"unit: nginx.service": commands})
     warnings = [line.split(": ", 2)[1:] for line in read(path).warnings]
-    because = "is no program on this host now: the service could not run here, and a takeover would"
+    because = "is no program on this host now: the service could not run here"
+    code, lines = check(path)
+    assert code == 2
+    assert sorted(line.split(": ", 2)[1:] for line in lines) == sorted(warnings)
     assert [(key.rpartition("services.")[2], text) for key, text in warnings] == [
-        ("nginx.stop", f"'/no/such/program' {because} fail"),
-        ("nginx.checks.1", f"'nosuchprogram' {because} fail"),
+        ("nginx.stop", f"'/no/such/program' {because}"),
+        ("nginx.checks.1", f"'nosuchprogram' {because}"),
     ]
 
 
