@@ -30,7 +30,7 @@ class Absences:
     async def look(self) -> None:
         """Once."""
         self.problems = tuple(
-            f"on {self._node} {text}. Install it as on the other replica, or mend the configuration;"
-            " until then the group would be served here without it"
+            f"on {self._node} {text}. Install it as on the other replica, or mend the"
+            " configuration; until then the group would be served here without it"
             for text in await self._missing()
         )

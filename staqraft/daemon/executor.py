@@ -21,8 +21,8 @@ from staqraft.actions.services import ServiceHealth, ServiceManager, State
 from staqraft.actions.vip import VipHolder
 from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.group import Group as RaftGroup
-from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.absences import Absences
+from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.conflicts import Claims, Conflicts
 from staqraft.daemon.services_lane import ServicesLane
 from staqraft.daemon.tally import Tally

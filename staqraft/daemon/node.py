@@ -27,11 +27,11 @@ from staqraft.consensus.endpoint import RaftEndpoint
 from staqraft.consensus.group import Group as RaftGroup
 from staqraft.consensus.manners import SERVER_OPTIONS, keepalive
 from staqraft.consensus.ticker import RaftTicker
+from staqraft.daemon.absences import Absences
 from staqraft.daemon.admin import NodeAdmin
 from staqraft.daemon.announcing import announce
 from staqraft.daemon.certificates import watch_certificates
 from staqraft.daemon.clock import boottime_ms, wall_ms
-from staqraft.daemon.absences import Absences
 from staqraft.daemon.conflicts import Conflicts
 from staqraft.daemon.data_admin import NodeData
 from staqraft.daemon.executor import Hands

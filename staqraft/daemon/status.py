@@ -130,8 +130,8 @@ def _problems(loop: GroupLoop, worker: WorkerStatus) -> list[pb.WorkerProblem]:
         text = loop.hands.conflicts.problem
         found.append(pb.WorkerProblem(code="address-conflict", text=text))
     if loop.hands.absences is not None:
-        for text in loop.hands.absences.problems:
-            found.append(pb.WorkerProblem(code="service-missing", text=text))
+        missing = loop.hands.absences.problems
+        found.extend(pb.WorkerProblem(code="service-missing", text=text) for text in missing)
     if loop.executor.watchdog_problem:
         found.append(pb.WorkerProblem(code="watchdog", text=loop.executor.watchdog_problem))
     stays = [*services.problems(loop.state)]
