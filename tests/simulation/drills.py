@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from simulation import health
+from simulation import group_drill, health
 from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.hardware import NONE, WITHOUT_LEASE, Hardware
 from simulation.schedule import S
@@ -249,18 +249,7 @@ def _pair_stopped(rng: random.Random) -> list[Fault]:
 
 
 def _two_groups(rng: random.Random) -> list[Fault]:
-    """Of two groups, one has services that do not stop, or either is to be fenced."""
-    at = rng.uniform(4, 6)
-    faults: list[Fault] = []
-    while at < _LAST_S:
-        who, other = rng.sample(REPLICAS, 2)
-        kind = rng.choice(("service-clings", "service-clings", "mute", "isolate", "power-off"))
-        lasting = rng.uniform(17, 20) if kind == "service-clings" else rng.uniform(4, 6)
-        if rng.random() < 0.5:  # both on one host, or each on its own
-            faults += _faults(rng, ("other-switchover", at, who, other, 1.0, rng.random()))
-        faults += _faults(rng, (kind, at + 3, who, other, lasting, 0.3))
-        at += 3 + lasting + rng.uniform(6, 9)
-    return faults
+    return group_drill.faults(rng, _faults, _LAST_S)
 
 
 def _rested(rng: random.Random) -> list[Fault]:
