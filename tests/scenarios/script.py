@@ -342,8 +342,8 @@ def _expect(world: World, words: list[str]) -> None:
             assert _core(world, name).phase.value == "active", _core(world, name).phase
             assert world.holder == name
         case ["against", name, *text]:
-            said = reasons_against(_core(world, name), world.now)
-            assert any(" ".join(text) in sentence for sentence in said), said
+            against = reasons_against(_core(world, name), world.now)
+            assert any(" ".join(text) in sentence for sentence in against), against
         case ["phase", name, phase]:
             assert _core(world, name).phase.value == phase, _core(world, name).phase
         case ["history", *text]:

@@ -248,10 +248,6 @@ def _pair_stopped(rng: random.Random) -> list[Fault]:
     return faults
 
 
-def _two_groups(rng: random.Random) -> list[Fault]:
-    return group_drill.faults(rng, _faults, _LAST_S)
-
-
 def _rested(rng: random.Random) -> list[Fault]:
     """The active's daemon stops in maintenance, and somebody ends that before it is back, or not.
 
@@ -441,7 +437,6 @@ _LATER: Final = (
     replace(_named(_old_proof), pair=True),
 )
 _LATER_SHARE: Final = 0.4
-# And once more.
 _LATEST: Final = (
     replace(
         _named(_begun_anew),
@@ -457,7 +452,6 @@ _LATEST: Final = (
     replace(_named(_farewell), pair=True),
 )
 _LATEST_SHARE: Final = 0.4
-# And in the end.
 _RESTS: Final = _named(_rests_too_long)
 _RESTS_SHARE: Final = 0.06
 _RESTS_TWICE: Final = _named(_rests_twice)
@@ -466,8 +460,9 @@ _HEALTH: Final = _named(_health)
 _HEALTH_SHARE: Final = 0.06
 _PAIR_STOPPED: Final = replace(_named(_pair_stopped), pair=True)
 _PAIR_STOPPED_SHARE: Final = 0.03
-_GROUPS: Final = replace(
-    _named(_two_groups),
+_GROUPS: Final = Drill(
+    name="two_groups",
+    faults=lambda rng: group_drill.faults(rng, _faults, _LAST_S),
     groups=True,
     hardware=Hardware(watchdog_s=2, outside=True, ttl_ms=4000, renew_ms=200),
 )

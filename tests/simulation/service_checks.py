@@ -89,8 +89,9 @@ class ServiceChecks:
         for node, host in self._hosts.items():
             daemon = host.daemon
             dog = daemon._watchdog if daemon is not None else None
-            late = daemon is not None and dog is not None and host.control.runs
-            late = late and any(dog._until[g] < daemon.now_ms for g in dog._leaving)
+            late = False
+            if daemon is not None and dog is not None and host.control.runs:
+                late = any(dog._until[group] < daemon.now_ms for group in dog._leaving)
             since_us = self._overdue_us[node] = _since(self._overdue_us.get(node), now, holds=late)
             if since_us is not None and now - since_us > _OVERDUE_US:
                 raise Violation("11 reset", f"{node} cannot stop its services, and is not reset")

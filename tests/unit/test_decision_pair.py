@@ -62,3 +62,50 @@ def test_a_standby_does_not_take_over(newer: str, acquires: bool, active: NodeId
     _, commands = step(lone(Phase.STANDBY, active), heard(newer))
     proposed = [c.proposal for c in commands if isinstance(c, do.Propose)]
     assert any(isinstance(proposal, Acquire) for proposal in proposed) == acquires
+
+
+BOTH = generations.first((A, B))
+
+
+def reported(*, reached: bool, contacts: int = 3) -> on.RaftReported:
+    return on.RaftReported(
+        now_ms=LATE_MS,
+        generation=BOTH,
+        reached=reached,
+        contacts=contacts,
+        newer="",
+        favoured=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "contacts", "goes_on"),
+    [
+        (Phase.OPENING, 3, True),
+        (Phase.OPENING, 4, False),  # it was heard since: what was off then may be on now
+        (Phase.ACTIVE, 3, False),  # what was once turned off is no proof for a later loss
+    ],
+)
+def test_what_a_takeover_turned_off_is_missed_a_moment_later(
+    phase: Phase, contacts: int, goes_on: bool
+) -> None:
+    """That proof serves the takeover that asked for it, and nothing else."""
+    known = lone(phase, A)
+    if phase is Phase.OPENING:
+        starts = (EpochStart(epoch=Epoch(3), seq=50),)
+        known = replace(known, record=replace(known.record, epoch_starts=starts))
+    before = replace(
+        known,
+        lease=Lease(epoch=Epoch(4), deadline_ms=1 << 40, next_renew_ms=1 << 40),
+        pair=PairState(
+            generation=BOTH,
+            reached=True,
+            contacts=3,
+            newer="",
+            favoured=True,
+            lost_ms=0,
+            proof=(FenceRung.DEVICE, "the switch says that it is off"),
+        ),
+    )
+    _, commands = step(before, reported(reached=False, contacts=contacts))
+    assert any(isinstance(command, do.GoAlone) for command in commands) == goes_on
