@@ -86,6 +86,7 @@ CASES: dict[Against, Callable[[], GroupState]] = {
     Against.NOT_IN_SYNC: lambda: of_record(in_sync=frozenset({A})),
     Against.MAINTENANCE: lambda: of_record(maintenance=(MAINTAINED,)),
     Against.STOPPING: lambda: standby(shutting_down=True),
+    Against.NOT_LET_GO: lambda: standby(phase=Phase.HALTING, retry_ms=NOW, reason="it hangs"),
     Against.FAILED_LATELY: lambda: standby(cooldown_ms=NOW + 500, reason="no disk"),
     Against.FENCED: lambda: standby(fenced_before=Epoch(9)),
     Against.DATA: lambda: standby(blockers=("the trees process does not answer",)),
