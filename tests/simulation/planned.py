@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from simulation.schedule import MS, S
@@ -86,13 +87,19 @@ def with_plans(
     kept = [fault for fault in faults if rng.random() < 0.5]
     at = rng.uniform(3, 6)
     while at * S < storm_us:
-        kind = rng.choice(("schedule", "schedule", "address-claimed"))
-        kept.append(draw(rng, int(at * S), kind))
+        kind = rng.choice(("schedule", "schedule", "address-claimed", "uplink-lost"))
+        fault = draw(rng, int(at * S), kind)
+        if kind == "uplink-lost":  # for longer than whoever is preferred is waited for
+            fault = replace(fault, duration_us=int(rng.uniform(9, 15) * S))
+        kept.append(fault)
         at += rng.uniform(2, 9)
     return True, sorted(kept, key=lambda fault: fault.at_us)
 
 
 # --- what must be true ----------------------------------------------------------------------------
+
+
+_TOLD_US: Final = 2 * S  # by then the active has heard of what is wrong with the other
 
 
 class PlannedChecks:
@@ -131,6 +138,10 @@ class PlannedChecks:
             raise Violation("17 failback", "the group has just moved for a failed service")
         if daemon is None:
             return
+        there, here = self._hosts[target].probes, self._hosts[old.active].probes
+        for bad_us, same_us in ((there.disk_us, here.disk_us), (there.uplink_us, here.uplink_us)):
+            if bad_us is not None and same_us is None and now - bad_us > _TOLD_US:
+                raise Violation("17 failback", f"{target} is not well, and {old.active} is")
         times = 1 << min(old.failbacks, _DOUBLINGS)
         waits_us = daemon.core.settings.failback_ms * times * MS * _DRIFT
         for since_us in (self._epoch_us, self._joined_us.get(target, 0)):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from simulation.patching import put
 from staqraft.consensus import switchovers
 from staqraft.consensus.verdict import Changed
-from staqraft.decision import conflict, planned
+from staqraft.decision import conflict, health, planned
 
 
 def _choice_forgotten() -> None:
@@ -27,6 +27,10 @@ def _does_not_wait() -> None:
 
 def _does_not_wait_longer() -> None:
     put(planned, "wait_ms", lambda state: state.settings.failback_ms)
+
+
+def _health_does_not_matter() -> None:
+    put(health, "worse", lambda *_: None)
 
 
 def _services_do_not_matter() -> None:
@@ -66,6 +70,7 @@ PATCHES: Final[tuple[tuple[str, Callable[[], None], tuple[str, ...]], ...]] = (
     ("failback undoes an operator's choice", _choice_forgotten, ("planned",)),
     ("failback does not wait", _does_not_wait, ("planned",)),
     ("failback waits no longer the next time", _does_not_wait_longer, ("planned",)),
+    ("failback to who is not well", _health_does_not_matter, ("planned",)),
     ("failback of what services just moved", _services_do_not_matter, ("services",)),
     ("schedule outlives its cancel", _outlives_its_cancel, ("planned",)),
     ("an address is taken from a third host", _taken_from_a_third_host, ("planned",)),
