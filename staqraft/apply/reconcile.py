@@ -314,8 +314,13 @@ class Reconciler:
         return replace(found, fetch=fetch)
 
     def _files_here(self, tree: str, paths: list[bytes]) -> list[bytes]:
-        here = ((path, self._index.get(tree, path)) for path in paths)
-        return [path for path, entry in here if entry is not None and entry.digest]
+        here: list[bytes] = []
+        for at in range(0, len(paths), _OBJECTS_A_CALL):
+            part = paths[at : at + _OBJECTS_A_CALL]
+            self._index.foresee(tree, part)
+            found = ((path, self._index.get(tree, path)) for path in part)
+            here += (path for path, entry in found if entry is not None and entry.digest)
+        return here
 
     async def _fetch_all(self, tree: str, objects: list[tuple[bytes, int]]) -> None:
         async def portion(paths: list[bytes]) -> None:
@@ -344,6 +349,7 @@ class Reconciler:
 
     def _have(self, tree: str, paths: Sequence[bytes]) -> list[bytes]:
         """Of each file with one name that nobody doubts: which content it has."""
+        self._index.foresee(tree, paths)
         entries = (self._index.get(tree, path) for path in paths)
         return [
             entry.digest

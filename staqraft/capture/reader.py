@@ -57,6 +57,7 @@ class Reading:
         self._trees = trees
         self._place: tuple[str, bytes] | None = None
         self._fd = -1
+        self._inode = 0
         self._really_at = ""
 
     def read(
@@ -75,7 +76,7 @@ class Reading:
 
     def inode_above(self) -> int:
         """Of the directory in which the last object was read; 0 if there was none."""
-        return os.fstat(self._fd).st_ino if self._fd >= 0 else 0
+        return self._inode if self._fd >= 0 else 0
 
     def identity(self, tree: str, path: bytes) -> FileIdentity | None:
         """By which the object there is known; None if there is none. Raises OSError."""
@@ -106,6 +107,7 @@ class Reading:
             os.close(root)
         if found is not None:
             self._place, self._fd = (tree, directory), found
+            self._inode = os.fstat(found).st_ino
             self._really_at = _where(found)
         return found
 

@@ -9,11 +9,18 @@ rows; what it cannot name cheaply (a directory with all below it) forgets everyt
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from staqraft.index.entry import Entry
+from staqraft.index import sql
+from staqraft.index.entry import COLUMN_COUNT, Entry, to_entry
 from staqraft.journal.record import ObjectType
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from staqraft.index.database import Database
+
+_AT_ONCE: Final = 256  # names in a question
 _KEPT: Final = 8192  # and as many that are older
 
 Place = tuple[int, bytes]
@@ -43,6 +50,21 @@ class Recent:
         self._young[place] = entry
         if self._old:
             self._old.pop(place, None)
+
+    def foresee(self, database: Database, wanted: Iterable[tuple[Place, bytes]]) -> None:
+        """Looks up what is not known yet of these places, whose paths stand beside them."""
+        unknown: dict[int, list[tuple[bytes, bytes]]] = {}
+        for place, path in wanted:
+            if place not in self._young and place not in self._old:
+                unknown.setdefault(place[0], []).append((place[1], path))
+        for parent, places in unknown.items():
+            for at in range(0, len(places), _AT_ONCE):
+                some = dict(places[at : at + _AT_ONCE])
+                rows = database.all(sql.get_all(len(some)), (parent, *some))
+                found = {row[COLUMN_COUNT]: row for row in rows}
+                for name, path in some.items():
+                    row = found.get(name)
+                    self.keep((parent, name), None if row is None else to_entry(path, row))
 
     def forget(self, place: Place) -> None:
         """What stands at a place is to be looked up."""

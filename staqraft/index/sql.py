@@ -60,6 +60,14 @@ def which_of(names: int) -> str:
     )
 
 
+def get_all(names: int) -> str:
+    """What stands in a directory at so many names, each name behind its columns."""
+    return (
+        f"SELECT {COLUMNS}, name FROM entries WHERE parent=? "  # noqa: S608 (constants only)
+        f"AND name IN ({','.join('?' * names)})"
+    )
+
+
 def set_meta(key: str, value: str | None) -> tuple[str, Sequence[Any]]:
     """Keeps a note, or forgets it; with its values."""
     if value is None:

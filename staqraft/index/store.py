@@ -27,7 +27,7 @@ from staqraft.journal.record import ObjectType
 from staqraft.model import ORIGIN, Epoch, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _CACHED_DIRECTORIES = 50_000
@@ -80,6 +80,12 @@ class Index:
         with self.lock:
             place = self._place(tree, path)
             return self._entry(place, path) if place else None
+
+    def foresee(self, tree: str, paths: Iterable[bytes]) -> None:
+        """`get` will be asked for these: the database is asked once for each directory of them."""
+        with self.lock:
+            places = ((self._place(tree, path), path) for path in paths)
+            self._recent.foresee(self._db, ((place, path) for place, path in places if place))
 
     def children(self, tree: str, path: bytes) -> list[Entry]:
         """The entries of a directory, sorted by name; empty if there is no such directory."""
@@ -136,17 +142,16 @@ class Index:
 
         Where many digests are missing it lets others at the index in between.
         """
-        while not self._prepared(tree):
+        while True:
+            with self.lock:
+                if self._comparison.prepare(self._tree(tree), _DIGESTS_AT_ONCE):
+                    break
             time.sleep(_PAUSE_S)  # a lock that is let go and taken at once is never got by others
         with self.lock:
             number = self._tree(tree)
             digest = self._comparison.tree_digest(number)
             totals = self.totals(tree)
             return TreeSummary(digest=digest, objects=totals.objects, bytes=totals.bytes)
-
-    def _prepared(self, tree: str) -> bool:
-        with self.lock:
-            return self._comparison.prepare(self._tree(tree), _DIGESTS_AT_ONCE)
 
     def totals(self, tree: str) -> Totals:
         """How much the tree holds; cheap."""
@@ -298,7 +303,7 @@ class Index:
                 )
             try:
                 if position != self._position:
-                    self._set_meta("position", f"{position.epoch}:{position.seq}")
+                    self._db.change(*sql.set_meta("position", f"{position.epoch}:{position.seq}"))
                 for number in self._changed_totals:
                     self._db.change(sql.COUNTED, (*self._totals[number], number))
                 if self._db.in_transaction:
@@ -347,7 +352,7 @@ class Index:
     def set_meta(self, key: str, value: str | None) -> None:
         """Keeps (or with None forgets) a note; durable with the next commit."""
         with self.lock:
-            self._set_meta(key, value)
+            self._db.change(*sql.set_meta(key, value))
 
     def compact(self) -> None:
         """Gives unused pages back to the filesystem. Commits must not be pending."""
@@ -361,7 +366,7 @@ class Index:
         with self.lock:
             if self._db.in_transaction:
                 self._db.run("ROLLBACK")
-            self._set_meta("closed-cleanly", "yes")
+            self._db.change(*sql.set_meta("closed-cleanly", "yes"))
             self._db.run("COMMIT")
             self._db.close()
 
@@ -375,9 +380,6 @@ class Index:
         self._forget_caches()
         epoch, seq = (self.meta("position") or "0:0").split(":")
         self._position = Position(Epoch(int(epoch)), int(seq))
-
-    def _set_meta(self, key: str, value: str | None) -> None:
-        self._db.change(*sql.set_meta(key, value))
 
     def _tree(self, tree: str) -> int:
         number = self._trees.get(tree)
@@ -431,14 +433,11 @@ class Index:
         found = None if parent is None else self._find((parent, name))
         if found is None or found[1] != ObjectType.DIRECTORY:
             return None
-        self._remember(found[0], number, path)
-        return found[0]
-
-    def _remember(self, directory: int, number: int, path: bytes) -> None:
         if len(self._ids) >= _CACHED_DIRECTORIES:
             self._forget_places()
-        self._ids[number, path] = directory
-        self._places[directory] = (number, path)
+        self._ids[number, path] = found[0]
+        self._places[found[0]] = (number, path)
+        return found[0]
 
     def _forget_places(self) -> None:
         self._ids.clear()

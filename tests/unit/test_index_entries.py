@@ -54,20 +54,70 @@ def directory(path: bytes) -> Entry:
     return replace(made, metadata=metadata, digest=b"")
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[Index]:
-    made = Index.open(tmp_path / "index.sqlite")
+def filled(path: Path) -> Index:
+    made = Index.open(path)
     made.put(T, directory(b""))
     made.put(T, directory(b"a"))
     made.put(T, directory(b"a/b"))
     made.put(T, entry(b"a/b/f"))
     made.put(T, entry(b"a/g\xff"))
+    return made
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    made = filled(tmp_path / "index.sqlite")
     yield made
     made.close()
 
 
 def paths(index: Index) -> list[bytes]:
     return sorted(e.path for e in index.subtree(T, b""))
+
+
+def reopened(index: Index, path: Path) -> Index:
+    """The same, remembering nothing."""
+    index.commit(ONE)
+    index.close()
+    return Index.open(path)
+
+
+def test_what_was_foreseen_is_asked_for_once(tmp_path: Path) -> None:
+    index = filled(tmp_path / "index")
+    many = [entry(b"a/b/%d" % number) for number in range(600)]
+    for each in many:
+        index.put(T, each)
+    fresh = reopened(index, tmp_path / "index")
+    wanted = [each.path for each in many] + [b"", b"a/g\xff", b"a/none", b"none/at/all"]
+    expected = [fresh.get(T, path) for path in wanted]
+    fresh = reopened(fresh, tmp_path / "index")
+    questions: list[str] = []
+    fresh._db._connection.set_trace_callback(questions.append)
+    fresh.foresee(T, wanted)
+    assert len(questions) < 20  # three for the 600, and those that lead there
+    asked = len(questions)
+    assert [fresh.get(T, path) for path in wanted] == expected
+    assert len(questions) <= asked + 2  # where no directory is, it is looked for again
+    fresh.close()
+
+
+def test_what_was_foreseen_may_change_before_it_is_asked_for(tmp_path: Path) -> None:
+    fresh = reopened(filled(tmp_path / "index"), tmp_path / "index")
+    fresh.foresee(T, [b"a/b/f", b"a/b/new", b"a/g\xff"])
+    fresh.put(T, entry(b"a/b/new", size=7))
+    fresh.move(T, b"a/b/f", b"a/b/g")
+    fresh.remove(T, b"a/g\xff")
+    fresh.foresee(T, [b"a/b/f", b"a/b/new", b"a/g\xff", b"a/b/g"])
+    assert fresh.get(T, b"a/b/new") == entry(b"a/b/new", size=7)
+    assert fresh.get(T, b"a/b/f") is None
+    assert fresh.get(T, b"a/g\xff") is None
+    moved = fresh.get(T, b"a/b/g")
+    assert moved is not None
+    assert moved.digest == entry(b"a/b/f").digest
+    fresh.rollback()
+    assert fresh.get(T, b"a/b/f") == entry(b"a/b/f")
+    assert fresh.get(T, b"a/b/new") is None
+    fresh.close()
 
 
 def test_what_was_put_comes_back_whole(index: Index) -> None:
