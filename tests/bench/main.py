@@ -16,6 +16,7 @@ COMMANDS = {
     "witness": "bench.witness",
     "failover": "bench.failover",
     "availability": "bench.availability",
+    "readme": "bench.readme",
 }
 
 USUAL = "data"

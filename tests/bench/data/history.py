@@ -22,18 +22,23 @@ def entry(found: Sequence[Line], repeat: int) -> dict[str, Any]:
     return {"bench": BENCH, "repeat": repeat, "results": [line.to_json() for line in found]}
 
 
-def last(history: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """StaqRaft's latest figures of each measure, whichever run they are of."""
-    figures: dict[tuple[str, str], dict[str, Any]] = {}
+def newest(history: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The latest figures by workload, measure and system, whichever run each is of."""
+    figures: dict[tuple[str, str, str], dict[str, Any]] = {}
     for text in history.read_text(encoding="utf-8").splitlines() if history.exists() else []:
         kept = json.loads(text)
         if kept.get("bench") != BENCH:
             continue
         for result in kept["results"]:
-            if result["system"] == OURS and result["median"] is not None:
-                key = result["workload"], result["measure"]
+            if result["median"] is not None:
+                key = result["workload"], result["measure"], result["system"]
                 figures[key] = {**result, "commit": kept.get("commit", "unknown")}
     return figures
+
+
+def last(history: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """StaqRaft's latest figures of each measure, whichever run they are of."""
+    return {key[:2]: figure for key, figure in newest(history).items() if key[2] == OURS}
 
 
 def regressions(found: Sequence[Line], before: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
