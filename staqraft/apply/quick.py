@@ -9,6 +9,8 @@ and the general way is taken. New files have a way of their own (`newfiles`).
 from __future__ import annotations
 
 import os
+from collections.abc import Container, Iterable
+from typing import Final
 
 from staqraft.apply import metadata as meta
 from staqraft.apply.observe import identity_of, look
@@ -16,7 +18,9 @@ from staqraft.apply.places import Places
 from staqraft.apply.safety import check_path
 from staqraft.apply.touched import TouchedDirectories
 from staqraft.index import Entry, Index
-from staqraft.journal.record import MovedFrom, ObjectType, Record, Upsert
+from staqraft.journal.record import Delta, MovedFrom, ObjectType, Record, Remove, Upsert
+
+_FEW: Final = 2  # are asked for one by one as cheaply
 
 
 class Quick:
@@ -81,3 +85,19 @@ class Quick:
         )
         self._index.move(tree, source, record.path, entry)
         return True
+
+
+def foresee(index: Index, trees: Container[str], records: Iterable[Record]) -> None:
+    """Records that are applied next: the index looks up together what each would ask for."""
+    wanted: dict[str, list[bytes]] = {}
+    for record in records:
+        if record.tree not in trees:
+            continue  # which is refused when it is applied
+        match record.change:
+            case Upsert(content=MovedFrom(path=source)):
+                wanted.setdefault(record.tree, []).extend((record.path, source))
+            case Remove() | Upsert(content=None) | Upsert(content=Delta()):
+                wanted.setdefault(record.tree, []).append(record.path)
+    for tree, paths in wanted.items():
+        if len(paths) > _FEW:
+            index.foresee(tree, paths)

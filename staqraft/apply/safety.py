@@ -27,6 +27,7 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CACHED: Final = 256
 _PAUSES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _OTHER_FILESYSTEM: Final = frozenset({errno.EXDEV, errno.EBUSY})  # below a mount, or one itself
+_NO_NAMES: Final = frozenset({b"", b".", b".."})
 
 
 class RootMissing(ApplyError):
@@ -74,7 +75,7 @@ def check_path(path: bytes) -> None:
     if b"\0" in path:
         raise PathEscape(f"path {path!r} contains a zero byte: refused")
     parts = path.split(b"/")
-    if any(part in (b"", b".", b"..") for part in parts):
+    if not _NO_NAMES.isdisjoint(parts):
         raise PathEscape(f"path {path!r} is absolute or has an empty, '.' or '..' part: refused")
     if parts[0] == STAGING_NAME:
         raise PathEscape(f"path {path!r} is inside StaqRaft's own directory: refused")

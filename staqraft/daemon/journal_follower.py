@@ -17,6 +17,7 @@ from typing import Final
 from staqraft.apply.ahead import WriteAhead
 from staqraft.apply.applier import Applier
 from staqraft.apply.newfiles import AT_ONCE
+from staqraft.apply.quick import foresee
 from staqraft.apply.safety import CannotWrite, RootMissing, TreeRoot, sync_filesystem
 from staqraft.apply.watermark import Watermark
 from staqraft.daemon.trees_common import Common, close_roots
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _READ_BYTES: Final = 256 << 10
 _COMMIT_MS: Final = 250
+_FORESEEN: Final = 256  # records whose places are looked up together
 _NAMED: Final = 5  # objects that a refusal names
 TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
 
@@ -139,10 +141,15 @@ class JournalFollower:
                 return False
             for root in self._roots.values():
                 root.require_present()
+            foreseen = 0
             while self._todo:
+                if foreseen <= 0:
+                    foreseen = _FORESEEN
+                    foresee(self._common.index, self._roots, islice(self._todo, foreseen))
                 done = applier.make_new(list(islice(self._todo, AT_ONCE)))
                 if not done:
                     applier.apply(self._todo[0])
+                foreseen -= done or 1
                 for _ in range(done or 1):
                     self._reached = self._todo.popleft().position
             if self._is_due():
