@@ -19,6 +19,7 @@ from torture.relay import Link
 
 _NAMES = (("trees",), ("stream",), ("trees", "stream"))
 _HOUR_MS = 3_600_000
+_REWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
 
 
 async def cause(ground: Ground, kind: str, number: int) -> None:
@@ -117,8 +118,12 @@ async def _away(ground: Ground, dice: random.Random) -> None:
         await ground.link(ring, Link.CUT)
     written = ground.active.tree / "written-meanwhile"
     for piece in range(dice.choice((2, 12))):
-        with contextlib.suppress(OSError):
-            written.write_bytes(random.Random(piece).randbytes(1 << 20))
+        # A writer may have moved a FIFO there: who opens one waits for a reader, if not told else.
+        with (
+            contextlib.suppress(OSError),
+            os.fdopen(os.open(written, _REWRITE, 0o644), "wb") as file,
+        ):
+            file.write(random.Random(piece).randbytes(1 << 20))
         await asyncio.sleep(0.1)
     for ring in ("sync", "service"):
         await ground.link(ring, Link.UP)
