@@ -199,7 +199,7 @@ class VipHolder:
         return Held(
             lifetime_s=self._lifetime(until_ms) if shortest is None else shortest,
             added=tuple(added),
-            admits=self._admits or Admission.OPEN,
+            admits=Admission.OPEN if self._gate is None else self._admits or Admission.OPEN,
         )
 
     def _admit(self, gate: Gate, until_ms: int, admit: Admission | None) -> bool:

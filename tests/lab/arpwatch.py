@@ -45,6 +45,12 @@ class Findings:
         default_factory=list
     )  # gratuitous ARP: when, who
 
+    def last_answered(self, loser: str, winner: str, *, after: float) -> float:
+        """When the last question was asked that `loser` answered before `winner` did."""
+        spells = list(zip(self.holders, self.until, strict=True))
+        taken = next(at for (at, who), _ in spells if at > after and who == winner)
+        return max(end for (at, who), end in spells if who == loser and at < taken)
+
     @classmethod
     def from_json(cls, text: str) -> Findings:
         raw = json.loads(text)

@@ -338,6 +338,6 @@ def is_serving(group: Status, node: str) -> bool:
     return (
         group.get("active") == node
         and group.get("phase") == "active"
-        and group.get("gate", "open") == "open"
+        and group.get("gate", "") in ("", "open")  # "": there is none
         and all(vip.get("held") for vip in group.get("vips", []))
     )

@@ -26,6 +26,12 @@ def fast_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
+def gateless_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The same, and its replicas do without a gate."""
+    yield from built(tmp_path_factory, profile="gateless")
+
+
+@pytest.fixture(scope="module")
 def watchdog_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The same, and its replicas will need a watchdog (`dog`)."""
     yield from built(tmp_path_factory, profile="watchdog")

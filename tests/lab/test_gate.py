@@ -10,7 +10,6 @@ from functools import partial
 
 import pytest
 
-from lab.arpwatch import Findings
 from lab.cluster import Cluster
 from lab.lab import Lab
 from lab.story import GATE, Story, Takeover
@@ -88,11 +87,5 @@ def test_at_no_time_did_two_hosts_answer_and_none_after_its_lease(
     assert findings.doubles == []
     assert len(frozen) >= 2
     for takeover in frozen:
-        assert last_answered(findings, takeover) < takeover.at + LEASE_S
-
-
-def last_answered(findings: Findings, takeover: Takeover) -> float:
-    """When the last question was asked that the loser answered by ARP before the winner did."""
-    spells = list(zip(findings.holders, findings.until, strict=True))
-    taken = next(at for (at, who), _ in spells if at > takeover.at and who == takeover.winner)
-    return max(end for (at, who), end in spells if who == takeover.loser and at < taken)
+        last = findings.last_answered(takeover.loser, takeover.winner, after=takeover.at)
+        assert last < takeover.at + LEASE_S

@@ -130,6 +130,13 @@ async def test_new_addresses_are_told_once_and_refreshed_after_that() -> None:
     assert (second.added, second.lifetime_s) == ((), 2)
 
 
+async def test_without_a_gate_an_address_is_reached_at_once_also_after_it_was_let_go() -> None:
+    """Whoever takes over announces it then: clients would else ask the former active's MAC."""
+    holder = holder_on(FakeKernel())
+    await holder.drop()
+    assert (await holder.hold(until_ms=3990)).admits is Admission.OPEN
+
+
 async def test_an_address_about_to_expire_counts_as_new() -> None:
     kernel = FakeKernel(present=[_address(WEB, 0)])
     assert (await holder_on(kernel).hold(until_ms=2990)).added == (WEB,)
