@@ -195,6 +195,7 @@ def test_what_nothing_is_told_of_is_found_without_a_barrier_too(
     (root / "other" / "link").rename(outside / "link")
     captured.check()
     (outside / "link").chmod(0o604)
+    captured.capture.watcher.barrier(30_000)  # what is told of it was read
     for _ in range(10):
         captured.ahead_ms += 31_000
         captured.capture.step(0)
