@@ -23,7 +23,7 @@ from lab.views import View, Views
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Pair(Story):

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.long]
 
 OLD = [*STAQRAFTD, "--config", CONFIGURATION]
 NEXT = [sys.executable, "-m", "fakes.next_version", "--config", CONFIGURATION]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
