@@ -15,5 +15,5 @@ def growing(first_ms: int) -> Iterator[int]:
     limit_ms = first_ms
     while limit_ms <= LONG_MS:
         yield limit_ms
-        limit_ms *= 4
-    pytest.fail(f"{limit_ms // 4} ms were not enough either")
+        limit_ms *= 2
+    pytest.fail(f"{limit_ms // 2} ms were not enough either")
