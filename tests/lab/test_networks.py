@@ -85,11 +85,22 @@ def finding(cluster: Cluster, node: str, code: str, *, for_ms: int = 0) -> Statu
 
     def said() -> bool:
         status = cluster.status(node) or {}
-        found[:] = [f for f in status.get("findings", []) if f["code"] == code]
+        known = status.get("findings", [])  # those of the other replica, too
+        found[:] = [f for f in known if (f["code"], f["node"]) == (code, node)]
         return bool(found) and int(found[0]["lasts_ms"]) >= for_ms
 
     wait_until(said, PATIENCE_S, f"{node} finds {code}")
     return found[0]
+
+
+def wait_found_well(cluster: Cluster) -> None:
+    """Until what was found before is over, and its time with it."""
+
+    def well() -> bool:
+        found = [f for n in REPLICAS for f in (cluster.status(n) or {"findings": [{}]})["findings"]]
+        return not found
+
+    wait_until(well, PATIENCE_S, "nothing is found on either")
 
 
 def test_the_stream_and_the_links_use_ipv6(cluster: Cluster) -> None:
@@ -132,6 +143,7 @@ def test_an_active_whose_cable_is_pulled_gives_the_addresses_away(cluster: Clust
 def test_a_switch_without_power_moves_nothing(cluster: Cluster) -> None:
     """Both have lost their links, and hear each other over the sync ring only."""
     epoch = cluster.wait_protected("b", PATIENCE_S)["epoch"]
+    wait_found_well(cluster)
     wait_leading(cluster, "b")
     cluster.lab.cut(SERVICE)
     for node in REPLICAS:
@@ -151,6 +163,7 @@ def test_where_health_moves_nothing_it_is_said_only(cluster: Cluster) -> None:
         cluster.wait_protected(active(cluster), PATIENCE_S)
     serving = active(cluster)
     before = cluster.wait_protected(serving, PATIENCE_S)["epoch"]
+    wait_found_well(cluster)
     wait_leading(cluster, serving)
     cluster.lab.cut(f"{serving}:{SERVICE}")
     finding(cluster, serving, "vip-interface", for_ms=WOULD_MOVE_MS)
