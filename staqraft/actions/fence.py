@@ -114,10 +114,12 @@ class FenceClient:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        if request.relayed:  # quoted by whoever asks us, who says what for
+            return FenceAnswer(let_go=False, detail=f"in vain {' and '.join(sorted(failures))}")
         return FenceAnswer(
             let_go=False,
             detail=f"{request.loser} did not confirm that it let go of group {request.group}:"
-            f" {'; '.join(failures)}",
+            f" {'; '.join(sorted(failures))}",
         )
 
     async def _try(

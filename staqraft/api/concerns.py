@@ -177,8 +177,12 @@ def _takeover(
     missing = [r for r in replicas if r not in group.in_sync]
     if not group.active and not status.raft.applied_index:
         return  # nothing is known yet, and 'no-majority' or 'not-voting' says so
-    if not group.active:
-        yield _of("nobody-active", "nobody is active, so its addresses and services are down", name)
+    unserved = group.lease_over_ms if status.raft.has_quorum else 0
+    if not group.active or unserved:
+        why = "nobody is active"
+        if unserved:
+            why = f"the lease of {group.active} ran out {unserved // 1000} s ago"
+        yield _of("nobody-active", f"{why}, so its addresses and services are down", name)
         if reasons:
             text = f"{me} does not take over by itself: {reasons}"
             yield _of("not-eligible", text, name)
@@ -236,8 +240,9 @@ def _problems(group: admin_pb2.GroupStatus, me: str) -> Iterator[Complaint]:
             yield _of("disk-corrupt", text, name)
     if group.HasField("stream"):
         told += group.stream.problems
+        known = {problem.text for problem in told}
         for peer in group.stream.peers:
-            if peer.problem:
+            if peer.problem and peer.problem not in known:
                 yield _of("peer", f"{peer.node}: {peer.problem}", name, about=peer.node)
     by_text = {problem.text: problem.code for problem in reversed(told)}
     for text in dict.fromkeys(problem.text for problem in told):

@@ -157,11 +157,17 @@ def _link(link: admin_pb2.LinkStatus) -> str:
     return f"Link {safe(link.ring)}: {ends}: {safe(link.way)}{trip}"
 
 
-def _takeover(takeover: admin_pb2.TakeoverStatus) -> list[str]:
+def _takeover(takeover: admin_pb2.TakeoverStatus, *, in_sync: bool) -> list[str]:
     """Whether a replica would take over by itself, or each reason why not."""
     node = takeover.node
     if takeover.active:
         return [f"{node} is active"]
+    fresh = takeover.known and takeover.heard_ms <= _STALE_MS
+    if not in_sync and not (fresh and takeover.refusals):  # Raft knows it, and it perhaps not yet
+        why = "it is not in sync, so it may lack acknowledged changes"
+        return [
+            f"{node} would NOT: {why}: it catches up by itself when it runs and reaches the active"
+        ]
     if not takeover.known:
         return [f"{node} has not been heard, so it is not known whether it would"]
     if takeover.heard_ms > _STALE_MS:
@@ -192,7 +198,8 @@ def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
     lease = f", lease runs for {duration_text(group.lease_left_ms)}" if group.lease_left_ms else ""
     say(f"{me} is", f"{group.phase}{lease}")
     for takeover in group.takeovers:
-        for text in _takeover(takeover):
+        in_sync = not group.active or takeover.node in group.in_sync
+        for text in _takeover(takeover, in_sync=in_sync):
             say("takeover", text)
     if not group.takeovers:
         for reason in group.not_eligible:

@@ -94,7 +94,16 @@ class NodeAdmin:
             except ActionError as error:
                 held, admission = {}, None
                 loop.executor.vip_problem = str(error)
-            groups.append(status.group_status(self._config, loop, self._now_ms(), held, admission))
+            groups.append(
+                status.group_status(
+                    self._config,
+                    loop,
+                    self._now_ms(),
+                    held,
+                    admission,
+                    has_quorum=view.has_quorum,
+                )
+            )
         whole = admin_pb2.GetStatusResponse(
             cluster=self._config.cluster,
             node=self._config.node,

@@ -10,7 +10,7 @@ from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.raft_status import from_record
 from staqraft.daemon.workers import WorkerStatus
 from staqraft.decision import fencing, health, pair, planned, services
-from staqraft.decision.eligibility import reasons_against
+from staqraft.decision.eligibility import lease_over_ms, reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
 from staqraft.model import Admission
@@ -24,14 +24,17 @@ def group_status(
     now_ms: int,
     held: Mapping[Vip, bool],
     admission: Admission | None,
+    *,
+    has_quorum: bool,
 ) -> admin_pb2.GroupStatus:
-    """A group on a replica."""
+    """A group on a replica. `has_quorum`: what it knows of the others is not of long ago."""
     state, worker = loop.state, loop.watch.latest
     status = from_record(config, loop.group, state.record)
     status.phase = state.phase.value
     deadline = state.lease.deadline_ms
     status.lease_left_ms = max(0, deadline - now_ms) if deadline is not None else 0
-    status.summary = summary(state, worker, now_ms)
+    status.lease_over_ms = lease_over_since_ms(state, now_ms)
+    status.summary = summary(state, worker, now_ms, has_quorum=has_quorum)
     if not state.mine:
         status.not_eligible.extend(reasons_against(state, now_ms))
     status.failback = planned.story(state, now_ms)
@@ -51,7 +54,31 @@ def group_status(
     return status
 
 
-def summary(state: GroupState, worker: WorkerStatus, now_ms: int) -> str:
+def lease_over_since_ms(state: GroupState, now_ms: int) -> int:
+    """For how long a standby has known that the active's lease is over; 0: it runs, or is none."""
+    record = state.record
+    if state.phase is not Phase.STANDBY or not record.active or record.released or state.mine:
+        return 0
+    return max(0, now_ms - lease_over_ms(state))
+
+
+def _unserved(state: GroupState, over_ms: int, *, has_quorum: bool) -> str:
+    """That the active has let its lease run out, or may have without our knowing; "" otherwise."""
+    if not over_ms:
+        return ""
+    me, active = state.settings.node, state.record.active
+    if not has_quorum:
+        return (
+            f"{me} does not know who serves, since it is not in touch with the Raft majority;"
+            f" when it last was, {active} was active"
+        )
+    return (
+        f"nobody serves: the lease of {active} ran out {over_ms / 1000:.0f} s ago; 'takeover' says"
+        f" why {me} does not"
+    )
+
+
+def summary(state: GroupState, worker: WorkerStatus, now_ms: int, *, has_quorum: bool) -> str:
     """One sentence: how protected the group is now, and what is missing if anything is."""
     record, me = state.record, state.settings.node
     if state.phase is Phase.FENCING and (story := fencing.story(state, now_ms)):
@@ -69,6 +96,8 @@ def summary(state: GroupState, worker: WorkerStatus, now_ms: int) -> str:
             f"the daemon of {record.active} was stopped in maintenance, and its kernel keeps the"
             f" addresses for up to {minutes} min: start it again"
         )
+    if told := _unserved(state, lease_over_since_ms(state, now_ms), has_quorum=has_quorum):
+        return told
     unwell = f"; {story}" if (story := health.story(state, now_ms)) else ""
     others = sorted(record.in_sync - {record.active})
     if others:

@@ -139,6 +139,7 @@ async def test_a_loser_that_says_no_is_quoted_on_every_way(trio: Trio) -> None:
             details.append(answer.detail)
     assert details[-1].startswith("a did not confirm that it let go of group default: ")
     assert "through w" in details[-1]
+    assert details[-1].count("did not confirm") == 1, "w's words are not a sentence in a sentence"
 
 
 async def test_nobody_answers_within_the_deadline(trio: Trio) -> None:

@@ -36,6 +36,40 @@ def test_a_finding_that_daemon_and_worker_both_tell_is_one() -> None:
     assert codes(status) == ["peer"]
 
 
+def test_a_problem_of_the_stream_and_of_its_peer_is_one() -> None:
+    status = healthy_status()
+    text = "b cannot be reached: sync (10.77.1.12): no answer within 500 ms"
+    status.groups[0].stream.problems.append(pb.WorkerProblem(code="peer-b", text=text))
+    status.groups[0].stream.peers[0].problem = text
+    assert [(one.code, one.text) for one in concerns(status)] == [("peer", text)]
+
+
+def standby_of_a_lost_active() -> admin_pb2.GetStatusResponse:
+    """b, which is not in sync, has seen no renewal of a's lease for long."""
+    status = healthy_status()
+    status.node, group = "b", status.groups[0]
+    group.phase, group.lease_over_ms, group.in_sync[:] = "standby", 21_900, ["a"]
+    group.not_eligible.append("b is not in sync: it catches up by itself")
+    return status
+
+
+def test_an_active_whose_lease_is_over_is_none() -> None:
+    first, second = concerns(standby_of_a_lost_active())
+    assert (first.code, first.severity) == ("nobody-active", Severity.CRITICAL)
+    assert first.text.startswith("the lease of a ran out 21 s ago, so its addresses")
+    assert second.code == "not-eligible"
+    assert second.text == (
+        "b does not take over by itself: b is not in sync: it catches up by itself"
+    )
+
+
+def test_who_hears_nobody_does_not_say_that_nobody_serves() -> None:
+    status = standby_of_a_lost_active()
+    status.raft.has_quorum = False
+    assert "nobody-active" not in codes(status)
+    assert "no-majority" in codes(status)
+
+
 def test_nobody_active_is_critical() -> None:
     status = healthy_status()
     status.groups[0].active = ""

@@ -103,6 +103,18 @@ class TestRendering:
         assert "its last word was: it hangs" in render_status(status)
         assert concerns(status) == []
 
+    def test_who_just_lost_its_place_does_not_have_the_last_word(self) -> None:
+        """Its host lost its power a moment after it said that it would take over."""
+        status = healthy_status()
+        takeover = status.groups[0].takeovers.add(node="b", known=True, heard_ms=500)
+        status.groups[0].in_sync[:] = ["a"]
+        for heard_ms in (500, 90_000):
+            takeover.heard_ms = heard_ms
+            text = render_status(status)
+            assert "takeover      b would NOT: it is not in sync" in text
+            assert "would take over now" not in text
+            assert "its last word" not in text
+
     def test_nothing_is_claimed_of_who_was_never_heard(self) -> None:
         status = healthy_status()
         status.groups[0].takeovers.add(node="b")

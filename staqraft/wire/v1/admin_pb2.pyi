@@ -132,7 +132,7 @@ class VipStatus(_message.Message):
     def __init__(self, address: _Optional[str] = ..., interface: _Optional[str] = ..., held: _Optional[bool] = ...) -> None: ...
 
 class GroupStatus(_message.Message):
-    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away", "scheduled", "failback", "takeovers", "service_moves", "service_moves_most")
+    __slots__ = ("group", "epoch", "active", "phase", "in_sync", "lease_left_ms", "summary", "not_eligible", "switchover_target", "maintenance", "vips", "services", "trees", "stream", "problems", "last_fence", "gate", "maintained", "resting_ms", "away", "scheduled", "failback", "takeovers", "service_moves", "service_moves_most", "lease_over_ms")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +158,7 @@ class GroupStatus(_message.Message):
     TAKEOVERS_FIELD_NUMBER: _ClassVar[int]
     SERVICE_MOVES_FIELD_NUMBER: _ClassVar[int]
     SERVICE_MOVES_MOST_FIELD_NUMBER: _ClassVar[int]
+    LEASE_OVER_MS_FIELD_NUMBER: _ClassVar[int]
     group: str
     epoch: int
     active: str
@@ -183,7 +184,8 @@ class GroupStatus(_message.Message):
     takeovers: _containers.RepeatedCompositeFieldContainer[TakeoverStatus]
     service_moves: int
     service_moves_most: int
-    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., scheduled: _Optional[_Union[ScheduledSwitchover, _Mapping]] = ..., failback: _Optional[str] = ..., takeovers: _Optional[_Iterable[_Union[TakeoverStatus, _Mapping]]] = ..., service_moves: _Optional[int] = ..., service_moves_most: _Optional[int] = ...) -> None: ...
+    lease_over_ms: int
+    def __init__(self, group: _Optional[str] = ..., epoch: _Optional[int] = ..., active: _Optional[str] = ..., phase: _Optional[str] = ..., in_sync: _Optional[_Iterable[str]] = ..., lease_left_ms: _Optional[int] = ..., summary: _Optional[str] = ..., not_eligible: _Optional[_Iterable[str]] = ..., switchover_target: _Optional[str] = ..., maintenance: _Optional[bool] = ..., vips: _Optional[_Iterable[_Union[VipStatus, _Mapping]]] = ..., services: _Optional[_Iterable[_Union[ServiceStatus, _Mapping]]] = ..., trees: _Optional[_Union[_data_worker_pb2.GetTreesStatusResponse, _Mapping]] = ..., stream: _Optional[_Union[_data_worker_pb2.GetStreamStatusResponse, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[_data_worker_pb2.WorkerProblem, _Mapping]]] = ..., last_fence: _Optional[str] = ..., gate: _Optional[str] = ..., maintained: _Optional[_Iterable[_Union[MaintenanceStatus, _Mapping]]] = ..., resting_ms: _Optional[int] = ..., away: _Optional[_Iterable[str]] = ..., scheduled: _Optional[_Union[ScheduledSwitchover, _Mapping]] = ..., failback: _Optional[str] = ..., takeovers: _Optional[_Iterable[_Union[TakeoverStatus, _Mapping]]] = ..., service_moves: _Optional[int] = ..., service_moves_most: _Optional[int] = ..., lease_over_ms: _Optional[int] = ...) -> None: ...
 
 class ScheduledSwitchover(_message.Message):
     __slots__ = ("target", "at_ms", "requested_by", "reason")
