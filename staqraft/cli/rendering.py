@@ -157,11 +157,11 @@ def _link(link: admin_pb2.LinkStatus) -> str:
     return f"Link {safe(link.ring)}: {ends}: {safe(link.way)}{trip}"
 
 
-def _takeover(takeover: admin_pb2.TakeoverStatus, *, in_sync: bool) -> list[str]:
+def _takeover(takeover: admin_pb2.TakeoverStatus, *, in_sync: bool, over: bool) -> list[str]:
     """Whether a replica would take over by itself, or each reason why not."""
     node = takeover.node
     if takeover.active:
-        return [f"{node} is active"]
+        return [f"{node} was active, and its lease is over" if over else f"{node} is active"]
     fresh = takeover.known and takeover.heard_ms <= _STALE_MS
     if not in_sync and not (fresh and takeover.refusals):  # Raft knows it, and it perhaps not yet
         why = "it is not in sync, so it may lack acknowledged changes"
@@ -199,7 +199,7 @@ def _group(group: admin_pb2.GroupStatus, me: str) -> list[str]:
     say(f"{me} is", f"{group.phase}{lease}")
     for takeover in group.takeovers:
         in_sync = not group.active or takeover.node in group.in_sync
-        for text in _takeover(takeover, in_sync=in_sync):
+        for text in _takeover(takeover, in_sync=in_sync, over=group.lease_over_ms > 0):
             say("takeover", text)
     if not group.takeovers:
         for reason in group.not_eligible:

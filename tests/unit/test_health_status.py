@@ -85,6 +85,12 @@ class TestRendering:
         assert "takeover      a is active" in text
         assert "takeover      b would take over now\n" in text
 
+    def test_who_let_its_lease_run_out_is_not_called_active(self) -> None:
+        status = healthy_status()
+        status.groups[0].takeovers.add(node="a", active=True)
+        status.groups[0].lease_over_ms = 4_000
+        assert "takeover      a was active, and its lease is over" in render_status(status)
+
     def test_a_refusal_has_reason_and_remedy(self) -> None:
         status = healthy_status()
         refusal = pb.TakeoverRefusal(code="data", reason="it hangs", remedy="look at the disk")
