@@ -257,7 +257,7 @@ class VipHolder:
             names = ", ".join(str(a) for a in left)
             reasons = "; ".join(failures) or "it was not set by StaqRaft, which leaves it alone"
             raise StillHeld(
-                f"group {self._group}: this node still has {names} after letting go ({reasons})."
+                f"this node still has {names} after letting go ({reasons})."
                 f" Remove it by hand: ip address del {left[0].address}/{left[0].prefix_length}"
                 f" dev {left[0].interface}"
             )

@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _FENCE_MS = 2_000
 _FLUSH_S = 10.0
+_SAID_AGAIN_MS = 60_000  # what is tried again all the time and fails in the same way
 _BARRIER_S = 10.0
 _LEAVING_MS = 5_000  # on top of what the services may take to stop, before the machine is reset
 
@@ -117,6 +118,7 @@ class Executor:
         self._fence_answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._turning_off: dict[int, asyncio.Task[None]] = {}
         self._hold_until_ms = 0
+        self._said: dict[str, int] = {}  # what failed, and when the log said it last
         self.vip_problem = ""
         self.watchdog_problem = ""
 
@@ -209,11 +211,19 @@ class Executor:
         try:
             position = await work
         except StaqraftError as error:
-            logger.warning("group %s: %s", self._group, error)
+            self._log_failure(str(error))
             self._post(on.ActionFailed(now_ms=self._now_ms(), token=token, detail=str(error)))
         else:
             answer = on.ActionDone(now_ms=self._now_ms(), token=token, position=position or ORIGIN)
             self._post(answer)
+
+    def _log_failure(self, text: str) -> None:
+        """Letting go is tried four times a second: the log is not filled with that."""
+        now_ms = self._now_ms()
+        said = {t: at_ms for t, at_ms in self._said.items() if now_ms - at_ms < _SAID_AGAIN_MS}
+        if text not in said:
+            logger.warning("group %s: %s", self._group, text)
+        self._said = {text: now_ms, **said}
 
     # --- Raft -------------------------------------------------------------------------------------
 

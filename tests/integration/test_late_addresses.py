@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from staqraft.actions.vip import Held
 from staqraft.daemon.executor import Executor
 from staqraft.daemon.tally import Tally
 from staqraft.decision import commands as do
+from staqraft.errors import ActionError
 from staqraft.model import GroupId, NodeId
 
 
@@ -42,9 +45,18 @@ class Silent:
         """There are no announcements."""
 
 
-async def carried_out(*commands: do.Command) -> list[int]:
+@dataclass
+class StuckVips(SlowVips):
+    """An address that is not ours to remove is on the host."""
+
+    async def _note(self, until_ms: int) -> None:
+        await super()._note(until_ms)
+        raise ActionError("this node still has 192.0.2.10/24 on eth0 after letting go")
+
+
+async def carried_out(*commands: do.Command, vips: SlowVips | None = None) -> list[int]:
     """What was done with the addresses when all had been commanded before any was done."""
-    vips = SlowVips(expected=len(commands))
+    vips = vips or SlowVips(expected=len(commands))
     hands = cast("Any", SimpleNamespace(vips=vips, announcer=Silent(), data=None, services=None))
     executor = Executor(
         GroupId("default"),
@@ -78,3 +90,12 @@ async def test_what_was_granted_before_letting_go_counts_no_more_afterwards() ->
         do.HoldVips(deadline_ms=9000), do.DropVips(token=1), do.HoldVips(deadline_ms=5000)
     )
     assert done[1:] == [0, 5000]
+
+
+async def test_what_is_tried_all_the_time_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    drops = [do.DropVips(token=number) for number in range(1, 41)]
+    await carried_out(*drops, vips=StuckVips(expected=len(drops)))
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["group default: this node still has 192.0.2.10/24 on eth0 after letting go"]
