@@ -249,6 +249,8 @@ def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:
             data_worker_pb2.SESSION_STATE_STREAMING,
         }:
             parts.append(f"{peer.lag_records:,} records behind")
+            if peer.settling:
+                parts.append("not whole without the active yet")
             if peer.lag_bytes:
                 age = duration_text(peer.lag_ms)
                 parts.append(f"that is {size_text(peer.lag_bytes)}, the oldest of them {age} old")

@@ -20,6 +20,7 @@ from staqraft.apply.newfiles import AT_ONCE
 from staqraft.apply.quick import foresee
 from staqraft.apply.safety import CannotWrite, RootMissing, TreeRoot, sync_filesystem
 from staqraft.apply.watermark import Watermark
+from staqraft.daemon.settling import Settling
 from staqraft.daemon.trees_common import Common, close_roots
 from staqraft.errors import ApplyError, JournalCorrupt, JournalError
 from staqraft.index import IndexFull, SharedHistory
@@ -56,6 +57,8 @@ class JournalFollower:
         self._only_durable = True  # of the journal, so that no effect is without its record
         self._committed_ms = common.clock_ms()
         self.reason = common.notes.needs_reconcile  # the note, for whoever asks from the loop
+        self.settling = Settling(common.notes)
+        self._settled = False  # something, since the last commit
 
     # --- what was before -----------------------------------------------------------------------
 
@@ -152,6 +155,7 @@ class JournalFollower:
                 foreseen -= done or 1
                 for _ in range(done or 1):
                     self._reached = self._todo.popleft().position
+            self.settling.look(self._reached, len(applier.unsettled))
             if self._is_due():
                 self.commit(applier)
         except IndexFull:
@@ -282,9 +286,12 @@ class JournalFollower:
         return noted.last if noted is not None and living else None
 
     def _when_idle(self, applier: Applier) -> None:
-        if applier.unsettled:
+        if in_doubt := len(applier.unsettled):
             applier.settle()
-        if self._reached != self._common.index.position and self._is_due():
+            self._settled |= len(applier.unsettled) < in_doubt
+        is_over = self.settling.look(self._reached, len(applier.unsettled))
+        news = self._settled or is_over or self._reached != self._common.index.position
+        if news and self._is_due():
             self.commit(applier)
         for code in TROUBLES:
             self._common.problems.clear(code)
@@ -315,7 +322,10 @@ class JournalFollower:
         if self._common.index.forgotten != self._forgotten:  # by whoever else used it
             self._begin_again()
             raise IndexFull("the index forgot what was applied, since its volume was full")
+        if self.settling.look(self._reached, len(applier.unsettled)):
+            self.settling.end()
         applier.commit(self._reached)
+        self._settled = False
         self._committed_ms = self._common.clock_ms()
 
     def _begin_again(self) -> None:
@@ -408,6 +418,11 @@ class JournalFollower:
             applier.heal(replace(record, position=newest))
         applier.healed += len({record.path for record in records})
 
+    def fetched_until(self, applier: Applier, until: Position) -> None:
+        """Objects were fetched anew, and these records were told until that was over."""
+        applier.doubtful.fetched_until(until)
+        self.settling.go_on(until)
+
     def index_is_true(self) -> bool:
         """Whether the trees are what the index says, but for what other hands did to them.
 
@@ -436,6 +451,11 @@ class JournalFollower:
         """The trees are what the active had at `position`: the journal counts from there."""
         self._reached = position
         self._watermark.set(position)
+        assert self.applier is not None, "who compared had it made ready"
+        self.settling.end()  # one that began before was of what was before
+        self.settling.begin(max(position, self.applier.doubtful.compared_until))
+        if self.settling.look(position, len(self.applier.unsettled)):
+            self.settling.end()
         self._common.notes.set_needs_reconcile("")
         self._common.index.rebuilt = ""
         self.reason = ""

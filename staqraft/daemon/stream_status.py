@@ -77,6 +77,7 @@ def session(status: PeerStatus, last: Position) -> pb.PeerSession:
         state=_STATES[status.state],
         durable=to_position(status.durable),
         applied=to_position(status.applied),
+        settling=status.settling,
         ring=status.ring,
         heard_ms_ago=max(0, heard),
         problem=status.problem,

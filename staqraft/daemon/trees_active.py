@@ -166,6 +166,7 @@ class ActiveRole:
             # What they told of may be gone from the trees, and nothing here would miss it: with a
             # record left out every standby compares.
             journal.reset(Position(journal.last.epoch, journal.last.seq + 1))
+        common.notes.set_settling_until(None)
         common.notes.set_needs_reconcile("")
         common.notes.set_journal_is_own(own=True)
         common.notes.set_has_own(own=True)

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _ROLE: Final = "role"
 _NEEDS_RECONCILE: Final = "needs-reconcile"
+_SETTLING: Final = "settling-until"
 _SET_UP: Final = "set-up:"
 _PATTERNS: Final = "patterns:"
 _ONLY_LOOK_AT: Final = "only-look-at"
@@ -86,6 +87,19 @@ class Notes:
             logger.warning("the trees have to be compared with the active's: %s", reason)
         self._index.set_meta(_NEEDS_RECONCILE, reason or None)
         self._keep()
+
+    @property
+    def settling_until(self) -> Position | None:
+        """Up to where records make whole what a comparison fetched; None: it is (`settling`)."""
+        noted = self._index.meta(_SETTLING)
+        if noted is None:
+            return None
+        epoch, _, seq = noted.partition(":")
+        return Position(Epoch(int(epoch)), int(seq))
+
+    def set_settling_until(self, until: Position | None) -> None:
+        """Kept with the index's next commit."""
+        self._index.set_meta(_SETTLING, str(until) if until is not None else None)
 
     @property
     def only_look_at(self) -> frozenset[str] | None:

@@ -125,6 +125,11 @@ class StandbyRole:
         return len(applier.unsettled) if applier is not None else 0
 
     @property
+    def settling(self) -> bool:
+        """Whether the trees, since the last comparison, are not whole yet without the active."""
+        return self._trees.settling.lasts
+
+    @property
     def changes(self) -> dict[str, int]:
         """Changes applied, by kind."""
         applier = self._trees.applier
@@ -233,7 +238,7 @@ class StandbyRole:
                         partial(self._trees.take_over, applier, records, position)
                     )
         until, _ = await remote.barrier()
-        await self._common.on_disk(partial(applier.doubtful.fetched_until, until))
+        await self._common.on_disk(partial(self._trees.fetched_until, applier, until))
         wrong = await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
         self._heal_tries = self._heal_tries + 1 if wrong else 0
@@ -308,7 +313,7 @@ class StandbyRole:
         """
         gone = await self._common.on_disk(applier.unsettled.gone)
         behind, _ = await remote.barrier()
-        await self._common.on_disk(partial(applier.doubtful.fetched_until, behind))
+        await self._common.on_disk(partial(self._trees.fetched_until, applier, behind))
         if not gone:
             return
         until_ms = self._common.clock_ms() + _APPLIED_MS

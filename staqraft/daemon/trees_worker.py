@@ -327,6 +327,7 @@ class TreesWorker:
                 answer.needs_reconcile = standby.reason
                 answer.healed = standby.healed
                 answer.unsettled = standby.unsettled
+                answer.settling = standby.settling
                 for kind, count in standby.changes.items():
                     answer.changes[kind] = count
                 answer.scrub.CopyFrom(standby.scrubber.status())
@@ -343,6 +344,7 @@ class TreesWorker:
             answer.last.CopyFrom(to_position(common.journal_end_or_nothing()))
         if self._role is None:
             answer.needs_reconcile = common.notes.needs_reconcile
+            answer.settling = common.notes.settling_until is not None
         for number, tree in enumerate(self.group.trees):
             totals = common.index.totals(tree.name)
             answer.trees.add(

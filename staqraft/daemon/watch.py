@@ -51,6 +51,11 @@ def last_position(status: WorkerStatus) -> Position:
     return max(places, default=ORIGIN)
 
 
+def follows(peer: pb.PeerSession) -> bool:
+    """Whether this standby may be counted on: records flow, and it could go on without us."""
+    return peer.state in _FOLLOWING and not peer.settling
+
+
 class DataWatch:
     """Polls the data worker; `latest` is what it said last."""
 
@@ -93,7 +98,7 @@ class DataWatch:
                 on.PeerReported(
                     now_ms=now_ms,
                     peer=NodeId(peer.node),
-                    streaming=peer.state in _FOLLOWING,
+                    streaming=follows(peer),
                     durable=Position(Epoch(peer.durable.epoch), peer.durable.seq),
                     silent_ms=peer.heard_ms_ago,
                 )

@@ -109,7 +109,8 @@ class DataReported(_Event):
 class PeerReported(_Event):
     """How the stream to a standby is, by this node's stream process.
 
-    `streaming`: records flow and the standby's trees follow ours (no reconcile is running).
+    `streaming`: records flow and the standby's trees follow ours: no comparison is running, and
+    what the last one met while it ran is applied and settled, so that it could go on without us.
     `silent_ms`: since the standby was last heard.
     """
 

@@ -8,6 +8,9 @@ and it is proposed only when it has acknowledged that position. Once proposed, o
 whether it is in, so it stays required until the record says so. (Kafka's ISR and PostgreSQL's
 synchronous_standby_names under Patroni are kept with the same care.)
 
+"Streaming" is the standby's own word, too: one whose trees need the active still, since what was
+written while they were compared is not all applied and settled, neither joins nor counts as heard.
+
 A standby leaves the set only by a committed command: a partitioned active cannot shrink the set,
 so its barriers fail instead of lying. Nor does an active whose own stream process says nothing (its
 disk hangs) blame the standby for that at once: it would take away the one that can take over.

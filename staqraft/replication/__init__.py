@@ -29,5 +29,7 @@ record of a history that was given up: refused as stale. The journal refuses the
 **Comparing** (`trees`). When histories parted, or the journal no longer reaches back, the standby's
 trees process compares the trees with the active's. Before that the journal is emptied and a marker
 is made durable, so that neither a crash nor a takeover in between can mistake half-compared trees
-for followed ones; after it the journal begins behind the position of the comparison.
+for followed ones; after it the journal begins behind the position of the comparison. Until all that
+was written meanwhile is applied and settled, each acknowledgement says `settling`: records flow,
+and nobody who waits for this standby is answered.
 """

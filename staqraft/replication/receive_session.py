@@ -157,7 +157,7 @@ class ReceiveSession:
         self._receiver.healthy()
         self._show()
         logger.info(f"following {offer.node} in epoch {offer.epoch} behind {after}")
-        self._say(pb.ReplicateResponse(resume=pb.Resume(after=to_position(after))))
+        self._say(pb.ReplicateResponse(resume=self._resume(after)))
         while True:
             await self._arrived.wait()
             await self._store_pending()
@@ -219,6 +219,7 @@ class ReceiveSession:
         if position is None:
             raise Broken("the trees process ended the comparison before it was done")
         await receiver.store.finish_reconcile(position)
+        receiver.compared()
         self._reconciling = None
         receiver.update(state=State.CATCHING_UP, objects_done=0, objects_total=0)
         logger.info(f"the trees are equal to {offer.node}'s as of {position}")
@@ -262,9 +263,21 @@ class ReceiveSession:
         return self._ack()
 
     def _ack(self) -> pb.ReplicateResponse:
-        applied = self._receiver.status.applied
-        ack = pb.Ack(durable=to_position(self._durable), applied=to_position(applied))
+        status = self._receiver.status
+        ack = pb.Ack(
+            durable=to_position(self._durable),
+            applied=to_position(status.applied),
+            settling=status.settling,
+        )
         return pb.ReplicateResponse(ack=ack)
+
+    def say_how_it_is(self) -> None:
+        """At once, not with the next acknowledgement: somebody may wait for it."""
+        if self._order is not None:
+            self._say(self._ack())
+
+    def _resume(self, after: Position) -> pb.Resume:
+        return pb.Resume(after=to_position(after), settling=self._receiver.status.settling)
 
     def _say(self, response: pb.ReplicateResponse) -> None:
         """Queues a message; an acknowledgement takes the place of one that was not written yet."""

@@ -28,6 +28,7 @@ from staqraft.replication.trees import Trees
 logger = logging.getLogger(__name__)
 
 TREES_POLL_MS = 500
+SETTLING_POLL_MS = 100  # somebody waits for its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,8 @@ class Receiver:
         clock: Callable[[], int],
         problems: Problems,
     ) -> None:
-        self.status = PeerStatus(node=standby.active or NodeId(""))
+        # As long as the trees did not say that they are whole, nobody may count on them.
+        self.status = PeerStatus(node=standby.active or NodeId(""), settling=True)
         self.epoch = standby.epoch
         self.active = standby.active
         self.store = store
@@ -65,6 +67,7 @@ class Receiver:
         self._session: ReceiveSession | None = None
         self._stopping = False
         self._polling: asyncio.Task[None] | None = None
+        self._comparisons = 0
 
     async def start(self) -> None:
         """Takes the journal. JournalBusy when another process does not let go of it.
@@ -203,10 +206,17 @@ class Receiver:
         if unfinished:
             return unfinished
         try:
-            return (await self.trees.status()).needs_reconcile
+            status = await self.trees.status()
         except ReplicationError as error:
             self._problems.set("trees-unreachable", str(error))
             return ""  # it says so when it is back, and the session ends then
+        self.update(settling=status.settling)
+        return status.needs_reconcile
+
+    def compared(self) -> None:
+        """A comparison ended: whatever the trees said of themselves before is void."""
+        self._comparisons += 1
+        self.update(settling=True)
 
     def _note(self, reason: str) -> None:
         self.update(problem=reason)
@@ -215,8 +225,11 @@ class Receiver:
     async def _poll_trees(self) -> None:
         """Learns what is applied, and whether the trees went wrong."""
         while True:
-            await asyncio.sleep(TREES_POLL_MS / 1000)
-            session = self._session
+            for _ in range(TREES_POLL_MS // SETTLING_POLL_MS):
+                await asyncio.sleep(SETTLING_POLL_MS / 1000)
+                if self.status.settling:
+                    break
+            session, comparisons = self._session, self._comparisons
             resumed = session is not None and session.resumed
             try:
                 status = await self.trees.status()
@@ -225,6 +238,10 @@ class Receiver:
                 continue
             self._problems.clear("trees-unreachable")
             self.update(applied=status.applied)
+            if comparisons == self._comparisons and status.settling != self.status.settling:
+                self.update(settling=status.settling)
+                if session is not None:
+                    session.say_how_it_is()
             await self.store.hold(status.applied)
             if status.needs_reconcile and session is not None and resumed:
                 text = f"the trees have to be compared: {status.needs_reconcile}"

@@ -102,12 +102,13 @@ class SendSession:
     # --- from the standby ------------------------------------------------------------------------
 
     async def _read_all(self, call: Call) -> None:
-        after = await self._answer(call)
+        resume = await self._answer(call)
+        after = from_position(resume.after)
         sender = self._sender
         window_bytes = sender.settings.window_bytes
         self.window = SendWindow(after=after, window_bytes=window_bytes)
         sender.update(state=State.CATCHING_UP, objects_done=0, objects_total=0)
-        sender.acknowledged(after, sender.status.applied, self._heard_ms)
+        sender.acknowledged(after, sender.status.applied, self._heard_ms, settling=resume.settling)
         sender.healthy()
         sender.news.set()
         logger.info(
@@ -115,13 +116,13 @@ class SendSession:
         )
         await self._acks(call, self.window)
 
-    async def _answer(self, call: Call) -> Position:
+    async def _answer(self, call: Call) -> pb.Resume:
         sender = self._sender
         while True:
             response = await self._read(call)
             match response.WhichOneof("message"):
                 case "resume":
-                    return from_position(response.resume.after)
+                    return response.resume
                 case "reconciling":
                     progress = response.reconciling
                     if sender.status.state is not State.RECONCILING:
@@ -155,7 +156,7 @@ class SendSession:
             wrong = window.on_ack(durable=durable, applied=applied)
             if wrong is not None:
                 raise Ended(f"{sender.status.node} contradicts itself: {wrong.reason}")
-            sender.acknowledged(durable, applied, self._heard_ms)
+            sender.acknowledged(durable, applied, self._heard_ms, settling=response.ack.settling)
             sender.update(state=State.STREAMING if window.streaming else State.CATCHING_UP)
             if full and not window.full:
                 sender.news.set()

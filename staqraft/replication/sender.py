@@ -92,8 +92,11 @@ class PeerSender:
         self._news.set()
 
     async def wait_durable(self, position: Position) -> Position | None:
-        """What is durable at the peer, once that is at least `position`; None: stopped before."""
-        if self.status.durable >= position:
+        """What is durable at the peer, once that is at least `position`; None: stopped before.
+
+        Not before its trees are whole: it could not give what it has without us.
+        """
+        if self.status.durable >= position and not self.status.settling:
             return self.status.durable
         waiter: asyncio.Future[Position | None] = asyncio.get_running_loop().create_future()
         self._waiters.append((position, waiter))
@@ -247,7 +250,9 @@ class PeerSender:
         """The journal is damaged somewhere up to `end`: offer only what comes behind."""
         self._readable_from = Position(end.epoch, end.seq + 1)
 
-    def acknowledged(self, durable: Position, applied: Position, heard_ms: int) -> None:
+    def acknowledged(
+        self, durable: Position, applied: Position, heard_ms: int, *, settling: bool
+    ) -> None:
         """Wakes whoever waits for this."""
         now_ms = self._clock()
         if applied != self.status.applied or applied >= durable:
@@ -260,7 +265,9 @@ class PeerSender:
                 f"since {applied}: 'staqctl status' on {self.status.node} says why"
             )
             self.update(problem=text if stuck else "")
-        self.update(durable=durable, applied=applied, heard_ms=heard_ms)
+        self.update(durable=durable, applied=applied, heard_ms=heard_ms, settling=settling)
+        if settling:
+            return
         still = []
         for position, waiter in self._waiters:
             if waiter.done():

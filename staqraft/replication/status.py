@@ -25,6 +25,7 @@ class PeerStatus:
     state: State = State.DISCONNECTED
     durable: Position = ORIGIN
     applied: Position = ORIGIN
+    settling: bool = False  # the standby's trees need the active still
     ring: str = ""
     heard_ms: int | None = None  # on the worker's clock; None: never
     problem: str = ""

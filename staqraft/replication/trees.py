@@ -24,6 +24,7 @@ class TreesStatus:
 
     applied: Position
     needs_reconcile: str
+    settling: bool = False  # they are not whole yet without the active
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,9 @@ class TreesOverSocket:
         except grpc.aio.AioRpcError as error:
             raise self._no_answer(error) from error
         return TreesStatus(
-            applied=from_position(answer.applied), needs_reconcile=answer.needs_reconcile
+            applied=from_position(answer.applied),
+            needs_reconcile=answer.needs_reconcile,
+            settling=answer.settling,
         )
 
     async def reconcile(

@@ -112,6 +112,7 @@ class FakeTrees(pb_grpc.TreesWorkerServiceServicer):
     position: Position = ORIGIN
     needs_reconcile: str = ""
     applied: Position = ORIGIN
+    settling: bool = False
     reconciled: list[pb.ReconcileRequest] = field(default_factory=list)
     may_finish: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -122,7 +123,9 @@ class FakeTrees(pb_grpc.TreesWorkerServiceServicer):
         self, request: pb.GetTreesStatusRequest, context: object
     ) -> pb.GetTreesStatusResponse:
         return pb.GetTreesStatusResponse(
-            applied=to_position(self.applied), needs_reconcile=self.needs_reconcile
+            applied=to_position(self.applied),
+            needs_reconcile=self.needs_reconcile,
+            settling=self.settling,
         )
 
     async def Reconcile(  # noqa: N802

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fakes.records import deliveries, positions, read_all
 from fakes.stream_pair import A, B, pair, until
+from staqraft.daemon.watch import follows
 from staqraft.model import Epoch, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -35,3 +38,29 @@ async def test_a_standby_that_comes_late_is_sent_everything_from_the_start() -> 
         await both.b.be_standby()
         assert await both.a.acknowledged(B, last) == last
         assert positions(both.b.journal_dir) == [Position(Epoch(1), n) for n in range(1, 5001)]
+
+
+async def test_a_standby_that_is_not_whole_without_the_active_is_not_counted_on() -> None:
+    """Torture, seed 9316: it had every record, and was in sync, and could not be promoted."""
+    async with pair() as both:
+        both.b.trees.settling = True
+        await both.b.be_standby()
+        await both.a.be_active()
+        last = both.a.write(deliveries(1, 100))
+        barrier = asyncio.create_task(both.a.acknowledged(B, last))
+
+        async def had() -> bool:
+            return (await both.a.session()).lag_records == 0
+
+        await until(had, "the standby has every record")
+        await asyncio.wait([barrier], timeout=0.3)
+        assert not barrier.done()
+        assert not follows(await both.a.session())
+
+        both.b.trees.settling = False
+        assert await barrier == last
+
+        async def counts() -> bool:
+            return follows(await both.a.session())
+
+        await until(counts, "the standby is counted on")

@@ -24,6 +24,8 @@ from fakes.ports import free_port
 from fakes.records import LAB, MAIL
 from fakes.small_disk import fill
 from fakes.stream_pair import A, B
+from staqraft.daemon.watch import blockers_of, follows
+from staqraft.daemon.workers import WorkerStatus
 from staqraft.model import NodeId, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 from torture.process import set_clock
@@ -134,7 +136,8 @@ class Ground:
     async def in_sync(self) -> bool:
         """Whether the standby may be promoted: it follows, and has what was written before now.
 
-        As control lets a standby in: behind a barrier that began when it followed already.
+        As control lets a standby in: behind a barrier that began when it followed already. And as
+        a standby asks itself.
         """
         try:
             if not await self._follows():
@@ -146,11 +149,13 @@ class Ground:
             return False
 
     async def _follows(self) -> bool:
-        status = await self.standby.status()
+        trees, stream = await self.standby.status(), await self.standby.stream_status()
+        sessions = (await self.active.stream_status()).peers
         return (
-            status.role == pb.WORKER_ROLE_STANDBY
-            and not status.needs_reconcile
-            and not status.unsettled
+            trees.role == pb.WORKER_ROLE_STANDBY
+            and not blockers_of(WorkerStatus(trees=trees, stream=stream))
+            and bool(sessions)
+            and all(follows(session) for session in sessions)
         )
 
     async def settled(self) -> Position:

@@ -1,4 +1,4 @@
-"""A standby's index that forgets what was applied: it learns it again and claims nothing before."""
+"""A standby that follows its journal: what it claims of itself, and when."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from staqraft.apply.quarantine import Quarantine
 from staqraft.daemon.journal_follower import JournalFollower
 from staqraft.daemon.trees_common import Common
 from staqraft.index import Index, IndexFull
-from staqraft.journal.record import Metadata, ObjectType, Record, Upsert
+from staqraft.journal.record import Metadata, ObjectType, Record, Remove, Upsert
 from staqraft.model import Epoch, EpochStart, Position
 
 STARTS = (EpochStart(epoch=Epoch(1), seq=1),)
@@ -88,3 +88,91 @@ def test_what_somebody_else_made_the_index_forget_is_not_claimed(
     assert last == Position(Epoch(1), 8)
     follower.close()
     journal.close()
+
+
+def compared(common: Common, until: int, *suspects: bytes) -> JournalFollower:
+    """A comparison as of 1:3 is over, and met what was written up to `until` meanwhile."""
+    journal = open_journal(common.journal_directory)
+    journal.append([a_directory(path) for path in (b"", b"lea", b"lea/new")], Epoch(1))
+    journal.close()
+    before = JournalFollower(common)
+    before.look_back(STARTS)
+    before.step()
+    before.close()
+    follower = JournalFollower(common)
+    follower.needs("a comparison was begun and is not finished")
+    applier = follower.ready_to_compare()
+    for path in suspects:
+        applier.doubtful.suspect("mail", path)
+    applier.doubtful.compared_until = Position(Epoch(1), until)
+    follower.compared(Position(Epoch(1), 3))
+    return follower
+
+
+def is_whole(follower: JournalFollower) -> bool:
+    return not follower.settling.lasts
+
+
+def follow(follower: JournalFollower, common: Common, *records: Record) -> None:
+    journal = open_journal(common.journal_directory)
+    last = journal.append(list(records), Epoch(1))
+    journal.close()
+    while follower.step():
+        pass
+    assert follower.applier is not None
+    follower.commit(follower.applier)
+    assert common.index.position == last
+
+
+def test_trees_are_whole_when_nothing_was_written_while_they_were_compared(common: Common) -> None:
+    follower = compared(common, until=3)
+    assert is_whole(follower)
+    follower.close()
+
+
+def test_trees_are_whole_only_with_all_that_was_written_while_they_were_compared(
+    common: Common,
+) -> None:
+    follower = compared(common, until=5)
+    assert not is_whole(follower)
+    follow(follower, common, *deliveries(1, 1))
+    assert not is_whole(follower), "1:5 is not applied yet"
+    follower.close()
+
+    follower = JournalFollower(common)
+    assert not is_whole(follower), "a restart does not end it"
+    follow(follower, common, *deliveries(2, 1))
+    assert is_whole(follower)
+    follower.close()
+    assert is_whole(JournalFollower(common))
+
+
+def test_trees_are_not_whole_while_anything_in_them_is_in_doubt(common: Common) -> None:
+    """Torture, seed 9316: the active died, and 22 objects could be fetched from nobody."""
+    follower = compared(common, 4, b"lea/new/gone.lab")
+    follow(follower, common, *deliveries(1, 2))
+    assert not is_whole(follower)
+    follow(follower, common, Record(tree="mail", path=b"lea/new/gone.lab", change=Remove()))
+    assert is_whole(follower)
+    follower.close()
+
+
+def test_what_is_in_doubt_later_makes_nobody_leave(common: Common) -> None:
+    follower = compared(common, until=3)
+    assert follower.applier is not None
+    follower.applier.doubtful.suspect("mail", b"lea/new/other hands.lab")
+    follow(follower, common, *deliveries(1, 1))
+    assert follower.applier.unsettled
+    assert is_whole(follower)
+    follower.close()
+
+
+def test_what_is_fetched_anew_lasts_until_its_own_end(common: Common) -> None:
+    follower = compared(common, until=4)
+    assert follower.applier is not None
+    follower.fetched_until(follower.applier, Position(Epoch(1), 5))
+    follow(follower, common, *deliveries(1, 1))
+    assert not is_whole(follower)
+    follow(follower, common, *deliveries(2, 1))
+    assert is_whole(follower)
+    follower.close()

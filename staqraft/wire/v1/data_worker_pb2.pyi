@@ -227,7 +227,7 @@ class WorkerProblem(_message.Message):
     def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class GetTreesStatusResponse(_message.Message):
-    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile", "quarantined_bytes", "scrub", "unsettled")
+    __slots__ = ("role", "epoch", "last", "applied", "needs_reconcile", "capture", "trees", "quarantined", "problems", "changes", "healed", "reconcile", "quarantined_bytes", "scrub", "unsettled", "settling")
     class ChangesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -250,6 +250,7 @@ class GetTreesStatusResponse(_message.Message):
     QUARANTINED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SCRUB_FIELD_NUMBER: _ClassVar[int]
     UNSETTLED_FIELD_NUMBER: _ClassVar[int]
+    SETTLING_FIELD_NUMBER: _ClassVar[int]
     role: WorkerRole
     epoch: int
     last: _types_pb2.Position
@@ -265,7 +266,8 @@ class GetTreesStatusResponse(_message.Message):
     quarantined_bytes: int
     scrub: ScrubStatus
     unsettled: int
-    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ..., quarantined_bytes: _Optional[int] = ..., scrub: _Optional[_Union[ScrubStatus, _Mapping]] = ..., unsettled: _Optional[int] = ...) -> None: ...
+    settling: bool
+    def __init__(self, role: _Optional[_Union[WorkerRole, str]] = ..., epoch: _Optional[int] = ..., last: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., needs_reconcile: _Optional[str] = ..., capture: _Optional[str] = ..., trees: _Optional[_Iterable[_Union[TreeStatus, _Mapping]]] = ..., quarantined: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[WorkerProblem, _Mapping]]] = ..., changes: _Optional[_Mapping[str, int]] = ..., healed: _Optional[int] = ..., reconcile: _Optional[_Union[ReconcileResponse, _Mapping]] = ..., quarantined_bytes: _Optional[int] = ..., scrub: _Optional[_Union[ScrubStatus, _Mapping]] = ..., unsettled: _Optional[int] = ..., settling: _Optional[bool] = ...) -> None: ...
 
 class ScrubStatus(_message.Message):
     __slots__ = ("state", "objects_done", "objects_total", "bytes_done", "bytes_total", "begun_wall_ms", "ended_wall_ms", "found", "healed", "corrupt", "corrupt_lately", "last_finding")
@@ -402,7 +404,7 @@ class GetStreamStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PeerSession(_message.Message):
-    __slots__ = ("node", "state", "durable", "applied", "ring", "heard_ms_ago", "problem", "objects_done", "objects_total", "wire_bytes", "raw_bytes", "lag_records", "lag_bytes", "lag_ms", "bytes_done", "bytes_per_s", "left_ms")
+    __slots__ = ("node", "state", "durable", "applied", "ring", "heard_ms_ago", "problem", "objects_done", "objects_total", "wire_bytes", "raw_bytes", "lag_records", "lag_bytes", "lag_ms", "bytes_done", "bytes_per_s", "left_ms", "settling")
     NODE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +422,7 @@ class PeerSession(_message.Message):
     BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
     BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
     LEFT_MS_FIELD_NUMBER: _ClassVar[int]
+    SETTLING_FIELD_NUMBER: _ClassVar[int]
     node: str
     state: SessionState
     durable: _types_pb2.Position
@@ -437,7 +440,8 @@ class PeerSession(_message.Message):
     bytes_done: int
     bytes_per_s: int
     left_ms: int
-    def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_bytes: _Optional[int] = ..., lag_ms: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_per_s: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
+    settling: bool
+    def __init__(self, node: _Optional[str] = ..., state: _Optional[_Union[SessionState, str]] = ..., durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., ring: _Optional[str] = ..., heard_ms_ago: _Optional[int] = ..., problem: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., wire_bytes: _Optional[int] = ..., raw_bytes: _Optional[int] = ..., lag_records: _Optional[int] = ..., lag_bytes: _Optional[int] = ..., lag_ms: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_per_s: _Optional[int] = ..., left_ms: _Optional[int] = ..., settling: _Optional[bool] = ...) -> None: ...
 
 class GetStreamStatusResponse(_message.Message):
     __slots__ = ("role", "epoch", "first", "last", "peers", "problems", "journal_bytes", "journal_segments", "journal_free_bytes")

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from staqraft.wire.v1 import types_pb2 as staqraft_dot_wire_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"staqraft/wire/v1/replication.proto\x12\x10staqraft.wire.v1\x1a\x1cstaqraft/wire/v1/types.proto\"\xde\x01\n\x05Hello\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x32\n\x0c\x65poch_starts\x18\x05 \x03(\x0b\x32\x1c.staqraft.wire.v1.EpochStart\x12)\n\x05\x66irst\x18\x06 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12(\n\x04last\x18\x07 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x0f\n\x07version\x18\x08 \x01(\t\"\xb8\x01\n\x05\x42\x61tch\x12)\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x0f\n\x07records\x18\x03 \x01(\r\x12&\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x17.staqraft.wire.v1.Codec\x12\x11\n\traw_bytes\x18\x05 \x01(\r\x12\x0e\n\x06\x66rames\x18\x06 \x01(\x0c\"D\n\tHeartbeat\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"\x18\n\x06\x46inish\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xcf\x01\n\x10ReplicateRequest\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.staqraft.wire.v1.HelloH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.staqraft.wire.v1.BatchH\x00\x12\x30\n\theartbeat\x18\x03 \x01(\x0b\x32\x1b.staqraft.wire.v1.HeartbeatH\x00\x12*\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x18.staqraft.wire.v1.FinishH\x00\x42\t\n\x07message\"3\n\x06Resume\x12)\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"\x84\x01\n\x0bReconciling\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x14\n\x0cobjects_done\x18\x02 \x01(\x04\x12\x15\n\robjects_total\x18\x03 \x01(\x04\x12\x12\n\nbytes_done\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ytes_per_s\x18\x05 \x01(\x04\x12\x0f\n\x07left_ms\x18\x06 \x01(\x12\"_\n\x03\x41\x63k\x12+\n\x07\x64urable\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12+\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"F\n\x07Refusal\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.staqraft.wire.v1.RefusalKind\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xd4\x01\n\x11ReplicateResponse\x12*\n\x06resume\x18\x01 \x01(\x0b\x32\x18.staqraft.wire.v1.ResumeH\x00\x12\x34\n\x0breconciling\x18\x02 \x01(\x0b\x32\x1d.staqraft.wire.v1.ReconcilingH\x00\x12$\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x15.staqraft.wire.v1.AckH\x00\x12,\n\x07refusal\x18\x04 \x01(\x0b\x32\x19.staqraft.wire.v1.RefusalH\x00\x42\t\n\x07message\"\\\n\x15\x42\x65ginReconcileRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x14\n\x0c\x62\x61rrier_only\x18\x04 \x01(\x08\"H\n\x08TreeRoot\x12\x0c\n\x04tree\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0f\n\x07objects\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"q\n\x16\x42\x65ginReconcileResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12)\n\x05trees\x18\x02 \x03(\x0b\x32\x1a.staqraft.wire.v1.TreeRoot\"U\n\x16ListDirectoriesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04tree\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\x0c\"x\n\x0e\x44irectoryEntry\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12*\n\x04type\x18\x02 \x01(\x0e\x32\x1c.staqraft.wire.v1.ObjectType\x12\r\n\x05state\x18\x03 \x01(\x0c\x12\x0f\n\x07subtree\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\"}\n\x17ListDirectoriesResponse\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0f\n\x07missing\x18\x02 \x01(\x08\x12\x31\n\x07\x65ntries\x18\x03 \x03(\x0b\x32 .staqraft.wire.v1.DirectoryEntry\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\"`\n\x13\x46\x65tchObjectsRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04tree\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\x0c\x12\x0c\n\x04have\x18\x05 \x03(\x0c\"a\n\x14\x46\x65tchObjectsResponse\x12&\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x17.staqraft.wire.v1.Codec\x12\x11\n\traw_bytes\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x0c\"u\n\x16\x44\x65scribeObjectsRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04tree\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\x0c\x12\x10\n\x08\x63hildren\x18\x05 \x01(\x08\x12\x0c\n\x04\x64\x65\x65p\x18\x06 \x01(\x08\"\x8b\x01\n\x0bObjectState\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12,\n\x08metadata\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Metadata\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\r\n\x05names\x18\x04 \x01(\r\x12\x0f\n\x07\x63orrupt\x18\x05 \x01(\x08\x12\x10\n\x08restless\x18\x06 \x01(\x08\"H\n\x17\x44\x65scribeObjectsResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.staqraft.wire.v1.ObjectState*=\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\x0e\n\nCODEC_NONE\x10\x01\x12\r\n\tCODEC_LZ4\x10\x02*\xbd\x01\n\x0bRefusalKind\x12\x1c\n\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18REFUSAL_KIND_STALE_EPOCH\x10\x01\x12\x19\n\x15REFUSAL_KIND_IDENTITY\x10\x02\x12\x1d\n\x19REFUSAL_KIND_JOURNAL_FULL\x10\x03\x12\x1a\n\x16REFUSAL_KIND_BAD_FRAME\x10\x04\x12\x1c\n\x18REFUSAL_KIND_NOT_STANDBY\x10\x05\x32n\n\x12ReplicationService\x12X\n\tReplicate\x12\".staqraft.wire.v1.ReplicateRequest\x1a#.staqraft.wire.v1.ReplicateResponse(\x01\x30\x01\x32\xa7\x03\n\x0bTreeService\x12\x63\n\x0e\x42\x65ginReconcile\x12\'.staqraft.wire.v1.BeginReconcileRequest\x1a(.staqraft.wire.v1.BeginReconcileResponse\x12h\n\x0fListDirectories\x12(.staqraft.wire.v1.ListDirectoriesRequest\x1a).staqraft.wire.v1.ListDirectoriesResponse0\x01\x12_\n\x0c\x46\x65tchObjects\x12%.staqraft.wire.v1.FetchObjectsRequest\x1a&.staqraft.wire.v1.FetchObjectsResponse0\x01\x12h\n\x0f\x44\x65scribeObjects\x12(.staqraft.wire.v1.DescribeObjectsRequest\x1a).staqraft.wire.v1.DescribeObjectsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"staqraft/wire/v1/replication.proto\x12\x10staqraft.wire.v1\x1a\x1cstaqraft/wire/v1/types.proto\"\xde\x01\n\x05Hello\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x32\n\x0c\x65poch_starts\x18\x05 \x03(\x0b\x32\x1c.staqraft.wire.v1.EpochStart\x12)\n\x05\x66irst\x18\x06 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12(\n\x04last\x18\x07 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x0f\n\x07version\x18\x08 \x01(\t\"\xb8\x01\n\x05\x42\x61tch\x12)\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x0f\n\x07records\x18\x03 \x01(\r\x12&\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x17.staqraft.wire.v1.Codec\x12\x11\n\traw_bytes\x18\x05 \x01(\r\x12\x0e\n\x06\x66rames\x18\x06 \x01(\x0c\"D\n\tHeartbeat\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12(\n\x04last\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\"\x18\n\x06\x46inish\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xcf\x01\n\x10ReplicateRequest\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.staqraft.wire.v1.HelloH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.staqraft.wire.v1.BatchH\x00\x12\x30\n\theartbeat\x18\x03 \x01(\x0b\x32\x1b.staqraft.wire.v1.HeartbeatH\x00\x12*\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x18.staqraft.wire.v1.FinishH\x00\x42\t\n\x07message\"E\n\x06Resume\x12)\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08settling\x18\x02 \x01(\x08\"\x84\x01\n\x0bReconciling\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x14\n\x0cobjects_done\x18\x02 \x01(\x04\x12\x15\n\robjects_total\x18\x03 \x01(\x04\x12\x12\n\nbytes_done\x18\x04 \x01(\x04\x12\x13\n\x0b\x62ytes_per_s\x18\x05 \x01(\x04\x12\x0f\n\x07left_ms\x18\x06 \x01(\x12\"q\n\x03\x41\x63k\x12+\n\x07\x64urable\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12+\n\x07\x61pplied\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x10\n\x08settling\x18\x03 \x01(\x08\"F\n\x07Refusal\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.staqraft.wire.v1.RefusalKind\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xd4\x01\n\x11ReplicateResponse\x12*\n\x06resume\x18\x01 \x01(\x0b\x32\x18.staqraft.wire.v1.ResumeH\x00\x12\x34\n\x0breconciling\x18\x02 \x01(\x0b\x32\x1d.staqraft.wire.v1.ReconcilingH\x00\x12$\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x15.staqraft.wire.v1.AckH\x00\x12,\n\x07refusal\x18\x04 \x01(\x0b\x32\x19.staqraft.wire.v1.RefusalH\x00\x42\t\n\x07message\"\\\n\x15\x42\x65ginReconcileRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x14\n\x0c\x62\x61rrier_only\x18\x04 \x01(\x08\"H\n\x08TreeRoot\x12\x0c\n\x04tree\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0f\n\x07objects\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\"q\n\x16\x42\x65ginReconcileResponse\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12)\n\x05trees\x18\x02 \x03(\x0b\x32\x1a.staqraft.wire.v1.TreeRoot\"U\n\x16ListDirectoriesRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04tree\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\x0c\"x\n\x0e\x44irectoryEntry\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12*\n\x04type\x18\x02 \x01(\x0e\x32\x1c.staqraft.wire.v1.ObjectType\x12\r\n\x05state\x18\x03 \x01(\x0c\x12\x0f\n\x07subtree\x18\x04 \x01(\x0c\x12\x0c\n\x04size\x18\x05 \x01(\x04\"}\n\x17ListDirectoriesResponse\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0f\n\x07missing\x18\x02 \x01(\x08\x12\x31\n\x07\x65ntries\x18\x03 \x03(\x0b\x32 .staqraft.wire.v1.DirectoryEntry\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\"`\n\x13\x46\x65tchObjectsRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04tree\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\x0c\x12\x0c\n\x04have\x18\x05 \x03(\x0c\"a\n\x14\x46\x65tchObjectsResponse\x12&\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x17.staqraft.wire.v1.Codec\x12\x11\n\traw_bytes\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x0c\"u\n\x16\x44\x65scribeObjectsRequest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12\x0c\n\x04tree\x18\x03 \x01(\t\x12\r\n\x05paths\x18\x04 \x03(\x0c\x12\x10\n\x08\x63hildren\x18\x05 \x01(\x08\x12\x0c\n\x04\x64\x65\x65p\x18\x06 \x01(\x08\"\x8b\x01\n\x0bObjectState\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12,\n\x08metadata\x18\x02 \x01(\x0b\x32\x1a.staqraft.wire.v1.Metadata\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\r\n\x05names\x18\x04 \x01(\r\x12\x0f\n\x07\x63orrupt\x18\x05 \x01(\x08\x12\x10\n\x08restless\x18\x06 \x01(\x08\"H\n\x17\x44\x65scribeObjectsResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.staqraft.wire.v1.ObjectState*=\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\x0e\n\nCODEC_NONE\x10\x01\x12\r\n\tCODEC_LZ4\x10\x02*\xbd\x01\n\x0bRefusalKind\x12\x1c\n\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18REFUSAL_KIND_STALE_EPOCH\x10\x01\x12\x19\n\x15REFUSAL_KIND_IDENTITY\x10\x02\x12\x1d\n\x19REFUSAL_KIND_JOURNAL_FULL\x10\x03\x12\x1a\n\x16REFUSAL_KIND_BAD_FRAME\x10\x04\x12\x1c\n\x18REFUSAL_KIND_NOT_STANDBY\x10\x05\x32n\n\x12ReplicationService\x12X\n\tReplicate\x12\".staqraft.wire.v1.ReplicateRequest\x1a#.staqraft.wire.v1.ReplicateResponse(\x01\x30\x01\x32\xa7\x03\n\x0bTreeService\x12\x63\n\x0e\x42\x65ginReconcile\x12\'.staqraft.wire.v1.BeginReconcileRequest\x1a(.staqraft.wire.v1.BeginReconcileResponse\x12h\n\x0fListDirectories\x12(.staqraft.wire.v1.ListDirectoriesRequest\x1a).staqraft.wire.v1.ListDirectoriesResponse0\x01\x12_\n\x0c\x46\x65tchObjects\x12%.staqraft.wire.v1.FetchObjectsRequest\x1a&.staqraft.wire.v1.FetchObjectsResponse0\x01\x12h\n\x0f\x44\x65scribeObjects\x12(.staqraft.wire.v1.DescribeObjectsRequest\x1a).staqraft.wire.v1.DescribeObjectsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'staqraft.wire.v1.replication_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CODEC']._serialized_start=2527
-  _globals['_CODEC']._serialized_end=2588
-  _globals['_REFUSALKIND']._serialized_start=2591
-  _globals['_REFUSALKIND']._serialized_end=2780
+  _globals['_CODEC']._serialized_start=2563
+  _globals['_CODEC']._serialized_end=2624
+  _globals['_REFUSALKIND']._serialized_start=2627
+  _globals['_REFUSALKIND']._serialized_end=2816
   _globals['_HELLO']._serialized_start=87
   _globals['_HELLO']._serialized_end=309
   _globals['_BATCH']._serialized_start=312
@@ -47,39 +47,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICATEREQUEST']._serialized_start=595
   _globals['_REPLICATEREQUEST']._serialized_end=802
   _globals['_RESUME']._serialized_start=804
-  _globals['_RESUME']._serialized_end=855
-  _globals['_RECONCILING']._serialized_start=858
-  _globals['_RECONCILING']._serialized_end=990
-  _globals['_ACK']._serialized_start=992
-  _globals['_ACK']._serialized_end=1087
-  _globals['_REFUSAL']._serialized_start=1089
-  _globals['_REFUSAL']._serialized_end=1159
-  _globals['_REPLICATERESPONSE']._serialized_start=1162
-  _globals['_REPLICATERESPONSE']._serialized_end=1374
-  _globals['_BEGINRECONCILEREQUEST']._serialized_start=1376
-  _globals['_BEGINRECONCILEREQUEST']._serialized_end=1468
-  _globals['_TREEROOT']._serialized_start=1470
-  _globals['_TREEROOT']._serialized_end=1542
-  _globals['_BEGINRECONCILERESPONSE']._serialized_start=1544
-  _globals['_BEGINRECONCILERESPONSE']._serialized_end=1657
-  _globals['_LISTDIRECTORIESREQUEST']._serialized_start=1659
-  _globals['_LISTDIRECTORIESREQUEST']._serialized_end=1744
-  _globals['_DIRECTORYENTRY']._serialized_start=1746
-  _globals['_DIRECTORYENTRY']._serialized_end=1866
-  _globals['_LISTDIRECTORIESRESPONSE']._serialized_start=1868
-  _globals['_LISTDIRECTORIESRESPONSE']._serialized_end=1993
-  _globals['_FETCHOBJECTSREQUEST']._serialized_start=1995
-  _globals['_FETCHOBJECTSREQUEST']._serialized_end=2091
-  _globals['_FETCHOBJECTSRESPONSE']._serialized_start=2093
-  _globals['_FETCHOBJECTSRESPONSE']._serialized_end=2190
-  _globals['_DESCRIBEOBJECTSREQUEST']._serialized_start=2192
-  _globals['_DESCRIBEOBJECTSREQUEST']._serialized_end=2309
-  _globals['_OBJECTSTATE']._serialized_start=2312
-  _globals['_OBJECTSTATE']._serialized_end=2451
-  _globals['_DESCRIBEOBJECTSRESPONSE']._serialized_start=2453
-  _globals['_DESCRIBEOBJECTSRESPONSE']._serialized_end=2525
-  _globals['_REPLICATIONSERVICE']._serialized_start=2782
-  _globals['_REPLICATIONSERVICE']._serialized_end=2892
-  _globals['_TREESERVICE']._serialized_start=2895
-  _globals['_TREESERVICE']._serialized_end=3318
+  _globals['_RESUME']._serialized_end=873
+  _globals['_RECONCILING']._serialized_start=876
+  _globals['_RECONCILING']._serialized_end=1008
+  _globals['_ACK']._serialized_start=1010
+  _globals['_ACK']._serialized_end=1123
+  _globals['_REFUSAL']._serialized_start=1125
+  _globals['_REFUSAL']._serialized_end=1195
+  _globals['_REPLICATERESPONSE']._serialized_start=1198
+  _globals['_REPLICATERESPONSE']._serialized_end=1410
+  _globals['_BEGINRECONCILEREQUEST']._serialized_start=1412
+  _globals['_BEGINRECONCILEREQUEST']._serialized_end=1504
+  _globals['_TREEROOT']._serialized_start=1506
+  _globals['_TREEROOT']._serialized_end=1578
+  _globals['_BEGINRECONCILERESPONSE']._serialized_start=1580
+  _globals['_BEGINRECONCILERESPONSE']._serialized_end=1693
+  _globals['_LISTDIRECTORIESREQUEST']._serialized_start=1695
+  _globals['_LISTDIRECTORIESREQUEST']._serialized_end=1780
+  _globals['_DIRECTORYENTRY']._serialized_start=1782
+  _globals['_DIRECTORYENTRY']._serialized_end=1902
+  _globals['_LISTDIRECTORIESRESPONSE']._serialized_start=1904
+  _globals['_LISTDIRECTORIESRESPONSE']._serialized_end=2029
+  _globals['_FETCHOBJECTSREQUEST']._serialized_start=2031
+  _globals['_FETCHOBJECTSREQUEST']._serialized_end=2127
+  _globals['_FETCHOBJECTSRESPONSE']._serialized_start=2129
+  _globals['_FETCHOBJECTSRESPONSE']._serialized_end=2226
+  _globals['_DESCRIBEOBJECTSREQUEST']._serialized_start=2228
+  _globals['_DESCRIBEOBJECTSREQUEST']._serialized_end=2345
+  _globals['_OBJECTSTATE']._serialized_start=2348
+  _globals['_OBJECTSTATE']._serialized_end=2487
+  _globals['_DESCRIBEOBJECTSRESPONSE']._serialized_start=2489
+  _globals['_DESCRIBEOBJECTSRESPONSE']._serialized_end=2561
+  _globals['_REPLICATIONSERVICE']._serialized_start=2818
+  _globals['_REPLICATIONSERVICE']._serialized_end=2928
+  _globals['_TREESERVICE']._serialized_start=2931
+  _globals['_TREESERVICE']._serialized_end=3354
 # @@protoc_insertion_point(module_scope)

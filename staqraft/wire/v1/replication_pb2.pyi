@@ -95,10 +95,12 @@ class ReplicateRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., finish: _Optional[_Union[Finish, _Mapping]] = ...) -> None: ...
 
 class Resume(_message.Message):
-    __slots__ = ("after",)
+    __slots__ = ("after", "settling")
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    SETTLING_FIELD_NUMBER: _ClassVar[int]
     after: _types_pb2.Position
-    def __init__(self, after: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+    settling: bool
+    def __init__(self, after: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., settling: _Optional[bool] = ...) -> None: ...
 
 class Reconciling(_message.Message):
     __slots__ = ("reason", "objects_done", "objects_total", "bytes_done", "bytes_per_s", "left_ms")
@@ -117,12 +119,14 @@ class Reconciling(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., objects_done: _Optional[int] = ..., objects_total: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_per_s: _Optional[int] = ..., left_ms: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("durable", "applied")
+    __slots__ = ("durable", "applied", "settling")
     DURABLE_FIELD_NUMBER: _ClassVar[int]
     APPLIED_FIELD_NUMBER: _ClassVar[int]
+    SETTLING_FIELD_NUMBER: _ClassVar[int]
     durable: _types_pb2.Position
     applied: _types_pb2.Position
-    def __init__(self, durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ...) -> None: ...
+    settling: bool
+    def __init__(self, durable: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., applied: _Optional[_Union[_types_pb2.Position, _Mapping]] = ..., settling: _Optional[bool] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("kind", "reason")

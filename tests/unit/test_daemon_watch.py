@@ -1,0 +1,50 @@
+"""What the daemon tells the core of its data worker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from staqraft.daemon.watch import DataWatch
+from staqraft.daemon.workers import DataWorker, WorkerStatus
+from staqraft.decision import events as on
+from staqraft.wire.v1 import data_worker_pb2 as pb
+
+
+class Worker:
+    """The data worker of an active with one standby."""
+
+    capture_broken = False
+
+    def __init__(self, standby: pb.PeerSession) -> None:
+        self._stream = pb.GetStreamStatusResponse(role=pb.WORKER_ROLE_ACTIVE, peers=[standby])
+
+    async def status(self) -> WorkerStatus:
+        return WorkerStatus(stream=self._stream)
+
+
+async def told_of(standby: pb.PeerSession) -> on.PeerReported:
+    told: asyncio.Queue[on.Event] = asyncio.Queue()
+    data = cast("DataWorker", Worker(standby))
+    watch = asyncio.create_task(DataWatch(data, post=told.put_nowait, now_ms=lambda: 0).run())
+    try:
+        while not isinstance(event := await asyncio.wait_for(told.get(), 30), on.PeerReported):
+            pass
+    finally:
+        watch.cancel()
+    return event
+
+
+@pytest.mark.parametrize("state", [pb.SESSION_STATE_CATCHING_UP, pb.SESSION_STATE_STREAMING])
+async def test_a_standby_counts_when_it_follows_and_is_whole_without_the_active(
+    state: pb.SessionState,
+) -> None:
+    assert (await told_of(pb.PeerSession(node="b", state=state))).streaming
+    assert not (await told_of(pb.PeerSession(node="b", state=state, settling=True))).streaming
+
+
+async def test_a_standby_that_compares_does_not_count() -> None:
+    session = pb.PeerSession(node="b", state=pb.SESSION_STATE_RECONCILING)
+    assert not (await told_of(session)).streaming
