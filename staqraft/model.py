@@ -107,11 +107,6 @@ class FenceRecord:
     log_index: int
 
 
-def because(reason: str) -> str:
-    """The end of a sentence: why, if that was said."""
-    return f": {reason}" if reason else ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switchover:
     """An operator's wish that `target` becomes active; pending until done or cancelled."""

@@ -59,8 +59,8 @@ from staqraft.model import (
     SetMaintenance,
     SettleFailback,
     Switchover,
-    because,
 )
+from staqraft.words import because
 
 EPOCH_STARTS_KEPT = 1000
 GROUPS_KEPT = 256  # the configuration has a handful; a mad member is not to fill our memory

@@ -24,8 +24,8 @@ from staqraft.model import (
     Scheduled,
     ScheduleSwitchover,
     Switchover,
-    because,
 )
+from staqraft.words import because
 
 FAILBACKS_COUNTED: Final = 1000
 _LATEST_MS: Final = 253_402_300_799_999  # the end of the year 9999, the last that can be written

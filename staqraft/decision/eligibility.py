@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from staqraft.decision import health
 from staqraft.decision.phases import Phase
-from staqraft.model import NO_EPOCH, because
+from staqraft.model import NO_EPOCH
+from staqraft.words import because
 
 if TYPE_CHECKING:
     from staqraft.decision.state import GroupState

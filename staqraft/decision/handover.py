@@ -12,7 +12,8 @@ from staqraft.decision import health, rest, standdown, takeover, watchdog
 from staqraft.decision.commands import DropVips, Flush, StopServices, TakeVips
 from staqraft.decision.defects import NodeHealth
 from staqraft.decision.phases import Phase
-from staqraft.model import Admission, NodeId, Position, because
+from staqraft.model import Admission, NodeId, Position
+from staqraft.words import because
 
 if TYPE_CHECKING:
     from staqraft.decision.state import GroupState
