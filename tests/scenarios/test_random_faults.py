@@ -16,7 +16,6 @@ from scenarios.world import World
 from fakes.decision import A, B
 
 FIXED_SEEDS = range(150)
-FRESH = pytest.param("fresh", marks=pytest.mark.long)  # a change is judged by the same each time
 GATED = 0.5  # of the seeds
 FAILING_BACK = 0.3
 FAULTS = (
@@ -89,7 +88,7 @@ def _heal(world: World) -> None:
             world.reconnect(host)
 
 
-@pytest.mark.parametrize("seed", [*FIXED_SEEDS, FRESH])
+@pytest.mark.parametrize("seed", [*FIXED_SEEDS, "fresh"])
 def test_never_two_and_in_the_end_one(seed: int | str) -> None:
     number = random.SystemRandom().randrange(1 << 32) if seed == "fresh" else int(seed)
     rng = random.Random(number)

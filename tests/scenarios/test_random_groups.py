@@ -26,7 +26,6 @@ from staqraft.model import (
 )
 
 SEEDS = range(5)
-FRESH = pytest.param("fresh", marks=pytest.mark.long)  # a change is judged by the same each time
 SLICE_MS = 10
 OF_HOSTS = (
     "power-off {node}",
@@ -162,7 +161,7 @@ def storm(both: Both, rng: random.Random) -> None:
         both.run(rng.choice((50, 200, 1000, 3000, 6000)))
 
 
-@pytest.mark.parametrize("seed", [*SEEDS, FRESH])
+@pytest.mark.parametrize("seed", [*SEEDS, "fresh"])
 def test_each_has_one_active_in_the_end_and_moves_alone(seed: int | str) -> None:
     number = random.SystemRandom().randrange(1 << 32) if seed == "fresh" else int(seed)
     rng = random.Random(number)

@@ -16,7 +16,6 @@ from fakes.decision import A, B
 from fakes.fence_device import FakeDevice
 
 FIXED_SEEDS = range(40)
-FRESH = pytest.param("fresh", marks=pytest.mark.long)  # a change is judged by the same each time
 FAULTS = (
     "power-off {node}",
     "crash {node}",
@@ -74,7 +73,7 @@ def _heal(world: PairWorld) -> None:
             world.start(host.name)
 
 
-@pytest.mark.parametrize("seed", [*FIXED_SEEDS, FRESH])
+@pytest.mark.parametrize("seed", [*FIXED_SEEDS, "fresh"])
 def test_never_two_and_in_the_end_one(seed: int | str) -> None:
     number = random.SystemRandom().randrange(1 << 32) if seed == "fresh" else int(seed)
     rng = random.Random(number)

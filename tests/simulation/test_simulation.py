@@ -1,8 +1,7 @@
-"""A fixed slice of seeds, and proof that the simulator can fail.
+"""A fixed slice of seeds, a few fresh ones, and proof that the simulator can fail.
 
 A failure names its seed: `scripts/simulate --seed N --trace` replays it, `--shrink` makes it
-smaller. `scripts/simulate --minutes M` runs many. Fresh seeds are left out unless all tests are
-asked for: a change is judged by what it changed, not by what chance brings up that day.
+smaller. `scripts/simulate --minutes M` runs many.
 """
 
 from __future__ import annotations
@@ -53,7 +52,6 @@ def test_fixed_seeds(seed: int) -> None:
     _must_be_good(run(plan_of(seed)))
 
 
-@pytest.mark.long
 def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     first = random.SystemRandom().randrange(1 << 40)
     with capsys.disabled():
