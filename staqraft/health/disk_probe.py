@@ -3,8 +3,9 @@
 A write to a disk that hangs waits in the kernel, where nothing can end it, not even SIGKILL. Here
 it holds one thread of a small process that nobody waits for. Each directory has a thread, so that a
 disk that hangs says nothing about the others. A thread first takes a lock of its directory's in the
-run directory, which is in memory: as long as a predecessor hangs in the kernel it keeps that, so no
-second one is sent after it, whatever is restarted how often.
+run directory, which is in memory, and before it writes one of its volume's: as long as a
+predecessor hangs in the kernel it keeps them, so no second one is sent after it, by whichever of
+the volume's directories, whatever is restarted how often.
 
 What it prints are lines of JSON: `{"path", "begin": true}` before each write, and after it
 `{"path", "took_ms", "error", "free", "size", "free_inodes", "inodes"}`. A directory on a volume
@@ -84,36 +85,49 @@ def look(directory: str, run_dir: str, pause_s: float) -> None:
     # A descriptor table of its own: else a thread that hangs would keep the others' locks, too.
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_FILES):
         raise OSError(ctypes.get_errno(), "unshare")
-    name = f"{zlib.crc32(directory.encode()):08x}"
-    lock = os.open(f"{run_dir}/probe-{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            say(path=directory, held=True)
-            time.sleep(pause_s)
+    own = _open_lock(run_dir, f"{zlib.crc32(directory.encode()):08x}")
+    while not _locked(own):
+        say(path=directory, held=True)
+        time.sleep(pause_s)
+    volumes: dict[int, int] = {}  # by device: its lock
     while True:
         say(path=directory, begin=True)
         begun = time.monotonic()
-        answer = _look_once(directory)
-        if "same" not in answer:
+        answer = _look_once(directory, run_dir, volumes)
+        if "error" in answer:
             answer["took_ms"] = round((time.monotonic() - begun) * 1000)
         say(path=directory, **answer)
         time.sleep(pause_s)
 
 
-def _look_once(directory: str) -> dict[str, object]:
+def _open_lock(run_dir: str, name: str) -> int:
+    return os.open(f"{run_dir}/probe-{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _locked(lock: int) -> bool:
+    """Whether the lock is ours now; it stays so until this thread ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _look_once(directory: str, run_dir: str, volumes: dict[int, int]) -> dict[str, object]:
     try:
         device = os.stat(directory).st_dev  # noqa: PTH116 - as above
     except OSError as error:
+        _leave_to_others(directory, volumes, but=None)
         return {"error": errno.errorcode.get(error.errno or 0, str(error.errno))}
+    _leave_to_others(directory, volumes, but=device)
     with _OWNING:
-        for other in [d for d, owner in _OWNERS.items() if owner == directory and d != device]:
-            del _OWNERS[other]  # something else is mounted there now
         owner = _OWNERS.setdefault(device, directory)
     if owner != directory:
         return {"same": owner}
+    if device not in volumes:
+        volumes[device] = _open_lock(run_dir, f"volume-{device:x}")
+    if not _locked(volumes[device]):
+        return {"held": True}
     failed = write_once(directory)
     try:
         room = os.statvfs(directory)
@@ -126,6 +140,15 @@ def _look_once(directory: str) -> dict[str, object]:
         "free_inodes": room.f_favail,
         "inodes": room.f_files,
     }
+
+
+def _leave_to_others(directory: str, volumes: dict[int, int], *, but: int | None) -> None:
+    """Something else is mounted at the directory now, or it is gone: its volume is another's."""
+    with _OWNING:
+        for device in [d for d, owner in _OWNERS.items() if owner == directory and d != but]:
+            del _OWNERS[device]
+    for device in [d for d in volumes if d != but]:
+        os.close(volumes.pop(device))
 
 
 def main(arguments: list[str]) -> int:

@@ -58,20 +58,28 @@ class Prober:
         self.problem = ""
 
     def looks(self) -> tuple[VolumeLook, ...]:
-        """One for each volume; a directory on another's volume adds its groups to that one's."""
+        """One for each volume, with the groups of all that is on it.
+
+        It bears the name of the first of its directories in the configuration's order. Which of
+        them is written to is whichever thread of the program came first, and says nothing.
+        """
         now_ms = self._now_ms()
-        groups = dict(self._paths)
-        for path, owner in self._same.items():
-            everybodys = not groups[path] or not groups[owner]
-            groups[owner] = frozenset() if everybodys else groups[owner] | groups[path]
-        found = []
+        shared: dict[str, list[str]] = {}  # by the directory that is written to
         for path in self._paths:
-            if path in self._same:
-                continue
-            begun = self._begun.get(path)
-            look = self._ended.get(path, VolumeLook(path=path))
-            writing_ms = now_ms - begun if begun is not None else None
-            found.append(replace(look, groups=groups[path], writing_ms=writing_ms))
+            shared.setdefault(self._same.get(path, path), []).append(path)
+        found = []
+        for written, paths in shared.items():
+            owners = [self._paths[path] for path in paths]
+            begun = self._begun.get(written)
+            look = self._ended.get(written, VolumeLook(path=written))
+            found.append(
+                replace(
+                    look,
+                    path=paths[0],
+                    groups=frozenset().union(*owners) if all(owners) else frozenset(),
+                    writing_ms=now_ms - begun if begun is not None else None,
+                )
+            )
         return tuple(found)
 
     def silent(self) -> tuple[str, ...]:

@@ -58,6 +58,12 @@ def look_of(prober: Prober, path: Path) -> VolumeLook | None:
     return next((look for look in prober.looks() if look.path == str(path)), None)
 
 
+def measured(prober: Prober, path: Path) -> bool:
+    """Whether a look at the volume has come to its end; before that nothing is known."""
+    look = look_of(prober, path)
+    return look is not None and look.took_ms is not None
+
+
 def codes(prober: Prober, path: Path) -> list[str]:
     look = look_of(prober, path)
     return [] if look is None else [finding.code for finding in judge(look, LIMITS, A)]
@@ -96,7 +102,7 @@ async def test_a_directory_that_we_make_ourselves_is_not_missed(tmp_path: Path) 
     config = config_of(tmp_path)
     config.group_dir(DEFAULT).rmdir()
     async with probing(config) as prober:
-        await until(lambda: all(look.took_ms is not None for look in prober.looks()))
+        await until(lambda: measured(prober, config.state_dir))
         assert [look.path for look in prober.looks()] == [str(config.state_dir)]
         await until(lambda: codes(prober, config.state_dir) == [])
 
@@ -108,29 +114,65 @@ async def test_journal_and_raft_may_have_volumes_of_their_own(tmp_path: Path) ->
         fill(journal)
         async with probing(config) as prober:
             await until(lambda: codes(prober, journal) == ["disk-full"])
-            await until(lambda: look_of(prober, raft).took_ms is not None)  # type: ignore[union-attr]
+            await until(lambda: measured(prober, raft))
             assert look_of(prober, journal).groups == {DEFAULT}  # type: ignore[union-attr]
             assert look_of(prober, raft).groups == frozenset()  # type: ignore[union-attr]
+
+
+async def test_a_volume_whose_first_directory_is_gone_is_anothers(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", 512) as small:
+        www, mail = small / "www", small / "mail"
+        www.mkdir()
+        mail.mkdir()
+        async with probing(config_of(tmp_path, www, mail)) as prober:
+            await until(lambda: measured(prober, www) and look_of(prober, mail) is None)
+            www.rmdir()
+            await until(lambda: codes(prober, www) == ["disk-failed"])
+            await until(lambda: measured(prober, mail) and codes(prober, mail) != ["disk-failed"])
+            fill(mail)
+            await until(lambda: codes(prober, mail) == ["disk-full"])
+
+
+def waiting_in_the_kernel(config: Config) -> int:
+    """How many threads of the program that runs are held by a disk.
+
+    One that was killed and could not end has no command line any more.
+    """
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if str(config.run_dir).encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                states = [
+                    task.read_text().rpartition(")")[2] for task in process.glob("task/*/stat")
+                ]
+                found += sum(state.split()[0] == "D" for state in states)
+    return found
 
 
 async def test_a_disk_that_hangs_holds_nobody_up_and_gets_no_second_probe(tmp_path: Path) -> None:
     healthy = tmp_path / "www"
     healthy.mkdir()
     with hanging_disk(tmp_path) as disk:
-        config = config_of(tmp_path, healthy, disk.path)
+        mail = disk.path / "mail"
+        mail.mkdir()
+        config = config_of(tmp_path, healthy, disk.path, mail)
         async with probing(config) as prober:
             await until(lambda: codes(prober, disk.path) in ([], ["disk-full"], ["disk-space"]))
-            await until(lambda: look_of(prober, disk.path).took_ms is not None)  # type: ignore[union-attr]
+            await until(lambda: measured(prober, disk.path))
             disk.hang()
             await until(lambda: codes(prober, disk.path) == ["disk-hung"])
             await until(lambda: "disk-hung" not in codes(prober, config.state_dir))
-        # Its process cannot end, and was not waited for. Its successor does not write there, too.
+            assert waiting_in_the_kernel(config) == 1
+        # Its process cannot end, and was not waited for. Its successor does not write there, too,
+        # by neither of the directories that are on it.
         async with probing(config) as successor:
             await until(lambda: codes(successor, disk.path) == ["disk-hung"])
-            await until(lambda: look_of(successor, config.state_dir).took_ms is not None)  # type: ignore[union-attr]
-            assert look_of(successor, disk.path).took_ms is None  # type: ignore[union-attr]
+            await until(lambda: codes(successor, mail) == ["disk-hung"])
+            await until(lambda: measured(successor, config.state_dir))
+            assert not measured(successor, disk.path)
+            assert waiting_in_the_kernel(config) == 0
             disk.go_on()
-            await until(lambda: look_of(successor, disk.path).took_ms is not None)  # type: ignore[union-attr]
+            await until(lambda: measured(successor, disk.path))
             await until(lambda: "disk-hung" not in codes(successor, disk.path))
 
 
@@ -138,12 +180,12 @@ async def test_a_probe_that_is_killed_is_started_again(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     prober = Prober(config, now_ms=boottime_ms)
     await_first = asyncio.create_task(prober.run())
-    await until(lambda: prober.looks()[0].took_ms is not None)
+    await until(lambda: measured(prober, config.state_dir))
     await_first.cancel()
     await asyncio.gather(await_first, return_exceptions=True)
     await until(lambda: str(config.state_dir) in prober.silent())
     async with probing(config) as again:
-        await until(lambda: again.looks()[0].took_ms is not None)
+        await until(lambda: measured(again, config.state_dir))
         await until(lambda: again.silent() == ())
 
 
