@@ -28,7 +28,9 @@ def answer(line: str, host: str, *, mail: Path = MAIL, spools: Path = SPOOL) -> 
             append(spools / request["spool"], request["line"].encode())
         else:
             deliver(mail / request["box"], request["unique"], request["content"].encode())
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:  # without the path: they are counted by their words
+        return {"error": os.strerror(error.errno) if error.errno else str(error)}
+    except (ValueError, KeyError) as error:
         return {"error": f"{type(error).__name__}: {error}"}
     return {"host": host}
 

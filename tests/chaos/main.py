@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from chaos.clocks import can_shift
 from chaos.ground import STEADY_S
 from chaos.history import Violation
 from chaos.plan import Step, draw
-from chaos.run import Judgement, run
+from chaos.run import Judgement, Struck, run
 from lab import requirements
 from lab.errors import LabError, MissingError
 from lab.lab import Lab
@@ -39,7 +39,10 @@ def parser() -> argparse.ArgumentParser:
     )
     length = made.add_mutually_exclusive_group()
     length.add_argument(
-        "--faults", "--count", type=int, help=f"at least so many ({USUAL}, unless --minutes)"
+        "--faults",
+        "--count",
+        type=int,
+        help=f"at least so many ({USUAL}, unless --minutes); more are drawn for those not made",
     )
     length.add_argument("--minutes", type=float, help="begin no step after so long")
     made.add_argument("--seed", type=int, help="what to draw from (default: a new one)")
@@ -66,15 +69,21 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def steps(arguments: argparse.Namespace, seed: int) -> Iterator[Step]:
-    """Those that the command line names, without end if it names a time."""
+def steps(
+    arguments: argparse.Namespace, seed: int, not_made: Callable[[], int] = lambda: 0
+) -> Iterator[Step]:
+    """Those that the command line names, without end if it names a time.
+
+    `not_made`: how many of them came to nothing until now, for which others are drawn.
+    """
     last = arguments.faults or USUAL
     drawn: Iterator[Step] = dropwhile(
         lambda step: step.faults[-1].number < arguments.first,
         draw(seed, devices=arguments.devices),
     )
     if arguments.minutes is None:
-        drawn = takewhile(lambda step: step.faults[0].number < arguments.first + last, drawn)
+        end = arguments.first + last
+        drawn = takewhile(lambda step: step.faults[0].number < end + not_made(), drawn)
     return (
         step
         for step in drawn
@@ -134,10 +143,15 @@ def _run(arguments: argparse.Namespace, seed: int) -> int:
     place = Path(tempfile.mkdtemp(prefix="staqraft-chaos-", dir=default_directory().parent))
     lab = Lab.create(place, profile=arguments.profile, strip=arguments.devices, apart=True)
     begun: list[Step] = []
+    struck: list[Struck] = []
+
+    def tell(one: Struck) -> None:
+        struck.append(one)
+        (report.tell_json if arguments.json else report.tell)(one)
 
     def until() -> Iterator[Step]:
         deadline = None if arguments.minutes is None else time.monotonic() + arguments.minutes * 60
-        for step in steps(arguments, seed):
+        for step in steps(arguments, seed, lambda: sum(one.not_made for one in struck)):
             if deadline is not None and time.monotonic() > deadline:
                 return
             begun.append(step)
@@ -146,7 +160,6 @@ def _run(arguments: argparse.Namespace, seed: int) -> int:
     try:
         if not arguments.json:
             print(f"seed {seed}", flush=True)
-        tell = report.tell_json if arguments.json else report.tell
         judgement = run(lab, until(), tell, devices=arguments.devices, steady_s=arguments.steady)
         judgement.violations += [
             Violation(at=boottime(), text=text)

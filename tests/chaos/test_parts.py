@@ -108,6 +108,15 @@ def test_faults_can_be_left_out_at_the_beginning() -> None:
     assert flat(list(steps(rest, 4))) == flat(wanted)
 
 
+def test_others_are_drawn_for_faults_that_could_not_be_made() -> None:
+    arguments = parser().parse_args(["--faults", "20"])
+    drawn: list[Step] = []
+    for step in steps(arguments, 4, lambda: min(len(drawn), 7)):
+        drawn.append(step)  # noqa: PERF402 - how many there are is looked at meanwhile
+    assert 27 <= drawn[-1].faults[-1].number < 27 + 6, "a step has six faults at most"
+    assert flat(drawn) == flat(list(steps(parser().parse_args(["--faults", "27"]), 4)))
+
+
 def test_faults_can_be_had_alone() -> None:
     arguments = parser().parse_args(["--faults", "200", "--only", "kill nginx", "--alone"])
     found = list(steps(arguments, 4))
