@@ -27,6 +27,10 @@ The way of a change::
   an event. inotify's directories are opened by path: one that cannot be opened is **not** therefore
   gone, since something above it may have been renamed; it is asked for again. Moved directories are
   one record; circles go by way of a parking name.
+- `renames`: an inode that is no longer where the index knows it. The rename itself changed its
+  change time, which is entered only if nothing else can have happened to the file: else the event
+  that tells of it, which may be read later, would find the time known. `untold` keeps what was told
+  of places that went before they were looked at.
 - `scanner`: compares directories with the index, by slices: at the start, after lost events, in
   directories that came in. It marks what differs; everything takes the same way.
 - `objects`, `content`, `reader`: reading, by open directories and never through a symlink.
@@ -52,9 +56,11 @@ has everything that was before it.
 
 **Rules that the other side relies on.** Parents come before children, a directory is removed before
 it is replaced by something else (and the other way round), a file is replaced without a moment
-without it. `before` is the state of the record's own path. A change of more than 1 MiB in place
-is a chain of deltas of which only the last has a digest. After a change of a file with several
-names, each other name is told again as a link to it.
+without it. What was renamed has one of its names there at every moment: a name that is gone is told
+when it is known why (`Differences`), when nothing is held back that may be its new name, and by a
+scan when all was looked at. `before` is the state of the record's own path. A change of more than 1
+MiB in place is a chain of deltas of which only the last has a digest. After a change of a file with
+several names, each other name is told again as a link to it.
 
 **What may fail.** JournalFull and IndexFull put everything back as dirty and are tried again each
 second; nothing blocks, nothing is lost, status says so. The dirty set is bounded: beyond it,

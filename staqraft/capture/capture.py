@@ -219,6 +219,7 @@ class Capture:
             self._roots.look()
         earlier = self._large.active  # may have been read before the last change: once more
         self._watcher.barrier(timeout_ms)
+        untold = self._watcher.untold.number
         if self._watcher.problem:  # not all of it tells of changes
             self._scan_all()
         self._large.thorough = True
@@ -228,6 +229,7 @@ class Capture:
             self._elsewhere.look()
             self._turn(everything=True)
             self._finish(earlier, deadline)
+            self._turn(everything=True)  # what was put back meanwhile
             if self._elsewhere.compare_if_blind():
                 self._finish(set(), deadline)
             self._large.recheck(everything=True)  # those that were in a transfer before
@@ -235,6 +237,7 @@ class Capture:
             self._finish(self._large.active, deadline)
             self._turn(everything=True)  # other names of what was transferred
             self._finish(set(), deadline)
+            self._watcher.untold.forget(untold)
             if complete:
                 self._require_all(deadline)
             self._enter_what_was_read(None)
@@ -273,6 +276,8 @@ class Capture:
                 )
             if self._locks.waited_for:
                 self._watcher.wait(_LOCKED_MS)
+            elif self._watcher.put_off:  # until the rest is told of them
+                self._watcher.barrier(max(1, deadline - self._now_ms()))
             self._turn(everything=True)
 
     def ask_barrier(self, timeout_ms: int, *, complete: bool = False) -> Future[Position]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Concatenate, Final, ParamSpec
 
 from staqraft.capture import dirty, mailbox
@@ -19,28 +19,21 @@ from staqraft.capture.files import Files
 from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
-from staqraft.capture.moves import order_moves
-from staqraft.capture.objects import GONE, identity_of, look, type_of
+from staqraft.capture.objects import GONE, look, type_of
+from staqraft.capture.renames import REWRITTEN, Found, Renames
 from staqraft.capture.roots import Roots
 from staqraft.capture.scanner import Scanner
-from staqraft.capture.structure import PARKING, Dirty, Moved
+from staqraft.capture.structure import Dirty, Moved
 from staqraft.capture.unread import Unread
 from staqraft.capture.watcher import Batch, Watcher
 from staqraft.index import Entry
 from staqraft.journal.record import MovedFrom, ObjectType
 
 _STRUCTURAL: Final = dirty.NAMED | dirty.CREATED | dirty.DIRECTORY
-_REWRITTEN: Final = dirty.CONTENT | dirty.CLOSED | dirty.CREATED | dirty.SCANNED | dirty.ATTRIBUTES
+_GOING: Final = dirty.NAMED | dirty.DIRECTORY | dirty.LAST_CALL  # told, or waited for in vain
 _RETRY_MS: Final = 20
+_NAMES_MS: Final = 1_000
 _P = ParamSpec("_P")
-
-
-@dataclass(slots=True)
-class _Found:
-    place: Dirty
-    path: bytes
-    now: os.stat_result | None
-    entry: Entry | None
 
 
 class Differences:
@@ -71,21 +64,19 @@ class Differences:
         self._now_ms = now_ms
         self._foreign: set[str] = set()  # reported as not ours
         self._unread = unread
-        self._names: dict[tuple[str, int, int], list[bytes]] = {}  # while a batch is looked at
-        self._in_passing = 0  # what was done under names that files had only for a moment
+        self._renames = Renames(watcher, ledger, links, folders)
 
     def journal(self, batch: Batch) -> None:
         """Journals everything in the batch. Raises JournalFull, IndexFull; then do it all again."""
         self._folders.begin()
         self._links.told_others = False
-        self._in_passing = 0
         for moved in batch.moved:
             self._directory_moved(moved)
-        self._names.clear()
+        self._renames.begin()
         found = self._look([*batch.dirty, *self._other_names(batch.inodes)])
-        renamed = self._files_moved(found)
+        renamed = self._renames.journal(found)
         present = sorted((f for f in found if f.now is not None and f.place.name), key=_by_path)
-        last: list[_Found] = []
+        last: list[Found] = []
         for item in present:
             self._guarded(item, self._present, last)
         for item in renamed:
@@ -105,8 +96,8 @@ class Differences:
 
     def _guarded(
         self,
-        item: _Found,
-        work: Callable[Concatenate[_Found, _P], None],
+        item: Found,
+        work: Callable[Concatenate[Found, _P], None],
         *more: _P.args,
         **kw: _P.kwargs,
     ) -> None:
@@ -122,8 +113,8 @@ class Differences:
             if item.now is None or not self._files.is_being_read(item.place.tree, item.now):
                 self._unread.was_read(item.place.tree, item.path)
 
-    def _look(self, places: Iterable[Dirty]) -> list[_Found]:
-        found: dict[tuple[str, bytes], _Found] = {}
+    def _look(self, places: Iterable[Dirty]) -> list[Found]:
+        found: dict[tuple[str, bytes], Found] = {}
         parents: dict[int, Dirty] = {}
         for place in places:
             if place.name and place.flags & (_STRUCTURAL | dirty.SCANNED):
@@ -148,13 +139,21 @@ class Differences:
                 continue  # whatever was here before is hidden, not gone
             now = None if out else now
             entry = self._index.get(place.tree, path)
+            if gone and entry is not None and not place.flags & _GOING:
+                self._watcher.ask_again(place)  # and with that is told where it went
+                continue
             if now is not None or entry is not None:
-                found[place.tree, path] = _Found(place, path, now, entry)
+                found[place.tree, path] = Found(place, path, now, entry)
             elif gone:
                 self._came_and_went(place)
             if entry is not None and (now is None or now.st_ino != entry.identity.ino):
                 self._mark_other_names(place.tree, entry)
-        for place in parents.values():  # their times changed with what is in them
+        self._look_at(parents.values(), found)
+        return list(found.values())
+
+    def _look_at(self, parents: Iterable[Dirty], found: dict[tuple[str, bytes], Found]) -> None:
+        """Directories whose times changed with what is in them."""
+        for place in parents:
             path = place.directory.path
             if (place.tree, path) in found:
                 continue
@@ -162,14 +161,13 @@ class Differences:
             now = None if fd is None else look(fd, b"")
             if now is not None:
                 entry = self._index.get(place.tree, path)
-                found[place.tree, path] = _Found(place, path, now, entry)
-        return list(found.values())
+                found[place.tree, path] = Found(place, path, now, entry)
 
     def _came_and_went(self, place: Dirty) -> None:
         """What was done under a name that is gone may have been done to another file."""
         self._watcher.lost_sight(place.flags)
         if not place.flags & dirty.CREATED:
-            self._in_passing |= place.flags & _REWRITTEN
+            self._renames.in_passing |= place.flags & REWRITTEN
 
     def _was_never_in(self, place: Dirty, path: bytes) -> bool:
         """Whether a file is left out whatever it is: a message that is being written, mostly."""
@@ -191,20 +189,13 @@ class Differences:
         """What was written under a name that is gone is to be seen under the others."""
         i = entry.identity
         if entry.metadata.type is ObjectType.FILE:
-            names = self._names_of(tree, i.dev, i.ino)
+            names = self._renames.names_of(tree, i.dev, i.ino)
             if len(names) <= 1:
                 return
             places = list(self._links.places(tree, names, flags=dirty.CONTENT))
             for place in places:
                 if len(places) > 1 and place.path != entry.path:
                     self._watcher.put_back(place)
-
-    def _names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
-        """Asked when it is found gone under one name, and again when it is found under another."""
-        known = self._names.get((tree, dev, ino))
-        if known is None:
-            known = self._names[tree, dev, ino] = self._index.names_of(tree, dev, ino)
-        return known
 
     def _ask_again(self, place: Dirty) -> None:
         """Puts off a place whose other events are still to be read.
@@ -214,7 +205,9 @@ class Differences:
         """
         if not place.flags & dirty.LAST_CALL:
             self._watcher.ask_again(place)
-        elif not self._watcher.can_open(place.directory):
+            return
+        self._watcher.give_up(place)
+        if not self._watcher.can_open(place.directory):
             self._scanner.add(place.directory, deep=False)
 
     def _is_out(self, place: Dirty, path: bytes, now: os.stat_result | None) -> bool:
@@ -281,107 +274,9 @@ class Differences:
         if self._watcher.excludes[tree].depends_on_place:
             self._scanner.add(moved.directory, deep=True)
 
-    def _files_moved(self, found: list[_Found]) -> list[_Found]:
-        """Journals files whose inode the index knows under a path where it no longer is."""
-        by_tree: dict[str, dict[bytes, tuple[_Found, bytes]]] = {}
-        flags = {(item.place.tree, item.path): item.place.flags for item in found}
-        gone = {(item.place.tree, item.path) for item in found if item.now is None}
-        for item in found:
-            now, entry = item.now, item.entry
-            if now is None or type_of(now) is not ObjectType.FILE:
-                continue
-            if entry is not None and entry.identity.ino == now.st_ino:
-                continue
-            source = self._left_behind(item, now, gone)
-            onto_directory = (
-                entry is not None and entry.metadata.type is ObjectType.DIRECTORY
-            )  # the source may be below it: then as a new file
-            if source is not None and not onto_directory and self._has_parents(item):
-                # What was done to it under its former name is to be looked at under the new one.
-                done = flags.get((item.place.tree, source), 0)
-                done |= self._watcher.flags_of(item.place.tree, source)  # which is held back
-                done = done & _REWRITTEN & ~dirty.CREATED | self._in_passing
-                if done:
-                    item.place = replace(item.place, flags=item.place.flags | done)
-                by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
-        self._names.clear()  # from here on the index changes
-        for tree, moves in by_tree.items():
-            touched = self._perform_moves(tree, moves)
-            for item in found:
-                if item.place.tree == tree and item.path in touched:
-                    item.entry = self._index.get(tree, item.path)
-        return [item for moves in by_tree.values() for item, _ in moves.values()]
-
-    def _has_parents(self, item: _Found) -> bool:
-        """Journals what is missing above a place. False: it cannot be reached just now."""
-        try:
-            self._folders.ensure_parents(item.place)
-        except OSError:
-            return False  # said, or tried again, when the place itself is compared
-        return True
-
-    def _perform_moves(self, tree: str, moves: dict[bytes, tuple[_Found, bytes]]) -> set[bytes]:
-        """Journals the moves in an order that works. Returns all paths that took part."""
-        targets: dict[bytes, bytes] = {}  # each source once
-        for target, (_, source) in moves.items():
-            targets.setdefault(source, target)
-        plan = {target: source for source, target in targets.items()}
-        touched: set[bytes] = set()
-        for source, target in order_moves(plan, _parking):
-            if source in touched or target in touched:
-                self._ledger.flush()  # the index must show what stands there by now
-            item = moves[target][0] if target in moves else None
-            self._file_moved(tree, source, target, item)
-            touched |= {source, target}
-        self._ledger.flush()
-        return touched
-
-    def _left_behind(
-        self, item: _Found, now: os.stat_result, gone: set[tuple[str, bytes]]
-    ) -> bytes | None:
-        """Under which path the index knows the inode of a new name, if it is not there any more.
-
-        `gone`: where nothing was just now.
-        """
-        tree = item.place.tree
-        for name in self._names_of(tree, now.st_dev, now.st_ino):
-            if name == item.path:
-                continue
-            entry = self._index.get(tree, name)
-            if entry is None or not entry.digest or entry.metadata.type is not ObjectType.FILE:
-                continue
-            if (tree, name) not in gone and not self._links.has_left(tree, name, now):
-                return None  # still there: another name of it
-            # A number may have been given to a new file: believe it if it was renamed for certain,
-            # or if it is also of the same size and time. (Content is compared as events demand.)
-            renamed = item.place.flags & dirty.NAMED and not item.place.flags & dirty.CREATED
-            m = entry.metadata
-            alike = now.st_size == m.size and now.st_mtime_ns == m.mtime_ns
-            return name if renamed or alike else None
-        return None
-
-    def _file_moved(self, tree: str, source: bytes, target: bytes, item: _Found | None) -> None:
-        entry = self._index.get(tree, source)
-        if entry is None:
-            return
-        before = self._index.get(tree, target)
-        identity = entry.identity
-        if item is not None and item.now is not None and _same_but_name(entry, item):
-            identity = identity_of(item.now)
-        self._ledger.upsert(
-            tree,
-            target,
-            entry.metadata,
-            identity,
-            before=before,
-            digest=entry.digest,
-            content=MovedFrom(source),
-            mail=self._folders.appeared(tree, target, entry.metadata, moved_from=source),
-        )
-
     # --- what is there, what is gone --------------------------------------------------------
 
-    def _present(self, item: _Found, last: list[_Found]) -> None:
+    def _present(self, item: Found, last: list[Found]) -> None:
         now, place, entry = item.now, item.place, item.entry
         assert now is not None, "only what is there"
         if not self._watcher.directories.has(place.directory):
@@ -417,10 +312,10 @@ class Differences:
         self._folders.ensure_parents(place)
         self._files.compare(place, item.path, now, entry)
 
-    def _compare_folder(self, item: _Found) -> None:
+    def _compare_folder(self, item: Found) -> None:
         self._folders.compare(item.place, item.path, item.entry)
 
-    def _gone(self, item: _Found, removed: set[tuple[str, bytes]]) -> None:
+    def _gone(self, item: Found, removed: set[tuple[str, bytes]]) -> None:
         place = item.place
         parent = item.path.rpartition(b"/")[0]
         if (place.tree, parent) in removed:
@@ -432,6 +327,12 @@ class Differences:
             return
         entry = self._index.get(place.tree, item.path) if item.entry is not None else None
         if entry is None:
+            return
+        names_due = self._watcher.dirty.names_due
+        if names_due is not None and not place.flags & dirty.LAST_CALL:
+            # It may be what came to such a name, with what was done to it on its way there.
+            place = replace(place, flags=place.flags | self._renames.in_passing)
+            self._watcher.ask_again(place, min(names_due, self._now_ms() + _NAMES_MS))
             return
         if not self._roots.may_remove(place.tree):
             self._watcher.postpone(place, self._now_ms() + 250 * _RETRY_MS)
@@ -445,24 +346,5 @@ class Differences:
         removed.add((place.tree, item.path))
 
 
-def _by_path(item: _Found) -> tuple[str, bytes]:
+def _by_path(item: Found) -> tuple[str, bytes]:
     return item.place.tree, item.path
-
-
-def _parking(source: bytes) -> bytes:
-    directory, slash, name = source.rpartition(b"/")
-    return directory + slash + PARKING + name[:200]
-
-
-def _same_but_name(entry: Entry, item: _Found) -> bool:
-    """Whether a rename is all that happened to the file."""
-    now, m = item.now, entry.metadata
-    return (
-        now is not None
-        and not item.place.flags & _REWRITTEN
-        and now.st_ino == entry.identity.ino
-        and now.st_size == m.size
-        and now.st_mtime_ns == m.mtime_ns
-        and (now.st_mode & 0o7777, now.st_uid, now.st_gid) == (m.mode, m.uid, m.gid)
-        and now.st_nlink == 1
-    )

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from staqraft.capture.dirty import Key
+
+_MOST_LEFT: Final = 1_000  # that are remembered
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +61,7 @@ class DirectoryMap:
     def __init__(self) -> None:
         self.by_key: dict[Key, Directory] = {}
         self.roots: dict[str, Directory] = {}
+        self.left: dict[Key, Directory] = {}  # taken out: what was said of them may still come
 
     def add_root(self, tree: str, key: Key, inode: tuple[int, int]) -> Directory:
         """The root of a tree."""
@@ -83,10 +87,13 @@ class DirectoryMap:
     def detach(self, directory: Directory) -> list[Key]:
         """Takes out a directory with all below it. Returns their keys."""
         self._displace(directory)
-        keys = [found.key for found in self.walk(directory)]
-        for key in keys:
-            del self.by_key[key]
-        return keys
+        found = list(self.walk(directory))
+        for gone in found:
+            del self.by_key[gone.key]
+        if len(self.left) >= _MOST_LEFT:
+            self.left.clear()
+        self.left.update((gone.key, gone) for gone in found[:_MOST_LEFT])
+        return [gone.key for gone in found]
 
     def has(self, directory: Directory) -> bool:
         """Whether it is still in the map (a key may have come back as another)."""

@@ -53,6 +53,8 @@ class DirtySet:
         self._cooling: dict[Place, int] = {}
         self._changed = threading.Condition()
         self._next_due: int | None = None
+        self.names_due: int | None = None
+        """When all is due that came to a name and was held back by the last `take`."""
         self._overflowed = False
         self._woken = False
 
@@ -144,7 +146,9 @@ class DirtySet:
                 for place in taken:
                     del self._marks[place]
             self._cooling = {p: until for p, until in self._cooling.items() if until > now}
-            self._next_due = min((m.due_ms for m in self._marks.values()), default=None)
+            held = self._marks.values()
+            self._next_due = min((m.due_ms for m in held), default=None)
+            self.names_due = max((m.due_ms for m in held if m.flags & NAMED), default=None)
             return taken
 
     def _add(self, place: Place, flags: int, now: int) -> None:

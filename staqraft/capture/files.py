@@ -80,7 +80,8 @@ class Files:
         if self._large.find_at(place, now.st_dev, now.st_ino):
             return
         rewritten = bool(flags & _MAYBE_REWRITTEN)
-        if entry is not None and not rewritten and _untouched(now, entry):
+        told = rewritten or flags & dirty.ATTRIBUTES  # stat does not tell of extended attributes
+        if entry is not None and not told and _untouched(now, entry):
             return
         opened = self._open(place)
         if opened is None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from inotify_simple import INotify, parse_events
+from inotify_simple import Event, INotify, parse_events
 from inotify_simple import flags as bits
 
 from staqraft.capture import dirty
@@ -33,6 +34,8 @@ _MODIFY: Final = int(bits.MODIFY)
 _CLOSE: Final = int(bits.CLOSE_WRITE)
 _CREATE: Final = int(bits.CREATE)
 _ATTRIB: Final = int(bits.ATTRIB)
+_MOVED_FROM: Final = int(bits.MOVED_FROM)
+_HALF_MS: Final = 2
 _ISDIR: Final = int(bits.ISDIR)
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -137,12 +140,12 @@ class InotifySource:
             return b"unwatched %d %d" % (found.st_dev, found.st_ino)
 
     def _read(self) -> None:
-        try:
-            data = os.read(self._inotify.fileno(), READ_BYTES)
-        except BlockingIOError:
-            return
+        """Reads and marks. The two halves of a rename are marked together."""
         marks, cookies, lost = [], [], False
-        for wd, mask, _, name in parse_events(data):
+        events = self._next()
+        while events and events[-1].mask & _MOVED_FROM and self._is_more():
+            events += self._next()
+        for wd, mask, _, name in events:
             if mask & _OVERFLOW:
                 lost = True
             elif wd == self._cookie_key:
@@ -156,6 +159,19 @@ class InotifySource:
             self._drain.lost()
         for cookie in cookies:
             self._drain.seen(cookie)
+
+    def _next(self) -> list[Event]:
+        try:
+            events: list[Event] = parse_events(os.read(self._inotify.fileno(), READ_BYTES))
+        except BlockingIOError:
+            return []
+        return events
+
+    def _is_more(self) -> bool:
+        """The other half of a rename comes at once, if it stays in the trees."""
+        waiting = select.poll()
+        waiting.register(self._inotify.fileno(), select.POLLIN)
+        return bool(waiting.poll(_HALF_MS))
 
 
 def _flags(mask: int) -> int:

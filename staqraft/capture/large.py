@@ -244,10 +244,11 @@ class LargeFiles:
         if now is None or now.st_ino != transfer.state.identity.ino:
             if transfer.waited:  # no rename told where it went: what comes, comes anew
                 self._give_back(file, transfer)
+                again = Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
                 if known and fd is None:  # it may be there still, behind something renamed
-                    self._watcher.put_back(
-                        Dirty(place.directory, place.name, dirty.SCANNED, place.first_ms)
-                    )
+                    self._watcher.put_back(again)
+                else:
+                    self._watcher.give_up(again)
                 return
             transfer.waited = True
             transfer.look_again_ms = self._now_ms() + _UNPLACED_MS

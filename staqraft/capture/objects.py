@@ -100,10 +100,7 @@ def read_state(directory_fd: int, name: bytes) -> ObjectState | None:
         if found is None:
             return None
         try:
-            # /proc/self/fd takes a byte path below an open directory for the calls that have no
-            # variant with a directory descriptor; the last component is not followed.
-            path = b"/proc/self/fd/%d/%s" % (directory_fd, name or b".")
-            state = state_of(found, _xattrs(path))
+            state = state_of(found, _xattrs(_path_of(directory_fd, name)))
             if stat.S_ISLNK(found.st_mode):
                 target = os.readlink(name, dir_fd=directory_fd)
                 state = replace(state, metadata=replace(state.metadata, symlink_target=target))
@@ -115,6 +112,14 @@ def read_state(directory_fd: int, name: bytes) -> ObjectState | None:
         if again is not None and identity_of(again) == state.identity:
             return state
     raise ObjectUnstable(f"{os.fsdecode(name)!r} was replaced each of {_TRIES} times it was read")
+
+
+def xattrs_at(directory_fd: int, name: bytes) -> tuple[tuple[bytes, bytes], ...] | None:
+    """The extended attributes of what stands at a name; None if they cannot be read."""
+    try:
+        return _xattrs(_path_of(directory_fd, name))
+    except OSError:
+        return None
 
 
 def state_of_open(fd: int) -> ObjectState:
@@ -161,6 +166,14 @@ def open_below(root_fd: int, path: bytes) -> int | None:
             os.close(fd)
         fd = below
     return fd
+
+
+def _path_of(directory_fd: int, name: bytes) -> bytes:
+    """For the calls that have no variant with a directory descriptor.
+
+    Below an open directory, whose last component is not followed by those that are told so.
+    """
+    return b"/proc/self/fd/%d/%s" % (directory_fd, name or b".")
 
 
 def _open_quietly(directory_fd: int, name: bytes) -> int:

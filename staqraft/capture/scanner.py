@@ -32,6 +32,7 @@ _SLICE: Final = 500
 _RACY_NS: Final = 2_000_000_000
 """A file that changed less than this before the last commit may have changed again in the same
 tick of the clock: its content is compared, not only its times."""
+_MOST_MISSING: Final = 100_000
 _RETRY_MS: Final = 5
 _GIVE_UP_MS: Final = 2_000
 
@@ -81,16 +82,23 @@ class Scanner:
         self._current: _Listing | None = None
         self._unread = unread
         self._unlisted: dict[Directory, _Blocked] = {}  # their filesystem refuses it
+        self._missing: deque[tuple[Directory, bytes]] = deque()  # known, and not there
 
     @property
     def waiting(self) -> int:
         """Directories that are still to be compared."""
-        return len(self._queue) + len(self._blocked) + (self._current is not None)
+        unfinished = self._current is not None or bool(self._missing)
+        return len(self._queue) + len(self._blocked) + unfinished
 
     @property
     def ready(self) -> bool:
         """Whether a step has something to do now."""
-        return bool(self._queue) or self._current is not None or self._is_due()
+        return (
+            bool(self._queue)
+            or self._current is not None
+            or self._is_due()
+            or (bool(self._missing) and not self._blocked)
+        )
 
     def add(self, directory: Directory, *, deep: bool) -> None:
         """Compares a directory; with `deep` also the known directories below it.
@@ -109,6 +117,8 @@ class Scanner:
             if self._is_due():
                 self._retry()
             if not self._queue:
+                if not self._blocked:
+                    self._tell_missing()
                 return
             directory, _ = self._queue.popleft()
             deep = self._queued.pop(directory)
@@ -170,8 +180,19 @@ class Scanner:
         finally:
             os.close(fd)
         self._enter()
-        for name in known:
-            self._watcher.mark(directory, name, dirty.SCANNED | dirty.NAMED)
+        self._missing.extend((directory, name) for name in known)
+        if len(self._missing) > _MOST_MISSING:
+            self._tell_missing()
+
+    def _tell_missing(self) -> None:
+        """Marks what is not where it was, after all that may be its new place.
+
+        What was renamed is then on the other side all the time, under one of its names.
+        """
+        for _ in range(min(_SLICE, len(self._missing))):
+            directory, name = self._missing.popleft()
+            if self._watcher.directories.has(directory):
+                self._watcher.mark(directory, name, dirty.SCANNED | dirty.NAMED)
 
     def _is_adopted(self, directory: Directory, name: bytes, found: os.stat_result) -> bool:
         return self.adoption is not None and self.adoption.take(directory, name, found)

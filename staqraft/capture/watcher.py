@@ -26,6 +26,7 @@ from staqraft.capture.mounts import Mounts
 from staqraft.capture.objects import GONE
 from staqraft.capture.source import Source
 from staqraft.capture.structure import Dirty, Moved, Structure
+from staqraft.capture.untold import Untold
 from staqraft.config.schema import Tree
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -68,6 +69,7 @@ class Watcher:
         self.put_off = 0  # places of the last batch whose story is not all read
         self.blind = False  # written under a name that is gone, maybe of any file: see `Elsewhere`
         self.linked: set[tuple[str, int, int]] = set()  # files whose other names may tell nothing
+        self.untold = Untold()
         self._source = self._choose(cookies, backends)
         self._mounts = Mounts({tree.name: tree.path for tree in trees})
 
@@ -187,7 +189,9 @@ class Watcher:
             if (directory := by_key.get(key)) is not None:
                 places.append(Dirty(directory, name, mark.flags, mark.first_ms))
             else:
-                self.lost_sight(mark.flags)
+                self._give_up(self.directories.left.get(key), name, mark.flags)
+        if not self.dirty:
+            self.directories.left.clear()  # nothing can be held back of them
         structural = [
             p for p in places if p.name and self._is_structural(p) and self.can_open(p.directory)
         ]
@@ -203,8 +207,16 @@ class Watcher:
             elif self.directories.has(place.directory):
                 batch.dirty.append(place)
             else:
-                self.lost_sight(place.flags)
+                self.give_up(place)
         return batch
+
+    def give_up(self, place: Dirty) -> None:
+        """A place is not looked at: it is gone, and what is there now is told elsewhere."""
+        self._give_up(place.directory, place.name, place.flags)
+
+    def _give_up(self, directory: Directory | None, name: bytes, flags: int) -> None:
+        self.lost_sight(flags)
+        self.untold.add(directory, name, flags)
 
     def lost_sight(self, flags: int) -> None:
         """A name is gone, and what was told of it may have been of a file with other names."""
@@ -220,21 +232,27 @@ class Watcher:
         """Makes a place dirty again, as it was."""
         if self.directories.has(place.directory):
             self.mark(place.directory, place.name, place.flags)
+        else:
+            self.give_up(place)
 
     def flags_of(self, tree: str, path: bytes) -> int:
-        """How a path is marked that was not given out yet; 0 if it is not."""
+        """How a path is marked that was not given out yet, or never will be; 0 if it is not."""
         parent, _, name = path.rpartition(b"/")
         directory = self.directories.find(tree, parent)
-        return 0 if directory is None else self.dirty.flags_of((directory.key, name))
+        held = 0 if directory is None else self.dirty.flags_of((directory.key, name))
+        return held | self.untold.flags_of(tree, path)
 
-    def ask_again(self, place: Dirty) -> None:
-        """Puts off a place whose other events are still to be read; at most twice."""
+    def ask_again(self, place: Dirty, until_ms: int | None = None) -> None:
+        """Puts off a place whose other events are still to be read; at most twice.
+
+        Unless it is said until when, for a moment.
+        """
         if place.flags & dirty.LAST_CALL:
             return
         self.put_off += 1
         again = dirty.LAST_CALL if place.flags & dirty.AGAIN else dirty.AGAIN
         later = Dirty(place.directory, place.name, place.flags | again, place.first_ms)
-        self.postpone(later, place.first_ms + 2 * dirty.HOLD_MS)
+        self.postpone(later, place.first_ms + 2 * dirty.HOLD_MS if until_ms is None else until_ms)
 
     def attach(self, parent: Directory, name: bytes) -> Directory | None:
         """Takes a new directory into the map: from now on its events count; list it after this.

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fakes.capturing import Captured
+from staqraft.capture import files, inotify_source, objects, renames
+from staqraft.capture.dirty import Key
+from staqraft.index import FileIdentity
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _EXCHANGE = 2
@@ -35,6 +40,39 @@ def read_and_look(captured: Captured, times: int = 1) -> None:
     for _ in range(times):
         captured.ahead_ms += _PATIENCE_MS
         captured.capture.step(0)
+
+
+@contextmanager
+def told_later(captured: Captured) -> Iterator[list[tuple[Key, bytes, int]]]:
+    """What the kernel tells meanwhile is known afterwards: the thread that reads it is behind."""
+    held: list[tuple[Key, bytes, int]] = []
+    watcher = captured.capture.watcher
+    watcher.barrier(30_000)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(watcher.dirty, "add", held.extend)
+        yield held
+        watcher.barrier(30_000)
+    watcher.dirty.add(held)
+
+
+def contents(captured: Captured) -> set[bytes]:
+    """Of the files that the replica has."""
+    return {inode.data for inode in captured.replica.objects.values()}
+
+
+def set_attribute(path: Path) -> None:
+    os.setxattr(path, "trusted.late", b"told late")
+
+
+def rewrite_as_if_nothing_had_happened(path: Path) -> None:
+    """Nothing but an event and the change time tell of it."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"A NOTE")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+changes = pytest.mark.parametrize("change", [set_attribute, rewrite_as_if_nothing_had_happened])
 
 
 @pytest.fixture
@@ -137,7 +175,134 @@ def test_what_was_written_before_a_rename_is_not_forgotten_with_the_old_name(
     assert captured.replica.objects[b"renamed"].data == b"A NOTE"
 
 
-def test_a_file_that_got_the_number_of_a_directory_is_no_name_of_it(
+@changes
+def test_what_is_done_to_a_file_just_after_it_was_renamed(
+    captured: Captured, root: Path, change: Callable[[Path], None]
+) -> None:
+    """It is looked at when its rename is known, and what was done to it since is not."""
+    renamed = (root / "note").rename(root / "renamed")
+    with told_later(captured):
+        change(renamed)
+        captured.capture.step(0)
+    captured.check()
+
+
+@changes
+@pytest.mark.parametrize("looks", [0, 1, 5])
+def test_what_is_done_to_a_file_before_it_leaves_its_directory_which_goes(
+    captured: Captured, root: Path, change: Callable[[Path], None], looks: int
+) -> None:
+    """What is told of it is told of a place that is no more."""
+    (root / "other" / "note").write_bytes(b"a note")
+    captured.check()
+    change(root / "other" / "note")
+    captured.capture.watcher.barrier(30_000)
+    with told_later(captured):
+        (root / "other" / "note").rename(root / "left")
+        (root / "other").rmdir()
+        for _ in range(looks):
+            captured.ahead_ms += _PATIENCE_MS
+            captured.capture.step(0)
+    captured.check()
+
+
+def test_a_file_is_under_one_name_at_least_on_the_other_side(
+    captured: Captured, root: Path
+) -> None:
+    """Its name is gone before it is told where it went; the active may be lost at that moment."""
+    (root / "note").chmod(0o600)
+    captured.capture.watcher.barrier(30_000)
+    with told_later(captured):
+        (root / "note").rename(root / "renamed")
+        captured.capture.step(0)
+        captured.replica.apply(captured.new_records())
+        assert b"a note" in contents(captured)
+    captured.check()
+
+
+def test_a_file_that_replaces_one_that_is_left_alone_for_a_while(
+    captured: Captured, root: Path
+) -> None:
+    """What changes again and again is looked at seldom, whatever is renamed to its name."""
+    (root / "note.new").write_bytes(b"the new content")
+    captured.check()
+    hold_back(captured, "note")
+    (root / "note.new").rename(root / "note")
+    read_and_look(captured, times=2)
+    captured.replica.apply(captured.new_records())
+    assert b"the new content" in contents(captured)
+    captured.check()
+
+
+@pytest.mark.parametrize("way", [("kept", "other"), ("other", "kept")])
+def test_what_was_renamed_when_events_were_lost_is_under_one_name_at_least(
+    captured: Captured, root: Path, way: tuple[str, str]
+) -> None:
+    (root / way[0] / "mail").write_bytes(b"a mail")
+    captured.check()
+    with told_later(captured) as held:
+        (root / way[0] / "mail").rename(root / way[1] / "mail")
+        captured.capture.watcher.barrier(30_000)
+        held.clear()
+    captured.capture.watcher.dirty.overflow()
+    captured.tick_ms = 3  # a slow machine: a slice at a time
+    captured.capture.step(0)
+    while captured.capture.status().scanning:
+        captured.capture.step(0)
+        captured.replica.apply(captured.new_records())
+        assert b"a mail" in contents(captured)
+    captured.tick_ms = 0
+    captured.check()
+
+
+def test_a_rename_of_which_only_the_first_half_is_to_be_read_yet(
+    captured: Captured, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """inotify tells it by two events, and the one who reads may come between them."""
+    told: list[list[tuple[Key, bytes, int]]] = []
+    watcher = captured.capture.watcher
+    tell = watcher.dirty.add
+
+    def add(places: list[tuple[Key, bytes, int]]) -> None:
+        told.append(places)
+        tell(places)
+
+    monkeypatch.setattr(inotify_source, "READ_BYTES", 60)  # one event at a time
+    monkeypatch.setattr(watcher.dirty, "add", add)
+    (root / "note").rename(root / "renamed")
+    watcher.barrier(30_000)
+    names = [{name for _, name, _ in places} for places in told]
+    assert any(some >= {b"note", b"renamed"} for some in names)
+    (root / "renamed").rename(root.parent / "left")
+    captured.check()
+
+
+def test_an_attribute_is_read_though_the_clock_stands_still(
+    captured: Captured, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 6.13 all changes within some milliseconds have the same time."""
+
+    def one_tick(found: os.stat_result) -> FileIdentity:
+        return FileIdentity(dev=found.st_dev, ino=found.st_ino, ctime_ns=1)
+
+    for module in (objects, files, renames):
+        monkeypatch.setattr(module, "identity_of", one_tick)
+    for value in (b"first", b"second"):
+        os.setxattr(root / "note", "trusted.late", value)
+        captured.check()
+
+
+@changes
+def test_what_is_done_to_a_file_while_its_name_is_another(
+    captured: Captured, root: Path, change: Callable[[Path], None]
+) -> None:
+    away = (root / "note").rename(root / "away")
+    change(away)
+    away.rename(root / "note")
+    captured.check()
+
+
+def test_a_file_that_got_the_number__of_a_directory_is_no_name_of_it(
     captured: Captured, root: Path
 ) -> None:
     """ext4 gives the number of what was removed to what comes next."""
