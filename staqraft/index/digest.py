@@ -58,10 +58,14 @@ def unpack_xattrs(packed: bytes) -> tuple[tuple[bytes, bytes], ...]:
 def state_digest(metadata: Metadata, digest: bytes) -> bytes:
     """16 bytes over all that one object is: metadata and content digest, without its name."""
     m = metadata
+    try:
+        fixed = _FIXED.pack(m.type, m.mode, m.uid, m.gid, m.mtime_ns, m.size, m.rdev)
+    except struct.error:  # before 1677, or after 2262
+        fixed = _FIXED.pack(m.type, m.mode, m.uid, m.gid, 0, m.size, m.rdev) + b"%d" % m.mtime_ns
     return xxhash.xxh3_128_digest(
         b"".join(
             (
-                _FIXED.pack(m.type, m.mode, m.uid, m.gid, m.mtime_ns, m.size, m.rdev),
+                fixed,
                 _LENGTH.pack(len(m.symlink_target)),
                 m.symlink_target,
                 _LENGTH.pack(len(digest)),

@@ -108,7 +108,7 @@ def to_row(entry: Entry) -> tuple[Any, ...]:
         m.mode,
         m.uid,
         m.gid,
-        m.mtime_ns,
+        m.mtime_ns if -_SIGN <= m.mtime_ns < _SIGN else b"%d" % m.mtime_ns,
         m.size,
         m.symlink_target or None,
         signed(m.rdev),
@@ -136,7 +136,7 @@ def _metadata(row: Sequence[Any]) -> Metadata:
         mode=row[1],
         uid=row[2],
         gid=row[3],
-        mtime_ns=row[4],
+        mtime_ns=int(row[4]),  # digits, if it is too far from 1970 for SQLite
         size=row[5],
         symlink_target=row[6] or b"",
         rdev=unsigned(row[7]),

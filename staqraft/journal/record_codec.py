@@ -46,6 +46,7 @@ _CHUNK_TAG = 0x4A  # field 9 of Record, a message
 _STAGE_TAG, _OFFSET_TAG, _DATA_TAG = 0x08, 0x10, 0x1A  # fields of Chunk
 _WITH_LENGTH = 2
 _U64 = 2**64 - 1
+_SECOND_NS = 10**9
 _KNOWN_WIRE_TYPES = (0, _WITH_LENGTH)
 _TYPES = {int(kind): kind for kind in ObjectType}
 _MAIL_FROM_WIRE = {int(wire): kind for kind, wire in _MAIL_TO_WIRE.items()}
@@ -146,7 +147,10 @@ def fill_metadata(message: pb.Metadata, metadata: Metadata) -> None:
     message.mode = metadata.mode
     message.uid = metadata.uid
     message.gid = metadata.gid
-    message.mtime_ns = metadata.mtime_ns
+    try:
+        message.mtime_ns = metadata.mtime_ns
+    except ValueError:  # anybody may give a file a time of the year 2300
+        message.mtime_more_s, message.mtime_ns = divmod(metadata.mtime_ns, _SECOND_NS)
     message.size = metadata.size
     message.symlink_target = metadata.symlink_target
     message.rdev = metadata.rdev
@@ -168,7 +172,7 @@ def metadata_from(message: pb.Metadata) -> Metadata:
         mode=message.mode,
         uid=message.uid,
         gid=message.gid,
-        mtime_ns=message.mtime_ns,
+        mtime_ns=message.mtime_ns + message.mtime_more_s * _SECOND_NS,
         size=message.size,
         symlink_target=message.symlink_target,
         rdev=message.rdev,

@@ -12,6 +12,8 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
+
 from fakes.capturing import Captured
 from staqraft.journal.record import ObjectType, Upsert
 
@@ -74,6 +76,19 @@ def test_metadata_travels_without_content(captured: Captured, root: Path) -> Non
     captured.check()
     assert captured.replica.objects[b"note"].metadata.mode == 0o4711
     assert captured.replica.objects[b"other"].metadata.mtime_ns == 5_000_000_005
+
+
+@pytest.mark.parametrize("year", [-50_000, 1600, 1905, 2300, 2400, 9999, 50_000])
+def test_times_far_from_ours(captured: Captured, root: Path, year: int) -> None:
+    """Anybody may give a file one, and 64 bits of nanoseconds end in 2262."""
+    at_s = (year - 1970) * 31_556_952
+    (root / "far").write_bytes(b"away")
+    os.utime(root / "far", ns=(1, at_s * 1_000_000_000 + 123_456_789))
+    os.utime(root / "other", ns=(1, at_s * 1_000_000_000 + 1))
+    captured.check()
+    os.utime(root / "far", ns=(1, 5))
+    (root / "far").rename(root / "other" / "far")
+    captured.check()
 
 
 def test_extended_attributes_and_acls(captured: Captured, root: Path) -> None:

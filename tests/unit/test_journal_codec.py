@@ -45,7 +45,7 @@ metadata = st.builds(
     mode=st.integers(0, 0o7777),
     uid=st.integers(0, 2**32 - 1),
     gid=st.integers(0, 2**32 - 1),
-    mtime_ns=st.integers(-(2**63), 2**63 - 1),
+    mtime_ns=st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**80), 2**80),
     size=U64,
     symlink_target=st.binary(max_size=20),
     rdev=U64,

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/types.proto\x12\x10staqraft.wire.v1\"&\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"(\n\nEpochStart\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"$\n\x05Xattr\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xcd\x01\n\x08Metadata\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.staqraft.wire.v1.ObjectType\x12\x0c\n\x04mode\x18\x02 \x01(\r\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0b\n\x03gid\x18\x04 \x01(\r\x12\x10\n\x08mtime_ns\x18\x05 \x01(\x12\x12\x0c\n\x04size\x18\x06 \x01(\x04\x12\x16\n\x0esymlink_target\x18\x07 \x01(\x0c\x12\x0c\n\x04rdev\x18\x08 \x01(\x04\x12\'\n\x06xattrs\x18\t \x03(\x0b\x32\x17.staqraft.wire.v1.Xattr\"&\n\x06\x45xtent\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"G\n\x05\x44\x65lta\x12\x13\n\x0b\x62\x61se_digest\x18\x01 \x01(\x0c\x12)\n\x07\x65xtents\x18\x02 \x03(\x0b\x32\x18.staqraft.wire.v1.Extent\"\x17\n\x06Staged\x12\r\n\x05stage\x18\x01 \x01(\x04\"\xe7\x01\n\x06Upsert\x12,\n\x08metadata\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Metadata\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x06inline\x18\x03 \x01(\x0cH\x00\x12(\n\x05\x64\x65lta\x18\x04 \x01(\x0b\x32\x17.staqraft.wire.v1.DeltaH\x00\x12*\n\x06staged\x18\x05 \x01(\x0b\x32\x18.staqraft.wire.v1.StagedH\x00\x12\x14\n\nmoved_from\x18\x06 \x01(\x0cH\x00\x12\x16\n\x0chard_link_to\x18\x07 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"\x08\n\x06Remove\"4\n\x05\x43hunk\x12\r\n\x05stage\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xa9\x02\n\x06Record\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x0c\n\x04tree\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0c\x12(\n\x04mail\x18\x05 \x01(\x0e\x32\x1a.staqraft.wire.v1.MailKind\x12\x0f\n\x07wall_ms\x18\x06 \x01(\x12\x12*\n\x06upsert\x18\x07 \x01(\x0b\x32\x18.staqraft.wire.v1.UpsertH\x00\x12*\n\x06remove\x18\x08 \x01(\x0b\x32\x18.staqraft.wire.v1.RemoveH\x00\x12(\n\x05\x63hunk\x18\t \x01(\x0b\x32\x17.staqraft.wire.v1.ChunkH\x00\x42\x08\n\x06\x63hange*\xe1\x01\n\nObjectType\x12\x1b\n\x17OBJECT_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10OBJECT_TYPE_FILE\x10\x01\x12\x19\n\x15OBJECT_TYPE_DIRECTORY\x10\x02\x12\x17\n\x13OBJECT_TYPE_SYMLINK\x10\x03\x12\x14\n\x10OBJECT_TYPE_FIFO\x10\x04\x12\x16\n\x12OBJECT_TYPE_SOCKET\x10\x05\x12 \n\x1cOBJECT_TYPE_CHARACTER_DEVICE\x10\x06\x12\x1c\n\x18OBJECT_TYPE_BLOCK_DEVICE\x10\x07*~\n\x08MailKind\x12\x19\n\x15MAIL_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MAIL_KIND_DELIVER\x10\x01\x12\x13\n\x0fMAIL_KIND_FLAGS\x10\x02\x12\x15\n\x11MAIL_KIND_EXPUNGE\x10\x03\x12\x14\n\x10MAIL_KIND_FOLDER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cstaqraft/wire/v1/types.proto\x12\x10staqraft.wire.v1\"&\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"(\n\nEpochStart\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"$\n\x05Xattr\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xe3\x01\n\x08Metadata\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.staqraft.wire.v1.ObjectType\x12\x0c\n\x04mode\x18\x02 \x01(\r\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0b\n\x03gid\x18\x04 \x01(\r\x12\x10\n\x08mtime_ns\x18\x05 \x01(\x12\x12\x0c\n\x04size\x18\x06 \x01(\x04\x12\x16\n\x0esymlink_target\x18\x07 \x01(\x0c\x12\x0c\n\x04rdev\x18\x08 \x01(\x04\x12\'\n\x06xattrs\x18\t \x03(\x0b\x32\x17.staqraft.wire.v1.Xattr\x12\x14\n\x0cmtime_more_s\x18\n \x01(\x12\"&\n\x06\x45xtent\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"G\n\x05\x44\x65lta\x12\x13\n\x0b\x62\x61se_digest\x18\x01 \x01(\x0c\x12)\n\x07\x65xtents\x18\x02 \x03(\x0b\x32\x18.staqraft.wire.v1.Extent\"\x17\n\x06Staged\x12\r\n\x05stage\x18\x01 \x01(\x04\"\xe7\x01\n\x06Upsert\x12,\n\x08metadata\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Metadata\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x10\n\x06inline\x18\x03 \x01(\x0cH\x00\x12(\n\x05\x64\x65lta\x18\x04 \x01(\x0b\x32\x17.staqraft.wire.v1.DeltaH\x00\x12*\n\x06staged\x18\x05 \x01(\x0b\x32\x18.staqraft.wire.v1.StagedH\x00\x12\x14\n\nmoved_from\x18\x06 \x01(\x0cH\x00\x12\x16\n\x0chard_link_to\x18\x07 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"\x08\n\x06Remove\"4\n\x05\x43hunk\x12\r\n\x05stage\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xa9\x02\n\x06Record\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x1a.staqraft.wire.v1.Position\x12\x0c\n\x04tree\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0c\x12(\n\x04mail\x18\x05 \x01(\x0e\x32\x1a.staqraft.wire.v1.MailKind\x12\x0f\n\x07wall_ms\x18\x06 \x01(\x12\x12*\n\x06upsert\x18\x07 \x01(\x0b\x32\x18.staqraft.wire.v1.UpsertH\x00\x12*\n\x06remove\x18\x08 \x01(\x0b\x32\x18.staqraft.wire.v1.RemoveH\x00\x12(\n\x05\x63hunk\x18\t \x01(\x0b\x32\x17.staqraft.wire.v1.ChunkH\x00\x42\x08\n\x06\x63hange*\xe1\x01\n\nObjectType\x12\x1b\n\x17OBJECT_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10OBJECT_TYPE_FILE\x10\x01\x12\x19\n\x15OBJECT_TYPE_DIRECTORY\x10\x02\x12\x17\n\x13OBJECT_TYPE_SYMLINK\x10\x03\x12\x14\n\x10OBJECT_TYPE_FIFO\x10\x04\x12\x16\n\x12OBJECT_TYPE_SOCKET\x10\x05\x12 \n\x1cOBJECT_TYPE_CHARACTER_DEVICE\x10\x06\x12\x1c\n\x18OBJECT_TYPE_BLOCK_DEVICE\x10\x07*~\n\x08MailKind\x12\x19\n\x15MAIL_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MAIL_KIND_DELIVER\x10\x01\x12\x13\n\x0fMAIL_KIND_FLAGS\x10\x02\x12\x15\n\x11MAIL_KIND_EXPUNGE\x10\x03\x12\x14\n\x10MAIL_KIND_FOLDER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'staqraft.wire.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OBJECTTYPE']._serialized_start=1115
-  _globals['_OBJECTTYPE']._serialized_end=1340
-  _globals['_MAILKIND']._serialized_start=1342
-  _globals['_MAILKIND']._serialized_end=1468
+  _globals['_OBJECTTYPE']._serialized_start=1137
+  _globals['_OBJECTTYPE']._serialized_end=1362
+  _globals['_MAILKIND']._serialized_start=1364
+  _globals['_MAILKIND']._serialized_end=1490
   _globals['_POSITION']._serialized_start=50
   _globals['_POSITION']._serialized_end=88
   _globals['_EPOCHSTART']._serialized_start=90
@@ -42,19 +42,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_XATTR']._serialized_start=132
   _globals['_XATTR']._serialized_end=168
   _globals['_METADATA']._serialized_start=171
-  _globals['_METADATA']._serialized_end=376
-  _globals['_EXTENT']._serialized_start=378
-  _globals['_EXTENT']._serialized_end=416
-  _globals['_DELTA']._serialized_start=418
-  _globals['_DELTA']._serialized_end=489
-  _globals['_STAGED']._serialized_start=491
-  _globals['_STAGED']._serialized_end=514
-  _globals['_UPSERT']._serialized_start=517
-  _globals['_UPSERT']._serialized_end=748
-  _globals['_REMOVE']._serialized_start=750
-  _globals['_REMOVE']._serialized_end=758
-  _globals['_CHUNK']._serialized_start=760
-  _globals['_CHUNK']._serialized_end=812
-  _globals['_RECORD']._serialized_start=815
-  _globals['_RECORD']._serialized_end=1112
+  _globals['_METADATA']._serialized_end=398
+  _globals['_EXTENT']._serialized_start=400
+  _globals['_EXTENT']._serialized_end=438
+  _globals['_DELTA']._serialized_start=440
+  _globals['_DELTA']._serialized_end=511
+  _globals['_STAGED']._serialized_start=513
+  _globals['_STAGED']._serialized_end=536
+  _globals['_UPSERT']._serialized_start=539
+  _globals['_UPSERT']._serialized_end=770
+  _globals['_REMOVE']._serialized_start=772
+  _globals['_REMOVE']._serialized_end=780
+  _globals['_CHUNK']._serialized_start=782
+  _globals['_CHUNK']._serialized_end=834
+  _globals['_RECORD']._serialized_start=837
+  _globals['_RECORD']._serialized_end=1134
 # @@protoc_insertion_point(module_scope)

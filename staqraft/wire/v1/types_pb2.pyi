@@ -64,7 +64,7 @@ class Xattr(_message.Message):
     def __init__(self, name: _Optional[bytes] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class Metadata(_message.Message):
-    __slots__ = ("type", "mode", "uid", "gid", "mtime_ns", "size", "symlink_target", "rdev", "xattrs")
+    __slots__ = ("type", "mode", "uid", "gid", "mtime_ns", "size", "symlink_target", "rdev", "xattrs", "mtime_more_s")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +74,7 @@ class Metadata(_message.Message):
     SYMLINK_TARGET_FIELD_NUMBER: _ClassVar[int]
     RDEV_FIELD_NUMBER: _ClassVar[int]
     XATTRS_FIELD_NUMBER: _ClassVar[int]
+    MTIME_MORE_S_FIELD_NUMBER: _ClassVar[int]
     type: ObjectType
     mode: int
     uid: int
@@ -83,7 +84,8 @@ class Metadata(_message.Message):
     symlink_target: bytes
     rdev: int
     xattrs: _containers.RepeatedCompositeFieldContainer[Xattr]
-    def __init__(self, type: _Optional[_Union[ObjectType, str]] = ..., mode: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., mtime_ns: _Optional[int] = ..., size: _Optional[int] = ..., symlink_target: _Optional[bytes] = ..., rdev: _Optional[int] = ..., xattrs: _Optional[_Iterable[_Union[Xattr, _Mapping]]] = ...) -> None: ...
+    mtime_more_s: int
+    def __init__(self, type: _Optional[_Union[ObjectType, str]] = ..., mode: _Optional[int] = ..., uid: _Optional[int] = ..., gid: _Optional[int] = ..., mtime_ns: _Optional[int] = ..., size: _Optional[int] = ..., symlink_target: _Optional[bytes] = ..., rdev: _Optional[int] = ..., xattrs: _Optional[_Iterable[_Union[Xattr, _Mapping]]] = ..., mtime_more_s: _Optional[int] = ...) -> None: ...
 
 class Extent(_message.Message):
     __slots__ = ("offset", "data")
