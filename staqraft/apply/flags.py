@@ -44,12 +44,18 @@ def unprotect(directory: int, name: bytes) -> bool:
         os.close(number)
 
 
-def unprotect_below(directory: int, name: bytes) -> bool:
-    """The same for all that is below a directory, too."""
+def unprotect_with_children(directory: int, name: bytes) -> bool:
+    """The same for what is in a directory, too."""
     done = unprotect(directory, name)
-    for _, directories, files, here in os.fwalk(name, dir_fd=directory):
-        for child in (*directories, *files):
+    try:
+        here = os.open(name, os.O_DIRECTORY | _OPEN, dir_fd=directory)
+    except NotADirectoryError:
+        return done
+    try:
+        for child in os.listdir(here):  # noqa: PTH208 - of an open one
             done |= unprotect(here, os.fsencode(child))
+    finally:
+        os.close(here)
     return done
 
 

@@ -41,10 +41,19 @@ def unknown_files(root: TreeRoot, index: Index, path: bytes) -> list[bytes]:
     if type_of(found) is not ObjectType.DIRECTORY:
         return [path] if index.get(root.name, path) is None else []
     unknown: list[bytes] = []
-    with os.scandir(root.directory(path)) as listing:
-        names = sorted(os.fsencode(entry.name) for entry in listing)
-    for below in names:
-        unknown += unknown_files(root, index, path + b"/" + below)
+    pending = [path]
+    while pending:
+        path = pending.pop()
+        number = root.directory(path)
+        with os.scandir(number) as listing:
+            names = sorted(os.fsencode(entry.name) for entry in listing)
+        for name in names:
+            below = path + b"/" + name
+            found = look(number, name)
+            if found is not None and type_of(found) is ObjectType.DIRECTORY:
+                pending.append(below)
+            elif found is not None and index.get(root.name, below) is None:
+                unknown.append(below)
     return unknown
 
 

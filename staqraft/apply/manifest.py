@@ -78,11 +78,21 @@ def batch(base: Path, directory: Path) -> Iterator[Kept]:
     for tree in sorted(directory.iterdir()):
         if tree.is_symlink() or not tree.is_dir():
             continue
-        for at, directories, names in os.walk(tree):
-            for name in sorted((*directories, *names)):
-                kept_at = Path(at, name)
-                if kept_at not in listed and _is_there(kept_at):
-                    yield _unlisted(base, directory, tree, kept_at)
+        for kept_at in _below(tree):
+            if kept_at not in listed and _is_there(kept_at):
+                yield _unlisted(base, directory, tree, kept_at)
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    """Everything in it; without a recursion, however deep it is."""
+    pending = [directory]
+    while pending:
+        try:
+            found = sorted(pending.pop().iterdir())
+        except OSError:
+            continue  # what cannot be read cannot be listed; what its manifest names is
+        pending += [path for path in found if path.is_dir() and not path.is_symlink()]
+        yield from found
 
 
 def _is_there(kept_at: Path) -> bool:

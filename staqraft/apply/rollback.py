@@ -238,11 +238,13 @@ class _Tree:
     def _walk(self, path: bytes) -> None:
         """A directory that the commit does not know, with all below it."""
         assert self._found is not None, "only while searching"
-        for child, inode, is_directory in self._children(path):
-            if inode in self._inodes:
-                self._found[inode].append(child)
-            if is_directory:  # a directory may have been moved into one that was in it
-                self._walk(child)
+        pending = [path]
+        while pending:
+            for child, inode, is_directory in self._children(pending.pop()):
+                if inode in self._inodes:
+                    self._found[inode].append(child)
+                if is_directory:  # a directory may have been moved into one that was in it
+                    pending.append(child)
 
     def _children(self, path: bytes) -> list[tuple[bytes, int, bool]]:
         number = self.root.directory(path) if path else self.root.fd

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ _RESOLVE_NO_SYMLINKS: Final = 0x04
 _RESOLVE_BENEATH: Final = 0x08
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CACHED: Final = 256
+_LONGEST: Final = 4096  # PATH_MAX, which counts the zero byte
 _PAUSES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _OTHER_FILESYSTEM: Final = frozenset({errno.EXDEV, errno.EBUSY})  # below a mount, or one itself
 _NO_NAMES: Final = frozenset({b"", b".", b".."})
@@ -86,6 +88,27 @@ def open_beneath(root: int, path: bytes) -> int:
 
     Raises MountedInside for one on another filesystem, and for one below a bind mount.
     """
+    if len(path) < _LONGEST:
+        return _open_beneath(root, path)
+    part, rest = _first_part(path)
+    above = _open_beneath(root, part)
+    try:
+        return open_beneath(above, rest)
+    except MountedInside as error:
+        raise MountedInside(part + b"/" + error.path) from None
+    finally:
+        os.close(above)
+
+
+def _first_part(path: bytes) -> tuple[bytes, bytes]:
+    """As much of a path as the kernel takes in one call, and the rest."""
+    end = path.rfind(b"/", 0, _LONGEST)
+    if end < 0:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fsdecode(path))
+    return path[:end], path[end + 1 :]
+
+
+def _open_beneath(root: int, path: bytes) -> int:
     number, code = _openat2(root, path, _RESOLVE_NO_XDEV)
     if number >= 0:
         return _same_filesystem(root, number, path)
@@ -128,6 +151,24 @@ def walk_beneath(root: int, path: bytes) -> int:
             os.close(here)
         here = below
     return here
+
+
+def directories_below(top: int, name: bytes) -> Iterator[int]:
+    """A directory of `top` and all below it, each open until the next; no deeper is too deep."""
+    pending = [name]
+    while pending:
+        path = pending.pop()
+        try:
+            here = open_beneath(top, path)
+        except (FileNotFoundError, NotADirectoryError, MountedInside):
+            continue
+        try:
+            with os.scandir(here) as found:
+                names = [e.name for e in found if e.is_dir(follow_symlinks=False)]
+            pending += [path + b"/" + os.fsencode(below) for below in names]
+            yield here
+        finally:
+            os.close(here)
 
 
 class TreeRoot:

@@ -19,20 +19,20 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import shutil
 import stat
 from typing import Final
 
 from staqraft.apply import metadata as meta
-from staqraft.apply.flags import unprotect_below
+from staqraft.apply.flags import unprotect_with_children
 from staqraft.apply.observe import look
-from staqraft.apply.safety import TreeRoot
+from staqraft.apply.safety import TreeRoot, directories_below
 from staqraft.journal.record import Metadata, ObjectType
 
 _NEW: Final = b"new-"
 _PARKED: Final = b"parked-"
 _TRASH: Final = b"trash-"
 _STAGE: Final = b"stage-"
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOLE: Final = 4096  # runs of zeros that fill whole blocks of this size are not written
 _ZEROS: Final = bytes(_HOLE)
 _CREATE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,9 +55,9 @@ class TreeWriter:
     def __init__(self, root: TreeRoot) -> None:
         self.root = root
         self._anonymous = True  # the filesystem has files without a name, as far as is known
-        self._drop(_NEW)
         trash = [int(name[len(_TRASH) :]) for name in self._staged(_TRASH)]
         self._numbers = itertools.count(max(trash, default=0) + 1)
+        self._drop(_NEW)
         self._committed_stages = set(self._staged(_STAGE))
         self._used_stages = {
             name
@@ -208,8 +208,8 @@ class TreeWriter:
             self._replace((staging, name), target)
             return True
         for parked in self._staged(_PARKED):
-            for _, directories, files, here in os.fwalk(parked, dir_fd=staging):
-                for child in (*directories, *files):
+            for here in directories_below(staging, parked):
+                for child in os.listdir(here):  # noqa: PTH208 - of an open one
                     found = look(here, os.fsencode(child))
                     if found is not None and found.st_ino == inode:
                         self._replace((here, os.fsencode(child)), target)
@@ -289,24 +289,48 @@ class TreeWriter:
     def _drop(self, prefix: bytes) -> int:
         names = self._staged(prefix)
         for name in names:
-            try:
-                self._destroy(name)
-            except PermissionError:
-                if not unprotect_below(self.root.staging(), name):
-                    raise
-                self._destroy(name)
+            self._destroy(name)
         if prefix == b"":
             self._committed_stages.clear()
             self._used_stages.clear()
         return len(names)
 
     def _destroy(self, name: bytes) -> None:
+        """With all below it, however deep that is: directories are taken out of it first."""
+        pending = [name]
+        while pending:
+            name = pending.pop()
+            try:
+                self._empty(name, pending)
+            except PermissionError:
+                if not unprotect_with_children(self.root.staging(), name):
+                    raise
+                self._empty(name, pending)
+
+    def _empty(self, name: bytes, pending: list[bytes]) -> None:
+        staging = self.root.staging()
         try:
-            os.unlink(name, dir_fd=self.root.staging())
+            os.unlink(name, dir_fd=staging)
         except FileNotFoundError:
             return
         except IsADirectoryError:
-            shutil.rmtree(os.fsdecode(name), dir_fd=self.root.staging())
+            here = os.open(name, _DIRECTORY, dir_fd=staging)
+            try:
+                for child, is_directory in _children(here):
+                    if is_directory:
+                        aside = self._trash_name()
+                        os.rename(child, aside, src_dir_fd=here, dst_dir_fd=staging)
+                        pending.append(aside)
+                    else:
+                        os.unlink(child, dir_fd=here)
+            finally:
+                os.close(here)
+            os.rmdir(name, dir_fd=staging)
+
+
+def _children(directory: int) -> list[tuple[bytes, bool]]:
+    with os.scandir(directory) as found:
+        return [(os.fsencode(e.name), e.is_dir(follow_symlinks=False)) for e in found]
 
 
 def write_content(number: int, data: bytes) -> None:

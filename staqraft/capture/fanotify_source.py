@@ -105,6 +105,10 @@ class FanotifySource:
             if os.fstat(fd).st_nlink == 0:
                 return False
             path = str(Path(f"/proc/self/fd/{fd}").readlink())
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return None  # the kernel does not say so long a path
         finally:
             os.close(fd)
         root = str(Path(f"/proc/self/fd/{self._roots[directory.tree][0]}").readlink())

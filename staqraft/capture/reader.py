@@ -6,9 +6,10 @@ it remembers of the file, to send less.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Final, Self
 
 from staqraft.capture.content import ZEROS, is_small, pieces, read_small
 from staqraft.capture.objects import (
@@ -26,6 +27,7 @@ from staqraft.config.schema import Tree
 from staqraft.index import FileIdentity, content_hasher, is_reserved
 from staqraft.journal.record import Change, Chunk, Inline, ObjectType, Remove, Staged, Upsert
 
+_TOO_LONG: Final = ""
 Told = Callable[[ObjectState, bytes, Memory | None], None]
 """State, digest, and for larger files what is worth remembering of the content."""
 
@@ -94,7 +96,7 @@ class Reading:
             os.close(fd)
 
     def _open(self, tree: str, directory: bytes) -> int | None:
-        if self._place == (tree, directory) and _where(self._fd) == self._really_at:
+        if self._place == (tree, directory) and _where(self._fd) == self._really_at != _TOO_LONG:
             return self._fd
         self.__exit__()
         try:
@@ -114,7 +116,12 @@ class Reading:
 
 def _where(fd: int) -> str:
     """Where an open directory is by now: another path once it, or one above it, was moved."""
-    return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - it is asked for each object
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - it is asked for each object
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _TOO_LONG  # then each object's directory is opened anew
 
 
 def _read(directory_fd: int, name: bytes, stage: int, told: Told | None) -> Iterator[Change]:

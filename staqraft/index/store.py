@@ -428,16 +428,23 @@ class Index:
         known = self._ids.get((number, path))
         if known is not None:
             return known
-        directory, _, name = path.rpartition(b"/")
-        parent = self._directory(number, directory) if path else -number
-        found = None if parent is None else self._find((parent, name))
-        if found is None or found[1] != ObjectType.DIRECTORY:
-            return None
-        if len(self._ids) >= _CACHED_DIRECTORIES:
-            self._forget_places()
-        self._ids[number, path] = found[0]
-        self._places[found[0]] = (number, path)
-        return found[0]
+        below = [path]  # of what is known, from the bottom: without a recursion, however deep it is
+        while known is None and path:
+            path = path.rpartition(b"/")[0]
+            known = self._ids.get((number, path))
+            if known is None:
+                below.append(path)
+        parent = -number if known is None else known
+        for directory in reversed(below):
+            found = self._find((parent, directory.rpartition(b"/")[2]))
+            if found is None or found[1] != ObjectType.DIRECTORY:
+                return None
+            if len(self._ids) >= _CACHED_DIRECTORIES:
+                self._forget_places()
+            parent = found[0]
+            self._ids[number, directory] = parent
+            self._places[parent] = (number, directory)
+        return parent
 
     def _forget_places(self) -> None:
         self._ids.clear()

@@ -85,6 +85,10 @@ def test_a_path_longer_than_the_kernel_takes_in_one_call(captured: Captured, roo
     captured.settle()
     assert bottom + b"er" in captured.replica.objects
     assert bottom not in captured.replica.objects
+    watcher = captured.capture._watcher
+    known = watcher.directories.find("t", bottom.rpartition(b"/")[0])
+    assert known is not None
+    assert not watcher.is_gone(known)
     (root / name).rename(root / "short")
     captured.settle()
     assert b"short" in captured.replica.objects
