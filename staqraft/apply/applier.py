@@ -100,6 +100,11 @@ class Applier:
             self._places.unprotected(record, partial(self._apply, record, fetched=fetched))
         except OSError as error:
             self._failed(record, error)
+        except (OverflowError, ValueError) as error:
+            raise ApplyError(
+                f"tree {record.tree}, {record.path!r}: a record tells of something that cannot be"
+                f" made here ({error}): run the same StaqRaft version on both replicas"
+            ) from error
         except MissingParent:
             self.unsettled.add(record)
         if not fetched:

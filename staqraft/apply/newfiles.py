@@ -77,7 +77,7 @@ class NewFiles:
                 return None
             at = self._places.at(record.tree, record.path)
             found = writer.make_file(at, upsert.content.data, upsert.metadata)
-        except (OSError, PathEscape):
+        except (OSError, OverflowError, ValueError, PathEscape):
             return None  # the general way meets it too, and knows what to do
         if found is None:
             return None
