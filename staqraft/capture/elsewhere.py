@@ -17,9 +17,9 @@ from typing import Final
 
 from staqraft.capture import dirty
 from staqraft.capture.links import Links
-from staqraft.capture.objects import identity_of
+from staqraft.capture.objects import identity_of, look
 from staqraft.capture.ports import IndexPort
-from staqraft.capture.watcher import Watcher
+from staqraft.capture.watcher import Seen, Watcher
 
 _LOOK_MS: Final = 30_000
 _COMPARE_MS: Final = 600_000
@@ -54,17 +54,36 @@ class Elsewhere:
     def look(self) -> None:
         """Marks files with several names that are not as the index has them."""
         self._looked_ms = self._now_ms()
-        for tree, dev, ino in [*self._watcher.linked]:
-            names = self._index.names_of(tree, dev, ino)
-            for name in names:
-                found, entry = self._links.look_at(tree, name), self._index.get(tree, name)
-                if found is None or entry is None or identity_of(found) != entry.identity:
-                    for place in self._links.places(tree, [name], flags=dirty.SCANNED):
-                        self._watcher.put_back(place)
-                elif found.st_nlink == 1:
-                    self._watcher.linked.discard((tree, dev, ino))
-            if not names:
-                self._watcher.linked.discard((tree, dev, ino))
+        for file, seen in [*self._watcher.linked.items()]:
+            if not self._is_as_seen(file[2], seen):
+                self._compare_with_index(*file)
+
+    def _is_as_seen(self, ino: int, seen: Seen) -> bool:
+        """Whether it is where it was seen, and nothing was done to it since, under any name.
+
+        Then it is as the index has it, or its place is dirty.
+        """
+        if not self._watcher.directories.has(seen.directory):
+            return False
+        fd = self._watcher.open(seen.directory)
+        now = None if fd is None else look(fd, seen.name)
+        return now is not None and (now.st_ino, now.st_ctime_ns) == (ino, seen.ctime_ns)
+
+    def _compare_with_index(self, tree: str, dev: int, ino: int) -> None:
+        names = self._index.names_of(tree, dev, ino)
+        for name in names:
+            found, entry = self._links.look_at(tree, name), self._index.get(tree, name)
+            places = list(self._links.places(tree, [name], flags=dirty.SCANNED))
+            if found is None or entry is None or identity_of(found) != entry.identity:
+                for place in places:
+                    self._watcher.put_back(place)
+            elif found.st_nlink == 1:
+                self._watcher.linked.pop((tree, dev, ino), None)
+            else:
+                for place in places:
+                    self._watcher.note_linked(place.directory, place.name, found)
+        if not names:
+            self._watcher.linked.pop((tree, dev, ino), None)
 
     def compare_if_blind(self) -> bool:
         """Has all trees compared if a write was told of which nobody can say what it changed."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from staqraft.capture import dirty
 from staqraft.capture.directories import Directory, DirectoryMap
@@ -45,6 +45,14 @@ class Batch:
     lost: bool = False  # events were lost: compare every tree
 
 
+class Seen(NamedTuple):
+    """Where a file was seen, and when it had last changed then, whatever its names."""
+
+    directory: Directory
+    name: bytes
+    ctime_ns: int
+
+
 class Watcher:
     """Used by one thread, except `barrier` and `wake`, which any thread may call."""
 
@@ -68,7 +76,7 @@ class Watcher:
         self.backend, self.reason = "", ""
         self.put_off = 0  # places of the last batch whose story is not all read
         self.blind = False  # written under a name that is gone, maybe of any file: see `Elsewhere`
-        self.linked: set[tuple[str, int, int]] = set()  # files whose other names may tell nothing
+        self.linked: dict[tuple[str, int, int], Seen] = {}  # their other names may tell nothing
         self.untold = Untold()
         self._source = self._choose(cookies, backends)
         self._mounts = Mounts({tree.name: tree.path for tree in trees})
@@ -274,7 +282,8 @@ class Watcher:
     def note_linked(self, directory: Directory, name: bytes, found: os.stat_result) -> None:
         """The file here has more than one name."""
         if not self._source.sees_all_names:
-            self.linked.add((directory.tree, found.st_dev, found.st_ino))
+            file = directory.tree, found.st_dev, found.st_ino
+            self.linked[file] = Seen(directory, name, found.st_ctime_ns)
         elif (fd := self.open(directory)) is not None:
             self._source.note_linked(directory.tree, fd, name)
 

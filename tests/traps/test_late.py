@@ -366,3 +366,27 @@ def test_what_nothing_is_told_of_is_found_without_a_barrier_too(
         captured.capture.step(0)
     captured.replica.apply(captured.new_records())
     assert captured.replica.objects[b"note"].metadata.mode == 0o604
+
+
+def test_files_with_several_names_cost_barriers_little(
+    captured: Captured, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mail server that copies by links has many: each is looked at once, if nothing was done."""
+    asked: list[int] = []
+    names_of = captured.index.names_of
+
+    def counted(tree: str, dev: int, ino: int) -> list[bytes]:
+        asked.append(ino)
+        return names_of(tree, dev, ino)
+
+    for number in range(20):
+        (root / f"{number}").write_bytes(b"a mail")
+        os.link(root / f"{number}", root / "other" / f"{number}")
+    captured.check()
+    captured.check()  # what was told of the links is over
+    monkeypatch.setattr(captured.index, "names_of", counted)
+    captured.check()
+    assert not asked
+    (root / "3").chmod(0o600)
+    (root / "4").unlink()
+    captured.check()
