@@ -123,6 +123,7 @@ class Differences:
                 )
             path = place.path
             if self._was_never_in(place, path):
+                self._links.look_at_others(place)
                 continue
             try:
                 fd = self._watcher.open(place.directory)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
-from staqraft.capture import mailbox
+from staqraft.capture import dirty, mailbox
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.objects import ObjectState, look, type_of
 from staqraft.capture.structure import Dirty
@@ -39,6 +40,21 @@ class Links:
             directory = self._watcher.directories.find(tree, parent)
             if directory is not None:
                 yield Dirty(directory, name, flags, self._now_ms())
+
+    def look_at_others(self, place: Dirty) -> None:
+        """Marks the other names of what is at a place that is left out, if nothing else tells.
+
+        What is done under a name that is gone again is missed here (`Elsewhere`).
+        """
+        if self._watcher.sees_all_names:
+            return
+        now = None
+        with suppress(OSError):  # whatever is wrong with it, it is left out
+            fd = self._watcher.open(place.directory)
+            now = None if fd is None else look(fd, place.name)
+        if now is not None and now.st_nlink > 1:
+            for other in self.places_of(place.tree, now.st_dev, now.st_ino, flags=dirty.CONTENT):
+                self._watcher.put_back(other)
 
     def look_at(self, tree: str, path: bytes) -> os.stat_result | None:
         """What stands at a path, by the directory map; None if nothing is to be seen there."""

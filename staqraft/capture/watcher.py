@@ -162,6 +162,11 @@ class Watcher:
         """What cannot be watched, and what to do; "" if all is well."""
         return self._source.problem
 
+    @property
+    def sees_all_names(self) -> bool:
+        """Whether a change of a file is told, whatever name it was made under."""
+        return self._source.sees_all_names
+
     # --- dirty places ------------------------------------------------------------------------
 
     def wait(self, timeout_ms: int) -> None:
@@ -228,7 +233,7 @@ class Watcher:
 
     def lost_sight(self, flags: int) -> None:
         """A name is gone, and what was told of it may have been of a file with other names."""
-        if flags & _WRITTEN and not self._source.sees_all_names:
+        if flags & _WRITTEN and not self.sees_all_names:
             self.blind = True
 
     def postpone(self, place: Dirty, until_ms: int) -> None:
@@ -281,7 +286,7 @@ class Watcher:
 
     def note_linked(self, directory: Directory, name: bytes, found: os.stat_result) -> None:
         """The file here has more than one name."""
-        if not self._source.sees_all_names:
+        if not self.sees_all_names:
             file = directory.tree, found.st_dev, found.st_ino
             self.linked[file] = Seen(directory, name, found.st_ctime_ns)
         elif (fd := self.open(directory)) is not None:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from fakes.capturing import Captured
+from fakes.capturing import Captured, capturing
 from staqraft.capture import files, inotify_source, objects, renames
 from staqraft.capture.dirty import Key
+from staqraft.capture.inotify_source import InotifySource
+from staqraft.capture.watcher import MakeSource
 from staqraft.index import FileIdentity
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -390,3 +392,65 @@ def test_files_with_several_names_cost_barriers_little(
     (root / "3").chmod(0o600)
     (root / "4").unlink()
     captured.check()
+
+
+# --- names that are excluded ------------------------------------------------------------------
+
+
+@pytest.fixture
+def selective(root: Path, state: Path, backend: MakeSource) -> Iterator[Captured]:
+    """What is called `*.tmp` is left out."""
+    with capturing(root, state, state / "run", backends=[backend], exclude=("*.tmp",)) as it:
+        it.check()
+        yield it
+
+
+@changes
+@pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])
+def test_a_file_that_has_an_excluded_name_for_a_while(
+    selective: Captured, root: Path, change: Callable[[Path], None], seen: bool
+) -> None:
+    """It is removed from the other side if it was looked at then, and comes back whole."""
+    away = (root / "note").rename(root / "note.tmp")
+    if seen:
+        selective.check(left_out=frozenset({b"note.tmp"}))
+    change(away)
+    away.rename(root / "note")
+    selective.check()
+
+
+@changes
+def test_a_file_that_is_written_under_an_excluded_name_and_renamed(
+    selective: Captured, root: Path, change: Callable[[Path], None]
+) -> None:
+    (root / "new.tmp").write_bytes(b"a note")
+    change(root / "new.tmp")
+    (root / "new.tmp").rename(root / "new")
+    selective.check()
+
+
+@changes
+def test_another_name_that_is_excluded(
+    selective: Captured, root: Path, change: Callable[[Path], None]
+) -> None:
+    os.link(root / "note", root / "note.tmp")
+    selective.check(left_out=frozenset({b"note.tmp"}))
+    change(root / "note.tmp")
+    selective.check(left_out=frozenset({b"note.tmp"}))
+    with (root / "note.tmp").open("ab") as file:
+        file.write(b", and more")
+    selective.check(left_out=frozenset({b"note.tmp"}))
+    (root / "note.tmp").unlink()
+    selective.check()
+
+
+def test_another_name_that_is_excluded_and_of_a_moment(
+    selective: Captured, root: Path, backend: MakeSource
+) -> None:
+    if backend is InotifySource:
+        pytest.skip("inotify does not tell of which file the name was (see README)")
+    os.link(root / "note", root / "note.tmp")
+    with (root / "note.tmp").open("ab") as file:
+        file.write(b", written under another name")
+    (root / "note.tmp").unlink()
+    selective.check()
