@@ -16,7 +16,7 @@ The way of a change::
 
 - `handles`, `fanotify`: the kernel's interfaces, by ctypes. `fanotify_source`, `inotify_source`:
   the two back ends. fanotify marks whole filesystems and names directories by handle; where it is
-  not to be had, inotify watches each directory, and status says why.
+  not to be had, inotify watches each directory, and the log says why.
 - `source`: the thread that reads events. It rests 2 ms after each look, so that whoever writes does
   not pay for waking it.
 - `dirty`: what is held, for how long. Complete changes are due at once; a file that is still open

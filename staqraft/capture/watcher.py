@@ -7,6 +7,7 @@ filesystem and the privileges allow, else inotify, and says why.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ from staqraft.capture.source import Source
 from staqraft.capture.structure import Dirty, Moved, Structure
 from staqraft.capture.untold import Untold
 from staqraft.config.schema import Tree
+
+logger = logging.getLogger(__name__)
 
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAX_OPEN_DIRECTORIES: Final = 256
@@ -108,7 +111,12 @@ class Watcher:
                     self._forget_roots()
                     break
                 self.backend = source.backend
-                self.reason = "; ".join(dict.fromkeys(reasons)) if make is not backends[0] else ""
+                if make is not backends[0]:
+                    self.reason = "; ".join(dict.fromkeys(reasons))
+                    logger.warning(
+                        "Trees are watched by %s, which cannot tell everything (see 'What is"
+                        " replicated' in the README): %s.", self.backend, self.reason,
+                    )  # fmt: skip
                 return source
         raise CaptureError("the trees cannot be watched: " + "; ".join(dict.fromkeys(reasons)))
 

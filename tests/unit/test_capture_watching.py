@@ -164,11 +164,14 @@ class Refusing:
         raise WatchUnavailable("fanotify cannot be used: not permitted")
 
 
-def test_inotify_is_the_fallback_and_says_why(tree: Tree, tmp_path: Path) -> None:
+def test_inotify_is_the_fallback_and_says_why(
+    tree: Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cookies = cookie_directories(tmp_path / "run", "default", [tree])
     watcher = Watcher([tree], cookies, boottime_ms, backends=[Refusing, InotifySource])  # type: ignore[list-item]  # it raises
     assert watcher.backend == "inotify"
     assert watcher.reason == "fanotify cannot be used: not permitted"
+    assert watcher.reason in caplog.text
     watcher.close()
     assert list(tree.path.iterdir()) == [], "a refused back end leaves the trees alone"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "tree"]
