@@ -1,11 +1,11 @@
 """Where a returning node puts what only it had: moved, listed, never thrown away.
 
 Each reconcile that finds something makes a directory `<UTC time>-epoch<e>` with the objects under
-their tree and path, and a `manifest.jsonl` with a line for each: tree, path, reason, epoch, time,
-size. The line is written before the object leaves the tree, so nothing is ever there unlisted; a
-line whose object did not arrive (a crash in between) is not shown. The directories on the way have
-the metadata of the tree's, and names of one file stay names of one file, so that `restore` can
-bring back what was there.
+their tree and path (where that is too long, under a short name: see `_place`), and a
+`manifest.jsonl` with a line for each: tree, path, reason, epoch, time, size. The line is written
+before the object leaves the tree, so nothing is ever there unlisted; a line whose object did not
+arrive (a crash in between) is not shown. Directories on the way have the metadata of the tree's,
+and names of one file stay names of one file, so that `restore` can bring back what was there.
 
 Objects leave it by `restore` (apply.restore) and by `drop` only: an operator's, or that of the
 configured age.
@@ -13,6 +13,7 @@ configured age.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import stat
@@ -38,6 +39,8 @@ __all__ = ["MANIFEST", "Kept", "Quarantine", "QuarantineError"]
 logger = logging.getLogger(__name__)
 
 _SHORTEST_ID: Final = 4
+_LONGEST_PATH: Final = 4095 - 10  # PATH_MAX, with room for the number of another version
+_LONGEST_NAME: Final = 255 - 10
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -110,8 +113,8 @@ class Quarantine:
         stays: bool,
     ) -> Kept:
         batch = self._batch(epoch)
-        target = _free(batch / root.name / os.fsdecode(path))
-        _make_directories(batch, root, path)
+        target = _free(_place(batch / root.name, path))
+        _make_directories(batch, root, path if target.parent != batch / root.name else b"")
         kept = Kept(
             id=manifest.id_of(self.directory, target),
             tree=root.name,
@@ -275,6 +278,14 @@ def is_copy(found: os.stat_result, other: os.stat_result) -> bool:
         other.st_mtime_ns,
         other.st_mode,
     )
+
+
+def _place(directory: Path, path: bytes) -> Path:
+    """Where an object is kept: at its path, or at a short one if the kernel takes no such path."""
+    wanted = directory / os.fsdecode(path)
+    if len(os.fsencode(wanted)) <= _LONGEST_PATH and len(os.fsencode(wanted.name)) <= _LONGEST_NAME:
+        return wanted
+    return directory / f"long-{hashlib.blake2s(path, digest_size=10).hexdigest()}"
 
 
 def _make_directories(batch: Path, root: TreeRoot, path: bytes) -> None:

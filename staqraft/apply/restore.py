@@ -213,13 +213,19 @@ class Restorer:
         yield target.root.parent(target.path)
 
 
-def _models(kept: Kept) -> list[Path]:
-    """The directories in quarantine that stand for those above the object, from the top."""
-    depth = kept.path.count(b"/")
-    return list(reversed(kept.kept_at.parents[:depth]))
+def _models(kept: Kept) -> list[Path | None]:
+    """The directories in quarantine that stand for those above the object, from the top.
+
+    None for each of an object that is kept under a short name.
+    """
+    names = kept.path.split(b"/")[:-1]
+    models = list(reversed(kept.kept_at.parents[: len(names)]))
+    if [os.fsencode(model.name) for model in models] != names:
+        return [None for _ in names]
+    return [*models]
 
 
-def _make_parents(root: TreeRoot, path: bytes, models: list[Path]) -> None:
+def _make_parents(root: TreeRoot, path: bytes, models: list[Path | None]) -> None:
     at = b""
     for part, model in zip(path.split(b"/")[:-1], models, strict=True):
         at = at + b"/" + part if at else part
@@ -227,10 +233,13 @@ def _make_parents(root: TreeRoot, path: bytes, models: list[Path]) -> None:
         if look(directory, name) is not None:
             continue
         os.mkdir(name, 0o700, dir_fd=directory)
-        with _opened(model) as (number, its_name):
-            found = look(number, its_name)
-            if found is not None:
-                meta.write_at(directory, name, metadata_at(number, its_name, found))
+        if model is None:  # as the directory that it lies in
+            meta.write_at(directory, name, metadata_at(directory, b".", os.fstat(directory)))
+        else:
+            with _opened(model) as (number, its_name):
+                found = look(number, its_name)
+                if found is not None:
+                    meta.write_at(directory, name, metadata_at(number, its_name, found))
         os.fsync(directory)
 
 
@@ -260,7 +269,10 @@ def _same(source: Place, found: os.stat_result, place: Place, present: os.stat_r
 
 
 def _compared(found: os.stat_result, present: os.stat_result) -> str:
-    when = datetime.fromtimestamp(present.st_mtime, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        when = datetime.fromtimestamp(present.st_mtime, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError):  # a filesystem's years go on behind 9999
+        when = f"{present.st_mtime_ns // 1_000_000_000} s from 1970"
     if present.st_mtime_ns > found.st_mtime_ns:
         return f"newer than the one in quarantine (changed {when})"
     if present.st_mtime_ns < found.st_mtime_ns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from fakes.scratch import memory_directory
 from fakes.small_disk import fill, small_disk
 from lab.compare import differences, manifest
 from staqraft.apply import quarantine as module
 from staqraft.apply.manifest import MANIFEST, UNLISTED
 from staqraft.apply.quarantine import Kept, Quarantine, QuarantineError
 from staqraft.apply.restore import Restorer, Target
-from staqraft.apply.safety import TreeRoot
+from staqraft.apply.safety import TreeRoot, open_beneath
 from staqraft.model import Epoch
 
 TREE = "web"
@@ -286,6 +288,50 @@ def test_an_object_is_named_by_the_beginning_of_its_id(ground: Ground) -> None:
     for wrong in ("", "zzzz", "0", kept[3].id + "0"):
         with pytest.raises(QuarantineError, match="'staqctl quarantine list'"):
             ground.quarantine.find([kept[1].id, wrong])
+
+
+@needs_root
+def test_a_path_that_is_too_long_for_the_quarantine(ground: Ground) -> None:
+    """It may be as long as the tree's own paths, and stands below longer ones."""
+    name = "n" * 250
+    (ground.tree / name).write_bytes(b"a long name")
+    here = os.open(ground.tree, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir(name + "d", dir_fd=here)
+        below = os.open(name + "d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    number = os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=here)
+    os.write(number, b"deep down")
+    os.close(number)
+    os.close(here)
+    above = b"/".join([name.encode() + b"d"] * 20)
+
+    kept = ground.keep(name.encode(), above + b"/f")
+
+    assert [item.path for item in ground.quarantine.list()] == [item.path for item in kept]
+    assert [item.kept_at.read_bytes() for item in kept] == [b"a long name", b"deep down"]
+    shutil.rmtree(ground.tree / (name + "d"))
+    (ground.tree / name).write_bytes(b"another")
+    ground.restore(*kept, force=True)
+    parent = open_beneath(ground.root.fd, above)
+    number = os.open("f", os.O_RDONLY, dir_fd=parent)
+    assert os.read(number, 100) == b"deep down"
+    os.close(number)
+    os.close(parent)
+    assert (ground.tree / name).read_bytes() == b"a long name"
+    assert [item.kept_at.read_bytes() for item in ground.quarantine.list()] == [b"another"]
+
+
+def test_a_time_that_has_no_date(tmp_path: Path) -> None:
+    with memory_directory() as memory:  # its years do not end
+        ground = Ground(memory / "tree", tmp_path / "quarantine")
+        (ground.tree / "f").write_bytes(b"own")
+        (kept,) = ground.keep(b"f")
+        (ground.tree / "f").write_bytes(b"of a far year")
+        os.utime(ground.tree / "f", ns=(1, 10**21))
+        with pytest.raises(QuarantineError, match=r"newer .* 1000000000000 s from 1970"):
+            ground.restore(kept)
 
 
 def test_dropping_is_for_good_and_leaves_no_empty_directories(ground: Ground) -> None:
