@@ -14,6 +14,7 @@ from staqraft.config.schema import Config, Node, Ring
 from staqraft.errors import StaqraftError
 from staqraft.model import Epoch, GroupId, NodeId
 from staqraft.wire import tls
+from staqraft.wire.failures import in_words
 from staqraft.wire.v1 import admin_pb2, admin_pb2_grpc
 
 logger = logging.getLogger(__name__)
@@ -134,9 +135,7 @@ class FenceClient:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return FenceAnswer(let_go=False, detail=f"{way}: no answer in {timeout_ms} ms")
-            return FenceAnswer(
-                let_go=False, detail=f"{way}: {error.details() or error.code().name}"
-            )
+            return FenceAnswer(let_go=False, detail=f"{way}: {in_words(error)}")
         finally:
             await channel.close(None)
         if response.let_go:

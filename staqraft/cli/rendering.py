@@ -259,11 +259,10 @@ def _stream(stream: data_worker_pb2.GetStreamStatusResponse, say: Say) -> None:
             parts.append(f"{peer.durable.seq - peer.applied.seq:,} of them not applied yet")
         parts.append(f"heard {duration_text(peer.heard_ms_ago)} ago")
         say("peer", f"{peer.node}: {', '.join(parts)}")
-    say(
-        "journal",
-        f"{position_text(stream.first)} to {position_text(stream.last)},"
-        f" {size_text(stream.journal_bytes)}",
-    )
+    first, last = position_text(stream.first), position_text(stream.last)
+    is_empty = stream.first.seq > stream.last.seq
+    holds = f"nothing behind {last} yet" if is_empty else f"{first} to {last}"
+    say("journal", f"{holds}, {size_text(stream.journal_bytes)}")
 
 
 def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:

@@ -20,6 +20,7 @@ from staqraft.model import Epoch, NodeId, Position
 from staqraft.replication.frame import decompress
 from staqraft.replication.messages import CHANNEL_OPTIONS, from_position
 from staqraft.wire import tls
+from staqraft.wire.failures import in_words
 from staqraft.wire.v1 import replication_pb2 as pb
 from staqraft.wire.v1 import replication_pb2_grpc as pb_grpc
 
@@ -91,7 +92,7 @@ class RemoteTrees:
             try:
                 answer = await self._stub().BeginReconcile(request, timeout=_BEGIN_S)
             except grpc.aio.AioRpcError as error:
-                failures.append(f"{ring.name}: {error.details()}")
+                failures.append(f"{ring.name}: {in_words(error)}")
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     break
                 continue
@@ -160,7 +161,7 @@ class RemoteTrees:
 
     def _broke(self, error: grpc.aio.AioRpcError) -> ReplicationError:
         return ReplicationError(
-            f"the comparison with {self._active} broke off ({error.details()}); what is equal "
+            f"the comparison with {self._active} broke off ({in_words(error)}); what is equal "
             "already stays so, and it goes on there"
         )
 

@@ -57,7 +57,7 @@ class Comparison:
     def invalidate_inode(self, tree: int, ino: int, dev: int) -> None:
         """A name of this inode came or went."""
         for (parent,) in self._db.all(
-            "SELECT parent FROM entries WHERE ino=? AND dev=? AND tree=?", (ino, dev, tree)
+            "SELECT DISTINCT parent FROM entries WHERE ino=? AND dev=? AND tree=?", (ino, dev, tree)
         ):
             self.invalidate(parent)
 

@@ -27,6 +27,7 @@ from staqraft.replication.problems import Problems
 from staqraft.replication.send_session import Call, Ended, SendSession, wait
 from staqraft.replication.status import PeerStatus, State
 from staqraft.replication.tasks import never, on_disk
+from staqraft.wire.failures import in_words
 from staqraft.wire.v1 import replication_pb2 as pb
 from staqraft.wire.v1 import replication_pb2_grpc as pb_grpc
 
@@ -139,7 +140,7 @@ class PeerSender:
         except Ended as end:
             self._note_end(end.problem)
         except grpc.aio.AioRpcError as error:
-            self._note_end(f"the connection to {self.status.node} broke: {error.details()}")
+            self._note_end(f"the connection to {self.status.node} broke: {in_words(error)}")
         except (StaqraftError, OSError) as error:
             self._note_end(f"cannot read the journal to send it to {self.status.node}: {error}")
         finally:
@@ -310,7 +311,7 @@ def _why(error: BaseException) -> str:
         case TimeoutError():
             return f"no answer within {CONNECT_MS} ms"
         case grpc.aio.AioRpcError():
-            return error.details() or error.code().name
+            return in_words(error)
         case Ended():
             return error.problem
     return str(error)

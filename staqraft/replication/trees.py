@@ -12,6 +12,7 @@ import grpc.aio
 from staqraft.errors import ReplicationError
 from staqraft.model import Epoch, EpochStart, NodeId, Position
 from staqraft.replication.messages import from_position, to_starts
+from staqraft.wire.failures import in_words
 from staqraft.wire.v1 import data_worker_pb2 as pb
 from staqraft.wire.v1 import data_worker_pb2_grpc as pb_grpc
 
@@ -111,6 +112,5 @@ class TreesOverSocket:
 
     def _no_answer(self, error: grpc.aio.AioRpcError) -> ReplicationError:
         return ReplicationError(
-            f"this node's trees process (at {self._socket}) says: "
-            f"{error.details() or error.code().name}"
+            f"this node's trees process (at {self._socket}) says: {in_words(error)}"
         )

@@ -180,6 +180,13 @@ def test_a_witness_knows_no_worker() -> None:
     assert "journal" not in render_status(status)
 
 
+def test_a_journal_in_which_nothing_is_yet() -> None:
+    status = healthy_status()
+    stream = status.groups[0].stream
+    stream.first.CopyFrom(position(5, 3013))
+    assert "  journal       nothing behind 5:3012 yet, 12.0 MiB\n" in render_status(status)
+
+
 def test_nothing_from_elsewhere_steers_the_terminal() -> None:
     status = healthy_status()
     status.groups[0].problems.add(text="evil \x1b[2J\nAll is well.")
