@@ -100,11 +100,6 @@ class Applier:
             self._places.unprotected(record, partial(self._apply, record, fetched=fetched))
         except OSError as error:
             self._failed(record, error)
-        except (OverflowError, ValueError) as error:
-            raise ApplyError(
-                f"tree {record.tree}, {record.path!r}: a record tells of something that cannot be"
-                f" made here ({error}): run the same StaqRaft version on both replicas"
-            ) from error
         except MissingParent:
             self.unsettled.add(record)
         if not fetched:
@@ -499,6 +494,7 @@ class Applier:
             self.roots[record.tree].require_staging()
         else:
             logger.warning("%s: %s; the object will be fetched anew", where, error)
+            self.unsettled.refuse(record, error.strerror or str(error))
         self.unsettled.add(record)
 
     def _count(self, record: Record, kind: str) -> None:

@@ -10,6 +10,7 @@ from staqraft.apply.matching import is_same
 from staqraft.apply.observe import look, type_of
 from staqraft.apply.safety import TreeRoot
 from staqraft.apply.writer import Place, TreeWriter
+from staqraft.errors import ApplyError
 from staqraft.index import Index
 from staqraft.journal.record import HardLinkTo, MovedFrom, ObjectType, Record, Upsert
 
@@ -76,9 +77,15 @@ class Places:
             self._writers[tree].park(at, found.st_ino)
 
     def unprotected(self, record: Record, work: Callable[[], None]) -> None:
-        """Does what a record says; once more without chattr's protection if that forbids it."""
+        """Does what a record says; once more without chattr's protection if that forbids it.
+
+        Raises ApplyError for what no call of the system takes, which no release of ours writes.
+        """
         try:
             work()
+        except (OverflowError, ValueError) as error:
+            text = f"tree {record.tree}, {record.path!r}: a record that cannot be carried out"
+            raise ApplyError(f"{text} ({error}): run the same release on both replicas") from error
         except PermissionError:
             if not self._unprotect(record):
                 raise

@@ -29,6 +29,7 @@ class Unsettled:
         self._records: dict[tuple[str, bytes], Record] = {}
         self._hollow: set[tuple[str, bytes]] = set()
         self._gone: set[tuple[str, bytes]] = set()  # until anything is told of them
+        self._refused: dict[tuple[str, bytes], str] = {}
         self._saved = False
 
     @classmethod
@@ -65,6 +66,15 @@ class Unsettled:
     def has(self, tree: str, path: bytes) -> bool:
         """Whether the object is among them."""
         return (tree, path) in self._records
+
+    def refuse(self, record: Record, why: str) -> None:
+        """The filesystem of this node does not take it, and says why."""
+        self._refused[record.tree, record.path] = why
+
+    def refused(self) -> dict[tuple[str, bytes], str]:
+        """Of which objects that is so still, and why."""
+        self._refused = {at: why for at, why in self._refused.items() if at in self._records}
+        return self._refused
 
     def records(self) -> list[Record]:
         """All, parents before children."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -33,6 +34,7 @@ _HEAL_MS: Final = 2000
 _APPLIED_MS: Final = 30_000
 _LOOK_S: Final = 0.05
 _HEAL_TRIES: Final = 3
+_REFUSED_MS: Final = 30_000  # a filesystem that refuses an object will do so again
 _PROGRESS_S: Final = 0.25
 
 
@@ -241,6 +243,9 @@ class StandbyRole:
         await self._common.on_disk(partial(self._trees.fetched_until, applier, until))
         wrong = await self._common.on_disk(applier.settle)
         await self._common.on_disk(partial(self._trees.commit, applier))
+        if self._say_refused(applier) >= len(wrong) > 0:  # nor would a comparison help
+            self._heal_at_ms = self._common.clock_ms() + _REFUSED_MS
+            return
         self._heal_tries = self._heal_tries + 1 if wrong else 0
         if self._heal_tries >= _HEAL_TRIES:
             await self._common.on_disk(
@@ -248,6 +253,21 @@ class StandbyRole:
                     self._trees.needs, f"{len(wrong)} objects could not be fetched anew one by one"
                 )
             )
+
+    def _say_refused(self, applier: Applier) -> int:
+        """Names what cannot be made here, and why; how many objects that are."""
+        refused = applier.unsettled.refused()
+        for (tree, path), why in sorted(refused.items())[:1]:
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            self._common.problems.set(
+                "unhealed",
+                f"tree {tree}: {os.fsdecode(path)!r}{more} cannot be made on"
+                f" {self._common.config.node} as it is on {self.assignment.active}: its filesystem"
+                f" says {why!r}. It is tried again; until then {self._common.config.node} does not"
+                " get in sync: use the same filesystem, mounted with the same options, on both"
+                " replicas, or leave it out by 'exclude'",
+            )
+        return len(refused)
 
     def is_unsettled(self, tree: str, path: bytes) -> bool:
         """Whether the object is being put right anyway. In the disk thread."""

@@ -87,14 +87,17 @@ async def test_equal_disks_are_equal() -> None:
 
 
 async def test_what_stays_different_is_found_with_what_differs() -> None:
-    both = disks(x=a_file(), y=a_file(), gone=a_file())
+    both = disks(x=a_file(), y=a_file(), gone=a_file(), z=a_file())
     both.standby[b"d/x"] = State(metadata=replace(FILE, mode=0, mtime_ns=9), digest=b"other")
+    others = replace(FILE, gid=9, xattrs=((b"user.a", b"b"),))
+    both.standby[b"d/z"] = replace(a_file(), metadata=others)
     both.standby[b"extra"] = DIRECTORY
     both.standby[b"extra/below"] = a_file()
     del both.standby[b"d/gone"]
     found = (await both.verify()).findings
     assert {finding.path: finding.aspects for finding in found} == {
         b"d/x": ("content", "mode", "mtime"),
+        b"d/z": ("owner", "xattrs"),
         b"d/gone": ("missing",),
         b"extra": ("extra",),
         b"extra/below": ("extra",),

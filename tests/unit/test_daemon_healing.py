@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -217,3 +218,33 @@ async def test_what_moves_while_it_is_fetched_moves_along(following: Following) 
     assert (tree.path / "here" / "file").read_bytes() == b"x"
     assert following.common.index.get(tree.name, b"here/file") is not None
     assert following.role.reason == ""
+
+
+async def test_what_the_filesystem_refuses_is_named_and_compared_no_more(
+    following: Following,
+) -> None:
+    """It went on comparing all trees again and again, and nobody was told what was wrong."""
+    plain = Metadata(type=ObjectType.FILE, mode=0o600, uid=0, gid=0, mtime_ns=1, size=1)
+    strange = replace(plain, xattrs=((b"no-such-kind.of", b"attribute"),))
+    file = Upsert(metadata=strange, digest=content_digest(b"x"), content=Inline(b"x"))
+    following.active.last = 2
+    following.active.there = {b"file": file}
+    await following.told((b"file", file))
+
+    async def was_tried() -> bool:
+        return len(following.active.fetched) > 4
+
+    await until(was_tried, "it is fetched again and again")
+    ((code, text),) = following.common.problems.now()
+    assert code == "unhealed"
+    assert "'file' cannot be made on b as it is on a" in text
+    assert "Operation not supported" in text
+    assert following.role.reason == ""
+
+    following.active.there = {b"file": replace(file, metadata=plain)}
+    await until(following.is_sure, "it could be made")
+
+    async def is_over() -> bool:
+        return not following.common.problems.now()
+
+    await until(is_over, "and nothing is said any more")
