@@ -75,9 +75,9 @@ forbid what a record says. inotify tells of a name and not of a file, so a write
 is gone has all trees compared at the next barrier, and files that were seen with several names are
 looked at by each (`elsewhere`). What it cannot show is a write under a name outside of the trees
 that was made since the file was last looked at, one under an excluded name that came and went, and
-one under a name that came and went with its directory. Times of a file are believed unless they are
-younger than 2 s at the last commit (see `scanner`). What is mounted inside of a tree is left out,
-and reported.
+one under a name that came and went with its directory. Times are believed
+unless they are younger than 2 s at the last commit, or 12 s when events were lost (see `scanner`).
+What is mounted inside of a tree is left out, and reported.
 
 Threads: one drain thread a group, one capture thread (owner of journal and index while active).
 `Capture.ask_barrier`, `allow_removals`, `end` and `status` are for any thread.

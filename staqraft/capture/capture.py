@@ -49,6 +49,7 @@ _CHECK_ROOTS_MS: Final = 1_000
 _RESCAN_UNWATCHED_MS: Final = 30_000
 _IDLE_MS: Final = 250
 _LOCKED_MS: Final = 5
+_LOST_NS: Final = 10_000_000_000  # how old lost events may be that nobody missed until now
 _TRIES: Final = 3  # at what cannot be read, for a barrier
 
 
@@ -188,6 +189,8 @@ class Capture:
             self._scanner.add(directory, deep=False)  # each of its own: any may have moved
 
     def _scan_all(self) -> None:
+        """What was not told is found by times, which tell little of what has just been read."""
+        self._scanner.distrust(self._wall_ns() - _LOST_NS)
         for name in self._watcher.trees:
             self.scan(name)
 
@@ -352,6 +355,7 @@ class Capture:
                 self._commit()
             if not self._scanner.waiting and not self._roots.missing:
                 self._complete = True
+                self._scanner.all_compared()
                 self._end_adoption()
             self._problems.report("full", "")
         except (JournalFull, IndexFull) as error:

@@ -30,8 +30,8 @@ from staqraft.model import Position
 
 _SLICE: Final = 500
 _RACY_NS: Final = 2_000_000_000
-"""A file that changed less than this before the last commit may have changed again in the same
-tick of the clock: its content is compared, not only its times."""
+"""What changed less than this before the last commit may have changed again in the same tick of
+the clock: all of it is compared, not only its times."""
 _MOST_MISSING: Final = 100_000
 _RETRY_MS: Final = 5
 _GIVE_UP_MS: Final = 2_000
@@ -76,7 +76,9 @@ class Scanner:
         self._blocked: dict[Directory, _Blocked] = {}
         self._watcher = watcher
         self._index = index
-        self._racy_after = None if captured_ns is None else captured_ns - _RACY_NS
+        self._racy_after: int | None = None
+        if captured_ns is not None:
+            self.distrust(captured_ns)
         self._queue: deque[tuple[Directory, bool]] = deque()
         self._queued: dict[Directory, bool] = {}
         self._current: _Listing | None = None
@@ -110,6 +112,19 @@ class Scanner:
             self._queued[directory] = deep
         elif deep:
             self._queued[directory] = True
+
+    def distrust(self, since_ns: int) -> None:
+        """What changed just before that time, or later, may not have been told (wall clock).
+
+        Until `all_compared`, which ends that.
+        """
+        after = since_ns - _RACY_NS
+        self._racy_after = after if self._racy_after is None else min(after, self._racy_after)
+
+    def all_compared(self) -> None:
+        """Every tree was compared since: what else changed is told."""
+        if not self._unlisted:
+            self._racy_after = None
 
     def step(self) -> None:
         """Compares some hundred entries."""
@@ -283,12 +298,11 @@ class Scanner:
             or type_of(found) is not m.type
         ):
             return False
-        if m.type is not ObjectType.FILE:
-            return True
-        if found.st_size != m.size:
-            return False
-        if entry.is_unread and entry.origin != self._adopted_at:
-            return False
-        if entry.is_unread and self.adoption is not None:
-            return True  # nobody can have fetched it before the adoption is over
+        if m.type is ObjectType.FILE:
+            if found.st_size != m.size:
+                return False
+            if entry.is_unread and entry.origin != self._adopted_at:
+                return False
+            if entry.is_unread and self.adoption is not None:
+                return True  # nobody can have fetched it before the adoption is over
         return self._racy_after is None or i.ctime_ns < self._racy_after

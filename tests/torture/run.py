@@ -24,6 +24,7 @@ from torture.plan import Phase, Wishes, draw
 from torture.troubles import cause
 
 _LINGER_S = 0.02
+_JOIN_S = 30.0
 
 
 @dataclass(kw_only=True)
@@ -187,8 +188,15 @@ class _Round:
         await self._settle(may_keep=False)
 
     async def _may_fail_over(self) -> bool:
+        """A standby needs a while after troubles: without it hardly any round had a failover."""
         await self._ground.mend()
-        return self._postman.in_sync and await self._ground.in_sync()
+        deadline = time.monotonic() + _JOIN_S
+        while time.monotonic() < deadline:
+            if self._postman.in_sync and await self._ground.in_sync():
+                return True
+            await asyncio.sleep(_LINGER_S)
+        self._ground.notes.append(f"no failover: the standby is not in sync after {_JOIN_S:.0f} s")
+        return False
 
     async def _failover(
         self, phase: Phase, writers: list[asyncio.Task[None]], *, damaged: bool

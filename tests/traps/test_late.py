@@ -10,14 +10,17 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fakes.capturing import Captured, capturing
 from staqraft.capture import files, inotify_source, objects, renames
+from staqraft.capture.content import Small, read_small
 from staqraft.capture.dirty import Key
 from staqraft.capture.inotify_source import InotifySource
+from staqraft.capture.objects import ObjectState
 from staqraft.capture.watcher import MakeSource
 from staqraft.index import FileIdentity
 
@@ -317,6 +320,58 @@ def test_a_file_that_got_the_number__of_a_directory_is_no_name_of_it(
         os.link(root / f"new{number}", root / "other" / f"link{number}")
     read_and_look(captured)
     captured.check()
+
+
+# --- lost events -------------------------------------------------------------------------------
+
+
+def forget_what_is_told(captured: Captured, path: Path, change: Callable[[Path], None]) -> None:
+    """Events are lost, and the clock of the files is coarse: the change has the time of the last.
+
+    Before Linux 6.13 that is so for all within some milliseconds.
+    """
+    with told_later(captured) as held:
+        change(path)
+        captured.capture.watcher.barrier(30_000)
+        held.clear()
+    entry = captured.index.get("t", os.fsencode(path.name))
+    assert entry is not None
+    captured.index.put("t", replace(entry, identity=objects.identity_of(path.stat())))
+    captured.capture.watcher.dirty.overflow()
+
+
+@changes
+def test_lost_events_of_a_file_that_has_its_old_times(
+    captured: Captured, root: Path, change: Callable[[Path], None]
+) -> None:
+    forget_what_is_told(captured, root / "note", change)
+    captured.check()
+
+
+def test_lost_events_of_a_directory_that_has_its_old_times(captured: Captured, root: Path) -> None:
+    forget_what_is_told(captured, root / "kept", set_attribute)
+    captured.check()
+
+
+def test_what_changed_since_the_trees_were_compared_is_not_read_again_by_each_comparison(
+    root: Path, state: Path, backend: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counted(fd: int, found: ObjectState) -> Small | None:
+        read.append(found.identity.ino)
+        return read_small(fd, found)
+
+    with capturing(root, state, state / "run", backends=[backend]) as first:
+        first.check()
+    again = capturing(root, state, state / "run", backends=[backend], earlier=first)
+    with again as captured:
+        (root / "new").write_bytes(b"new")
+        captured.check()
+        monkeypatch.setattr("staqraft.capture.files.read_small", counted)
+        captured.capture.scan("t")
+        captured.check()
+        assert read == []
 
 
 # --- names that tell nothing -----------------------------------------------------------------
