@@ -91,7 +91,7 @@ def _below(directory: Path) -> Iterator[Path]:
             found = sorted(pending.pop().iterdir())
         except OSError:
             continue  # what cannot be read cannot be listed; what its manifest names is
-        pending += [path for path in found if path.is_dir() and not path.is_symlink()]
+        pending += [path for path in found if not path.is_symlink() and path.is_dir()]
         yield from found
 
 

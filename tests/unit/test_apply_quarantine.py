@@ -279,6 +279,14 @@ def test_a_damaged_manifest_hides_nothing(ground: Ground) -> None:
     assert sorted(ground.tree.rglob("*/file"))
 
 
+def test_a_symlink_to_a_name_that_no_filesystem_takes_is_listed(ground: Ground) -> None:
+    """Nobody follows it."""
+    (ground.tree / "link").symlink_to("x" * 900)
+    (kept,) = ground.keep(b"link")
+    (ground.directory / kept.kept_at.relative_to(ground.directory).parts[0] / MANIFEST).unlink()
+    assert [found.path for found in ground.quarantine.list()] == [b"link"]
+
+
 def test_an_object_is_named_by_the_beginning_of_its_id(ground: Ground) -> None:
     for number in range(30):
         (ground.tree / f"f{number}").write_bytes(b"%d" % number)
