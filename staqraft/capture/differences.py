@@ -141,7 +141,8 @@ class Differences:
             now = None if out else now
             entry = self._index.get(place.tree, path)
             if gone and entry is not None and not place.flags & _GOING:
-                self._watcher.ask_again(place)  # and with that is told where it went
+                # What took it away is told in a moment, and with that where it went.
+                self._watcher.ask_again(place, self._now_ms() + _RETRY_MS)
                 continue
             if now is not None or entry is not None:
                 found[place.tree, path] = Found(place, path, now, entry)
