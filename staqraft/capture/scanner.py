@@ -28,6 +28,7 @@ from staqraft.index import Entry
 from staqraft.journal.record import ObjectType
 from staqraft.model import Position
 
+_OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SLICE: Final = 500
 _RACY_NS: Final = 2_000_000_000
 """What changed less than this before the last commit may have changed again in the same tick of
@@ -174,7 +175,9 @@ class Scanner:
         elif itself is None or not self._same(found, itself):
             self._watcher.mark(directory, b"", dirty.SCANNED)
         excludes = self._watcher.excludes[directory.tree]
-        fd = os.dup(fd)  # the watcher's may be closed between slices
+        # Opened anew: the watcher's may be closed between slices, and btrfs lists what a directory
+        # held when it was opened.
+        fd = os.open(b".", _OPEN, dir_fd=fd)
         try:
             with os.scandir(fd) as listing:
                 for count, item in enumerate(listing, 1):

@@ -348,6 +348,18 @@ def test_lost_events_of_a_file_that_has_its_old_times(
     captured.check()
 
 
+def test_lost_events_of_what_came_to_the_root(captured: Captured, root: Path) -> None:
+    """A directory that was opened earlier lists on btrfs what it held then."""
+    captured.capture.scan("t")
+    captured.check()
+    with told_later(captured) as held:
+        (root / "new").write_bytes(b"new")
+        captured.capture.watcher.barrier(30_000)
+        held.clear()
+    captured.capture.watcher.dirty.overflow()
+    assert b"new" in captured.check()
+
+
 def test_lost_events_of_a_directory_that_has_its_old_times(captured: Captured, root: Path) -> None:
     forget_what_is_told(captured, root / "kept", set_attribute)
     captured.check()
