@@ -174,6 +174,7 @@ class Capture:
         self._look_around()
         if self._now_ms() >= self._full_until_ms:
             self._turn(everything=False)
+            self._ledger.make_room()
 
     # --- work --------------------------------------------------------------------------------
 

@@ -27,6 +27,15 @@ class JournalPort(Protocol):
         """Makes what was appended durable."""
         ...
 
+    @property
+    def wants_room(self) -> bool:
+        """Whether `make_room` would make the next syncs shorter."""
+        ...
+
+    def make_room(self) -> None:
+        """For a moment in which nobody waits for a sync."""
+        ...
+
 
 class IndexPort(Protocol):
     """What capture uses of the index; see staqraft.index."""

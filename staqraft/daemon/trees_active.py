@@ -58,6 +58,16 @@ class LockedJournal:
         with self._lock:
             return self._journal.sync()
 
+    @property
+    def wants_room(self) -> bool:
+        """As Journal.wants_room."""
+        return self._journal.wants_room
+
+    def make_room(self) -> None:
+        """As Journal.make_room."""
+        with self._lock:
+            self._journal.make_room()
+
     def roll(self) -> None:
         """As Journal.roll."""
         with self._lock:

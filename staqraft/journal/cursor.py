@@ -81,9 +81,12 @@ class Cursor:
         """What there is behind the last record that was read, in this segment and the next ones."""
         if self._fd < 0:
             return 0
+        names = [name for name in segment.listing(self._directory) if name > self._name]
+        if not names:
+            return max(0, _written(self._directory, self._name) - self._offset)
         here = max(0, os.fstat(self._fd).st_size - self._offset)
-        later = [name for name in segment.listing(self._directory) if name > self._name]
-        return here + sum(segment.record_bytes(self._directory, name) for name in later)
+        last = max(0, _written(self._directory, names[-1]) - segment.HEADER_BYTES)
+        return here + last + sum(segment.record_bytes(self._directory, n) for n in names[:-1])
 
     def close(self) -> None:
         """Lets go of the open segment; reading again finds it again."""
@@ -252,6 +255,25 @@ class Cursor:
         first, last = bounds(self._directory)
         reason = f"the journal in {self._directory} holds {first} to {last}: {why}"
         return Trimmed(first=first, last=last, reason=reason)
+
+
+def _written(directory: Path, name: Name) -> int:
+    """Where the last frame of the newest segment ends; behind it there may be room."""
+    noted = state.read(directory)
+    known = noted is not None and Name(noted.generation, noted.first_seq) == name
+    end = noted.end if noted is not None and known else segment.HEADER_BYTES
+    try:
+        fd = os.open(name.segment(directory), os.O_RDONLY)
+    except FileNotFoundError:
+        return 0  # trimmed or reset meanwhile
+    try:
+        while (
+            length := frames.length_at(os.pread(fd, frames.HEADER_BYTES, end), 0)
+        ) > frames.HEADER_BYTES:
+            end += length
+    finally:
+        os.close(fd)
+    return end
 
 
 def bounds(directory: Path) -> tuple[Position, Position]:

@@ -18,6 +18,7 @@ from staqraft.errors import JournalCorrupt, JournalError, JournalFull, StaleEpoc
 from staqraft.journal import files, frames, recovery, segment, state
 from staqraft.journal.record import Record
 from staqraft.journal.record_codec import encode_from
+from staqraft.journal.room import Room
 from staqraft.journal.segment import Header
 from staqraft.journal.state import WriterState
 from staqraft.model import NO_EPOCH, Epoch, GroupId, Position
@@ -46,6 +47,7 @@ class Journal:
         self._group = group
         self._limits = limits
         self._segment_bytes = min(limits.segment_bytes, limits.max_bytes // _LEAST_SEGMENTS)
+        self._room = Room(self._segment_bytes)
         self._boot_id = boot_id
         self._now_ms = now_ms
         self._lock = self._state_fd = self._fd = self._index_fd = -1
@@ -187,8 +189,26 @@ class Journal:
         self._check_usable()
         if self._synced != self._last:
             self._datasync()
+            self._room.synced(self._end - self._state.end)
             self._note()
         return self._last
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether `make_room` would make the next syncs shorter."""
+        return not self._broken and self._room.is_wanted(self._end)
+
+    def make_room(self) -> None:
+        """Takes as long as a sync of a mebibyte: for a moment in which nobody waits for one.
+
+        JournalError as `sync`. Without space there simply is no room.
+        """
+        self._check_usable()
+        try:
+            self._room.extend(self._fd, self._end)
+        except OSError as error:
+            self._broken = files.broken_text(self.directory, "syncing", error)
+            raise JournalError(self._broken) from error
 
     def reset(self, last: Position) -> None:
         """Durably gives up every record: an empty journal whose next one is `last.seq` + 1."""
@@ -226,6 +246,7 @@ class Journal:
         try:
             if not self._broken:
                 self.sync()
+                self._room.cut(self._fd, self._end)
                 self._note(clean=True)
                 os.fsync(self._state_fd)
         finally:
@@ -287,6 +308,7 @@ class Journal:
     def _undo(self, error: OSError | None) -> None:
         try:
             os.ftruncate(self._fd, self._end)
+            self._room.begin(self._end)
         except OSError as second:
             error = error or second
         if error is not None:
@@ -349,10 +371,14 @@ class Journal:
     # --- segments --------------------------------------------------------------------------------
 
     def _roll(self) -> None:
+        self._room.cut(self._fd, self._end)
         self._datasync()
         header = self._header(self._headers[-1].generation, self._last)
         self._use(header, self._create(header), segment.HEADER_BYTES)
         self._note()
+        # What a power cut leaves in room may look like damage before good records; behind a place
+        # that is known to be durable it is a torn tail.
+        os.fsync(self._state_fd)
 
     def _create(self, header: Header) -> int:
         while True:
@@ -434,6 +460,7 @@ class Journal:
         self._index_fd = os.open(header.name.index(self.directory), flags, 0o600)
         self._headers.append(header)
         self._end = self._indexed_end = end
+        self._room.begin(end)
         self._sizes[header.name.first_seq] = end
 
     def _may_drop(self) -> bool:

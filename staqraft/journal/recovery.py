@@ -4,7 +4,7 @@
 |---|---|
 | nothing | an empty journal, generation 1 |
 | files of an older generation, or unnamed yet | removed: a reset or a roll was interrupted |
-| bytes behind the last good frame of the last segment | cut, and said |
+| bytes behind the last good frame of the last segment | cut, and said unless it was room |
 | less than what was once durable | cut, said, and the epoch's tail counts as lost |
 | damage with good records behind it, a bad header, segments missing | JournalCorrupt |
 | a journal of another cluster or group | JournalError: never touched |
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from staqraft.errors import JournalCorrupt, JournalError
 from staqraft.journal import frames, segment, state
+from staqraft.journal.frames import Gap
 from staqraft.journal.segment import Header, Name
 from staqraft.journal.state import WriterState
 from staqraft.model import NO_EPOCH, ORIGIN, GroupId, Position
@@ -174,5 +175,7 @@ def _tail(path: Path, header: Header, noted: WriterState | None) -> _Tail:
     if size == end:
         return _Tail(last=run.last, end=end, vanished=vanished)
     os.truncate(path, end)
+    if run.stop is Gap.EMPTY and not data[run.end :].strip(b"\0"):
+        return _Tail(last=run.last, end=end, vanished=vanished)  # it was room
     reason = f"an unfinished record behind {run.last} ({frames.describe(run.stop)})"
     return _Tail(last=run.last, end=end, cut=size - end, cut_reason=reason, vanished=vanished)

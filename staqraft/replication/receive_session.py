@@ -162,6 +162,8 @@ class ReceiveSession:
             await self._arrived.wait()
             await self._store_pending()
             self._say(self._ack())
+            if self._receiver.store.wants_room and not self._pending:
+                await self._receiver.store.make_room()
 
     async def _store_pending(self) -> None:
         """Everything that has arrived, with one sync."""

@@ -46,6 +46,7 @@ class Store:
         self.first = Position(Epoch(0), 1)
         self.last = ORIGIN
         self.bytes_on_disk = 0
+        self.wants_room = False  # see Journal
         self._open_journal = open_journal
         self._rebuild = rebuild
         self._marker = marker
@@ -70,6 +71,10 @@ class Store:
         result = await self._disk(lambda: self._store(batches))
         self._changed()
         return result
+
+    async def make_room(self) -> None:
+        """So that the next `store` takes less long; JournalError as there."""
+        await self._disk(self._make_room)
 
     async def hold(self, applied: Position) -> None:
         """What is not applied must not be given up; what is, may go if the bounds say so."""
@@ -121,6 +126,7 @@ class Store:
         if self._journal is not None:
             self.first, self.last = self._journal.first, self._journal.last
             self.bytes_on_disk = self._journal.bytes_on_disk
+            self.wants_room = self._journal.wants_room
 
     def _store(self, batches: list[pb.Batch]) -> tuple[Position, StaqraftError | None]:
         journal = self._now()
@@ -138,6 +144,14 @@ class Store:
             raise
         self._look()
         return durable, problem
+
+    def _make_room(self) -> None:
+        try:
+            self._now().make_room()
+        except JournalError:
+            self._close()
+            raise
+        self._look()
 
     def _hold(self, applied: Position) -> None:
         if self._journal is not None:

@@ -56,6 +56,13 @@ class FillingJournal:
     def sync(self) -> Position:
         return self._journal.sync()
 
+    @property
+    def wants_room(self) -> bool:
+        return self._journal.wants_room
+
+    def make_room(self) -> None:
+        self._journal.make_room()
+
 
 def test_a_full_journal_keeps_everything_dirty_until_there_is_space(
     root: Path, tmp_path: Path

@@ -228,7 +228,7 @@ def test_a_missing_journal_has_nothing_yet(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 40)), max_size=25), st.booleans())
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 40)), max_size=25), st.booleans())
 def test_readers_agree_with_the_writer_whatever_it_does(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]], reopen: bool
 ) -> None:
@@ -245,6 +245,9 @@ def test_readers_agree_with_the_writer_whatever_it_does(
                 epoch += 1
             case 3:
                 journal.roll()
+            case 5:
+                journal.sync()
+                journal.make_room()
             case 4 if reopen:
                 journal.close()
                 journal = open_journal(directory, limits=limits)
