@@ -7,6 +7,8 @@ import asyncio
 from fakes.records import deliveries, positions, read_all
 from fakes.stream_pair import A, B, pair, until
 from staqraft.daemon.watch import follows
+from staqraft.journal import segment
+from staqraft.journal.room import ROOM_BYTES
 from staqraft.model import Epoch, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -29,6 +31,24 @@ async def test_what_is_written_on_the_active_is_durable_on_the_standby() -> None
         assert (await both.b.session()).node == A
         assert await both.a.problems() == {}
         assert await both.b.problems() == {}
+
+
+async def test_a_standby_makes_room_in_its_journal_for_what_comes_next() -> None:
+    async with pair() as both:
+        await both.b.be_standby()
+        await both.a.be_active()
+        assert await both.a.acknowledged(B, both.a.write(deliveries(1, 1)))
+        path = segment.listing(both.b.journal_dir)[-1].segment(both.b.journal_dir)
+
+        async def has_room() -> bool:
+            return path.stat().st_size >= ROOM_BYTES
+
+        await until(has_room, "there is room")
+        size = path.stat().st_size
+        last = both.a.write(deliveries(2, 20))
+        assert await both.a.acknowledged(B, last) == last
+        assert path.stat().st_size == size
+        assert positions(both.b.journal_dir)[-1] == last
 
 
 async def test_a_standby_that_comes_late_is_sent_everything_from_the_start() -> None:

@@ -16,8 +16,10 @@ from fakes.patience import LONG_MS, PATIENCE_S
 from fakes.small_disk import fill
 from staqraft.errors import JournalFull
 from staqraft.index import IndexFull
+from staqraft.journal import segment
 from staqraft.journal.journal import Journal
 from staqraft.journal.record import Delta, MailKind, Record, Remove, Upsert
+from staqraft.journal.room import ROOM_BYTES
 from staqraft.model import Epoch, Position
 
 
@@ -62,6 +64,17 @@ class FillingJournal:
 
     def make_room(self) -> None:
         self._journal.make_room()
+
+
+def test_a_barrier_needs_no_longer_journal(captured: Captured, root: Path) -> None:
+    captured.capture.step(0)
+    directory = captured.state / "journal"
+    path = segment.listing(directory)[-1].segment(directory)
+    size = path.stat().st_size
+    assert size >= ROOM_BYTES
+    (root / "news").write_bytes(b"little")
+    captured.check()
+    assert path.stat().st_size == size
 
 
 def test_a_full_journal_keeps_everything_dirty_until_there_is_space(
