@@ -38,9 +38,9 @@ The way of a change::
   file goes at once, on the word of the blocks before it; the rest of the file is read when it is
   quiet, or when a barrier wants to know (`LargeFiles.thorough`). A large file is read a slice at a
   time, and what is journalled is what was read.
-- `links`: several names of one file. `elsewhere`: names that tell nothing. `mailbox`: what a change
-  means to mail users (PURE). `locks`: mbox files are read while nobody holds them; a lock that
-  stays is said, and waited for no longer.
+- `links`, `names`: several names of one file. `elsewhere`: names that tell nothing. `mailbox`: what
+  a change means to mail users (PURE). `locks`: mbox files are read while nobody holds them; a lock
+  that stays is said, and waited for no longer.
 - `roots`: a root that is gone or suddenly empty is not believed. `removals` (PURE): more gone than
   a tree's `removals` allow stays on the standby until somebody says so. `mounts`: what is mounted
   inside of a tree, bind mounts of the same filesystem too, is not of it; what it hides is not gone.

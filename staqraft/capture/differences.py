@@ -9,7 +9,7 @@ after it was set.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Concatenate, Final, ParamSpec
 
@@ -33,6 +33,8 @@ _STRUCTURAL: Final = dirty.NAMED | dirty.CREATED | dirty.DIRECTORY
 _GOING: Final = dirty.NAMED | dirty.DIRECTORY | dirty.LAST_CALL  # told, or waited for in vain
 _RETRY_MS: Final = 20
 _NAMES_MS: Final = 1_000
+_TOGETHER: Final = 512  # places that the index is asked for at once
+_FEW: Final = 2  # are asked for one by one as cheaply
 _P = ParamSpec("_P")
 
 
@@ -116,6 +118,7 @@ class Differences:
     def _look(self, places: Iterable[Dirty]) -> list[Found]:
         found: dict[tuple[str, bytes], Found] = {}
         parents: dict[int, Dirty] = {}
+        wanted: list[tuple[Dirty, bytes]] = []
         for place in places:
             if place.name and place.flags & (_STRUCTURAL | dirty.SCANNED):
                 parents.setdefault(
@@ -124,37 +127,59 @@ class Differences:
             path = place.path
             if self._was_never_in(place, path):
                 self._links.look_at_others(place)
-                continue
-            try:
-                fd = self._watcher.open(place.directory)
-                now = None if fd is None else look(fd, place.name)
-            except OSError as error:
-                self._unread.failed(place, path, error)
-                continue
-            if fd is None:
-                if place.directory.parent is not None:
-                    self._ask_again(place)  # it is gone, or moved and that is still to be told
-                continue
-            gone, out = now is None, self._is_out(place, path, now)
-            if not out and self._is_foreign(place, path, now):
-                continue  # whatever was here before is hidden, not gone
-            now = None if out else now
-            entry = self._index.get(place.tree, path)
-            if gone and entry is not None and not place.flags & _GOING:
-                # What took it away is told in a moment, and with that where it went.
-                self._watcher.ask_again(place, self._now_ms() + _RETRY_MS)
-                continue
-            if now is not None or entry is not None:
-                found[place.tree, path] = Found(place, path, now, entry)
-            elif gone:
-                self._came_and_went(place)
+            else:
+                wanted.append((place, path))
+        for at in range(0, len(wanted), _TOGETHER):
+            some = wanted[at : at + _TOGETHER]
+            self._foresee(some)
+            for place, path in some:
+                self._look_at(place, path, found)
+        self._renames.foresee(found.values())
+        for item in found.values():
+            entry, now = item.entry, item.now
             if entry is not None and (now is None or now.st_ino != entry.identity.ino):
-                self._mark_other_names(place.tree, entry)
-        self._look_at(parents.values(), found)
+                self._mark_other_names(item.place.tree, entry)
+        self._look_at_directories(parents.values(), found)
         return list(found.values())
 
-    def _look_at(self, parents: Iterable[Dirty], found: dict[tuple[str, bytes], Found]) -> None:
-        """Directories whose times changed with what is in them."""
+    def _foresee(self, wanted: Sequence[tuple[Dirty, bytes]]) -> None:
+        """The index will be asked for these places."""
+        by_tree: dict[str, list[bytes]] = {}
+        for place, path in wanted:
+            by_tree.setdefault(place.tree, []).append(path)
+        for tree, paths in by_tree.items():
+            if len(paths) > _FEW:
+                self._index.foresee(tree, paths)
+
+    def _look_at(self, place: Dirty, path: bytes, found: dict[tuple[str, bytes], Found]) -> None:
+        try:
+            fd = self._watcher.open(place.directory)
+            now = None if fd is None else look(fd, place.name)
+        except OSError as error:
+            self._unread.failed(place, path, error)
+            return
+        if fd is None:
+            if place.directory.parent is not None:
+                self._ask_again(place)  # it is gone, or moved and that is still to be told
+            return
+        gone, out = now is None, self._is_out(place, path, now)
+        if not out and self._is_foreign(place, path, now):
+            return  # whatever was here before is hidden, not gone
+        now = None if out else now
+        entry = self._index.get(place.tree, path)
+        if gone and entry is not None and not place.flags & _GOING:
+            # What took it away is told in a moment, and with that where it went.
+            self._watcher.ask_again(place, self._now_ms() + _RETRY_MS)
+            return
+        if now is not None or entry is not None:
+            found[place.tree, path] = Found(place, path, now, entry)
+        elif gone:
+            self._came_and_went(place)
+
+    def _look_at_directories(
+        self, parents: Iterable[Dirty], found: dict[tuple[str, bytes], Found]
+    ) -> None:
+        """Those whose times changed with what is in them."""
         for place in parents:
             path = place.directory.path
             if (place.tree, path) in found:

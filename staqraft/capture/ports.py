@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +59,14 @@ class IndexPort(Protocol):
 
     def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
         """The paths of an inode."""
+        ...
+
+    def names_of_all(self, tree: str, dev: int, inodes: Iterable[int]) -> dict[int, list[bytes]]:
+        """The same for many."""
+        ...
+
+    def foresee(self, tree: str, paths: Iterable[bytes]) -> None:
+        """`get` will be asked for these."""
         ...
 
     def extent(self, tree: str, path: bytes) -> int:

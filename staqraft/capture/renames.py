@@ -7,6 +7,7 @@ it besides may have been told under any of its names, also under one that nobody
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +16,7 @@ from staqraft.capture.folders import Folders
 from staqraft.capture.ledger import Ledger
 from staqraft.capture.links import Links
 from staqraft.capture.moves import order_moves
+from staqraft.capture.names import Inode, Names
 from staqraft.capture.objects import identity_of, type_of, xattrs_at
 from staqraft.capture.structure import PARKING, Dirty
 from staqraft.capture.watcher import Watcher
@@ -44,19 +46,20 @@ class Renames:
         self._index = ledger.index
         self._links = links
         self._folders = folders
-        self._names: dict[tuple[str, int, int], list[bytes]] = {}  # while a batch is looked at
+        self._names = Names(self._index)
 
     def begin(self) -> None:
         """A new batch: nothing is known of it."""
         self.in_passing = 0
-        self._names.clear()
+        self._names.forget()
 
     def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
         """Asked when it is found gone under one name, and again when it is found under another."""
-        known = self._names.get((tree, dev, ino))
-        if known is None:
-            known = self._names[tree, dev, ino] = self._index.names_of(tree, dev, ino)
-        return known
+        return self._names.of(tree, dev, ino)
+
+    def foresee(self, found: Iterable[Found]) -> None:
+        """That will be asked of what came to these places, or left them."""
+        self._names.foresee(inode for item in found for inode in _in_question(item))
 
     def journal(self, found: list[Found]) -> list[Found]:
         """Journals files whose inode the index knows under a path where it no longer is."""
@@ -83,7 +86,7 @@ class Renames:
                 if done:
                     item.place = replace(item.place, flags=item.place.flags | done)
                 by_tree.setdefault(item.place.tree, {})[item.path] = (item, source)
-        self._names.clear()  # from here on the index changes
+        self._names.forget()  # from here on the index changes
         for tree, moves in by_tree.items():
             touched = self._perform_moves(tree, moves)
             for item in found:
@@ -177,6 +180,16 @@ class Renames:
             return False
         fd = self._watcher.open(place.directory)
         return fd is not None and xattrs_at(fd, place.name) == m.xattrs
+
+
+def _in_question(item: Found) -> Iterator[Inode]:
+    now, entry, tree = item.now, item.entry, item.place.tree
+    if now is not None and entry is not None and now.st_ino == entry.identity.ino:
+        return
+    if entry is not None and entry.metadata.type is ObjectType.FILE:
+        yield tree, entry.identity.dev, entry.identity.ino
+    if now is not None and type_of(now) is ObjectType.FILE:
+        yield tree, now.st_dev, now.st_ino
 
 
 def _parking(source: bytes) -> bytes:

@@ -30,7 +30,6 @@ MOVE_AND_UPDATE = (
     "WHERE parent=? AND name=?"
 )
 FIND = "SELECT id, type FROM entries WHERE parent=? AND name=?"
-NAMES_OF = "SELECT parent, name FROM entries WHERE ino=? AND dev=? AND tree=?"
 COUNTED = "UPDATE trees SET objects=?, bytes=? WHERE id=?"
 SIGNATURES = (
     "SELECT s.blocks FROM signatures s JOIN entries e ON e.id=s.id WHERE e.parent=? AND e.name=?"
@@ -65,6 +64,14 @@ def get_all(names: int) -> str:
     return (
         f"SELECT {COLUMNS}, name FROM entries WHERE parent=? "  # noqa: S608 (constants only)
         f"AND name IN ({','.join('?' * names)})"
+    )
+
+
+def names_of(inodes: int) -> str:
+    """What stands where in a tree, of so many inodes of one device."""
+    return (
+        "SELECT ino, parent, name FROM entries WHERE tree=? AND dev=? "  # noqa: S608 (constants only)
+        f"AND ino IN ({','.join('?' * inodes)})"
     )
 
 

@@ -16,12 +16,12 @@ from staqraft.index.entry import (
     Totals,
     TreeSummary,
     is_same_file,
-    signed,
     to_entry,
     to_row,
 )
 from staqraft.index.errors import IndexFull, MissingParent
 from staqraft.index.history import SharedHistory
+from staqraft.index.names import names_of
 from staqraft.index.recent import Recent
 from staqraft.journal.record import ObjectType
 from staqraft.model import ORIGIN, Epoch, Position
@@ -127,9 +127,12 @@ class Index:
 
     def names_of(self, tree: str, dev: int, ino: int) -> list[bytes]:
         """All paths in the tree that are names of this inode, sorted."""
+        return self.names_of_all(tree, dev, (ino,))[ino]
+
+    def names_of_all(self, tree: str, dev: int, inodes: Iterable[int]) -> dict[int, list[bytes]]:
+        """The same for many inodes of a device: the database is asked for all of them together."""
         with self.lock:
-            rows = self._db.all(sql.NAMES_OF, (signed(ino), signed(dev), self._tree(tree)))
-            return sorted(self._join(parent, name) for parent, name in rows)
+            return names_of(self._db, self._places, self._tree(tree), dev, inodes)
 
     def listing(self, tree: str, path: bytes) -> list[Listed] | None:
         """A directory as replicas compare it, sorted by name; None if there is no directory."""
@@ -449,19 +452,6 @@ class Index:
     def _forget_places(self) -> None:
         self._ids.clear()
         self._places.clear()
-
-    def _join(self, parent: int, name: bytes) -> bytes:
-        """The path of an entry by its parent's number."""
-        parts = [name]
-        while parent > 0:
-            if (known := self._places.get(parent)) is not None:
-                parts.append(known[1])
-                break
-            row = self._db.one("SELECT parent, name FROM entries WHERE id=?", (parent,))
-            assert row is not None, "an entry without its directory"
-            parent = row[0]
-            parts.append(row[1])
-        return b"/".join(part for part in reversed(parts) if part)
 
     def _children(self, directory: int, path: bytes) -> list[tuple[Entry, int]]:
         prefix = path + b"/" if path else b""

@@ -11,10 +11,10 @@ which come last. Until then a reader meets zeros, which are never a frame. When 
 the batch is cut off again and nobody has seen any of it; JournalFull says so and nothing else
 happens: capture keeps the objects dirty, a standby refuses the batch and is sent it again.
 
-**Room** (`room`). Where little comes at a time, zeros are written ahead of the end when nobody waits,
-so that a sync writes blocks that the file has already, and the file system need not commit that it
-grew. Only the segment that is written has room: it is cut off before the next one begins, and when
-the journal is closed or opened.
+**Room** (`room`). Where little comes at a time, zeros are written ahead of the end while nobody
+waits, so that a sync writes blocks that the file has already, and the file system need not commit
+that it grew. Only the segment that is written has room: it is cut off before the next one begins,
+and when the journal is closed or opened.
 
 **Reading** (`cursor`) takes no lock, checks every frame, and answers with values: frames, nothing
 new, trimmed (also: reset, or the histories parted), corrupt. Damage behind the last sync is a torn
