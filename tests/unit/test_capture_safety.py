@@ -77,6 +77,26 @@ def test_a_barrier_needs_no_longer_journal(captured: Captured, root: Path) -> No
     assert path.stat().st_size == size
 
 
+def test_a_burst_asks_the_index_together(captured: Captured, root: Path) -> None:
+    for number in range(300):
+        (root / f"f{number}").write_bytes(b"%d" % number)
+    captured.check()
+    for number in range(300):
+        if number % 3:
+            (root / f"f{number}").rename(root / f"g{number}")
+        else:
+            (root / f"f{number}").unlink()
+    captured.capture.watcher.barrier(LONG_MS)
+    captured.index._recent.clear()
+    statements: list[str] = []
+    connection = captured.index._db._connection
+    connection.set_trace_callback(statements.append)
+    captured.capture.flush(everything=True)
+    connection.set_trace_callback(None)
+    assert sum(s.startswith("SELECT") for s in statements) < 150  # one for each that is gone
+    captured.check()
+
+
 def test_a_full_journal_keeps_everything_dirty_until_there_is_space(
     root: Path, tmp_path: Path
 ) -> None:

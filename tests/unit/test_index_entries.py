@@ -166,6 +166,21 @@ def test_the_names_of_an_inode_are_found_also_behind_a_move(index: Index) -> Non
     assert index.names_of(T, 2**63 + 5, 7) == [b"a/one", b"z/two"]
 
 
+def test_the_names_of_many_inodes_are_asked_for_together(index: Index) -> None:
+    numbers = [2**63 + 9, *range(1, 600)]
+    for number in numbers[:400]:
+        index.put(T, entry(b"a/%d" % number, ino=number))
+    index.put(T, entry(b"a/b/second", ino=7))
+    questions: list[str] = []
+    index._db._connection.set_trace_callback(questions.append)
+    found = index.names_of_all(T, 2**63 + 5, numbers)
+    index._db._connection.set_trace_callback(None)
+    assert len(questions) == 3
+    assert found == {number: index.names_of(T, 2**63 + 5, number) for number in numbers}
+    assert found[7] == [b"a/7", b"a/b/second"]
+    assert found[599] == []
+
+
 def test_the_digest_of_a_tree_follows_every_change(index: Index) -> None:
     seen = {index.root(T).digest}
     changes: list[Callable[[], None]] = [
