@@ -271,6 +271,8 @@ def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
         say("tree", f"{text}, {tree.dirty:,} changes to read" if tree.dirty else text)
     if trees.role == data_worker_pb2.WORKER_ROLE_STANDBY:
         say("applied", position_text(trees.applied))
+        if trees.settling:
+            say("settling", _settling(trees.unsettled))
     running = trees.reconcile
     if trees.HasField("reconcile") and not running.done:
         say("comparing", _comparing(running))
@@ -278,6 +280,14 @@ def _trees(trees: data_worker_pb2.GetTreesStatusResponse, say: Say) -> None:
         say("scrub", _scrub(trees.scrub))
     if trees.quarantined:
         say("quarantine", f"{trees.quarantined:,} objects, {size_text(trees.quarantined_bytes)}")
+
+
+def _settling(in_doubt: int) -> str:
+    doubt = f"; {in_doubt:,} objects are in doubt" if in_doubt else ""
+    return (
+        "not whole without the active yet: what was written while the trees were compared is being"
+        f" applied, and what that leaves in doubt fetched anew{doubt}"
+    )
 
 
 def _comparing(running: data_worker_pb2.ReconcileResponse) -> str:

@@ -27,6 +27,7 @@ from staqraft.daemon.clearing import clear
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.fencing import fence
 from staqraft.daemon.forcing import force
+from staqraft.daemon.lease_watch import LeaseWatch
 from staqraft.daemon.loop import GroupLoop
 from staqraft.daemon.maintaining import maintain
 from staqraft.decision.phases import SENTENCES
@@ -77,6 +78,7 @@ class NodeAdmin:
         self._count_barrier = count_barrier
         self._now_ms = now_ms
         self._changes = RaftChanges(raft)
+        self._leases = LeaseWatch(config, raft, now_ms)
 
     async def status(self) -> admin_pb2.GetStatusResponse:
         """The cluster as this node sees it."""
@@ -85,8 +87,15 @@ class NodeAdmin:
         for group in sorted(self._config.groups):
             loop = self._loops.get(group)
             if loop is None:
-                record = self.group(group)
-                groups.append(raft_status.witness_group_status(self._config, group, record))
+                groups.append(
+                    raft_status.witness_group_status(
+                        self._config,
+                        group,
+                        self.group(group),
+                        over_ms=self._leases.over_ms(group),
+                        has_quorum=view.has_quorum,
+                    )
+                )
                 continue
             try:
                 held = await loop.hands.vips.held()

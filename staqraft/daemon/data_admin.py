@@ -129,7 +129,7 @@ class NodeData(DataNode):
         loop = self._loop(group)
         try:
             async with asyncio.timeout(_STOPPED_S):
-                while (seen := loop.state.peers.get(standby)) is not None and seen.streaming:
+                while (seen := loop.state.peers.get(standby)) is not None and seen.whole:
                     await loop.changed()
         except TimeoutError:
             logger.warning("group %s: %s still follows, or again", group, standby)

@@ -14,13 +14,13 @@ from staqraft.daemon.executor import Executor, Hands
 from staqraft.daemon.pair_watch import PairWatch
 from staqraft.daemon.right import Right
 from staqraft.daemon.tally import Tally
+from staqraft.daemon.timing import RETRY_MS, timing_of
 from staqraft.daemon.watch import DataWatch
 from staqraft.decision import events as on
 from staqraft.decision import pair
 from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Defect
 from staqraft.decision.insync import barrier_peers
-from staqraft.decision.lease import Timing
 from staqraft.decision.phases import HOLDING, SENTENCES, Phase
 from staqraft.decision.state import GroupState, ServicePolicy, Settings
 from staqraft.decision.step import step
@@ -39,8 +39,6 @@ from staqraft.model import (
 logger = logging.getLogger(__name__)
 
 _LOOK_MS = 50  # whether the handing over before a stop is done
-_RETRY_MS = 200
-_COOLDOWN_MS = 10_000
 _LEFTOVERS_S = 0.1
 _CLOCK_S = 0.5
 _BEGIN_BARRIER_MS = 1_000
@@ -81,19 +79,7 @@ def settings_of(config: Config, group: GroupId, *, gate: bool = False) -> Settin
         else OnConflict.IGNORE,
         prefer=failback.prefer if failback else None,
         failback_ms=failback.after_ms if failback else 0,
-        timing=Timing(
-            ttl_ms=config.lease.ttl_ms,
-            renew_ms=config.lease.renew_ms,
-            margin_ms=config.lease.margin_ms,
-            drift_ppm=config.lease.drift_ppm,
-            let_go_ms=config.lease.let_go_gated_ms if gate else config.lease.let_go_ms,
-            in_sync_timeout_ms=config.groups[group].replication.in_sync_timeout_ms,
-            retry_ms=_RETRY_MS,
-            cooldown_ms=_COOLDOWN_MS,
-            favoured_waits_ms=config.pair.active_waits_ms,
-            other_waits_ms=config.pair.standby_waits_ms,
-            rest_ms=config.maintenance.rest_ms,
-        ),
+        timing=timing_of(config, group, gate=gate),
     )
 
 
@@ -199,7 +185,7 @@ class GroupLoop:
                 if not said:
                     logger.warning("group %s waits for the Raft majority: %s", self.group, error)
                 said = True
-            await asyncio.sleep(_RETRY_MS / 1000)
+            await asyncio.sleep(RETRY_MS / 1000)
 
     def _set_alarm(self, now_ms: int) -> None:
         """After each step, which may have moved any instant, in either direction."""

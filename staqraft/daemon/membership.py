@@ -59,7 +59,11 @@ class Membership:
         self.raft = RaftGroup(own_state(self.config), self._ticker, self._endpoint, manners=SHARED)
         self._admin: AdminServicer | None = None
         self._node = WitnessAdmin(
-            self.config, self.raft, self._fingerprint, test_notifications=self._test_notifications
+            self.config,
+            self.raft,
+            self._fingerprint,
+            test_notifications=self._test_notifications,
+            now_ms=boottime_ms,
         )
 
     @property

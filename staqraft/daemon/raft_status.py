@@ -6,7 +6,7 @@ from staqraft.config.schema import Config
 from staqraft.consensus.group import RaftView
 from staqraft.daemon.clock import wall_ms
 from staqraft.daemon.maintaining import lasts_ms
-from staqraft.model import ClusterRecord, GroupId, GroupRecord
+from staqraft.model import ClusterRecord, GroupId, GroupRecord, NodeId
 from staqraft.wire.v1 import admin_pb2
 
 
@@ -44,17 +44,35 @@ def raft_status(raft: RaftView) -> admin_pb2.RaftStatus:
 
 
 def witness_group_status(
-    config: Config, group: GroupId, record: GroupRecord
+    config: Config, group: GroupId, record: GroupRecord, *, over_ms: int, has_quorum: bool
 ) -> admin_pb2.GroupStatus:
-    """A group as a witness knows it: from Raft alone."""
+    """A group as a witness knows it: from Raft alone.
+
+    `over_ms`: for how long the active's lease has been over, by what it observed. `has_quorum`:
+    what it knows is not of long ago.
+    """
     status = from_record(config, group, record)
     status.phase = "witness"
-    status.summary = (
-        f"{record.active} is active in epoch {record.epoch}"
-        if record.active and not record.released
-        else "nobody is active"
-    )
+    status.lease_over_ms = over_ms
+    if not record.active or record.released:
+        status.summary = "nobody is active"
+    elif over_ms:
+        status.summary = unserved(config.node, record.active, over_ms, has_quorum=has_quorum)
+        if has_quorum:
+            status.summary += "; 'staqctl status' on each replica says why that does not serve"
+    else:
+        status.summary = f"{record.active} is active in epoch {record.epoch}"
     return status
+
+
+def unserved(me: NodeId, active: NodeId, over_ms: int, *, has_quorum: bool) -> str:
+    """That the active has let its lease run out, or may have without our knowing."""
+    if not has_quorum:
+        return (
+            f"{me} does not know who serves, since it is not in touch with the Raft majority;"
+            f" when it last was, {active} was active"
+        )
+    return f"nobody serves: the lease of {active} ran out {over_ms / 1000:.0f} s ago"
 
 
 def from_record(config: Config, group: GroupId, record: GroupRecord) -> admin_pb2.GroupStatus:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from staqraft.actions.services import ServiceHealth
 from staqraft.config.schema import Config, Vip
 from staqraft.daemon.loop import GroupLoop
-from staqraft.daemon.raft_status import from_record
+from staqraft.daemon.raft_status import from_record, unserved
 from staqraft.daemon.workers import WorkerStatus
 from staqraft.decision import fencing, health, pair, planned, services
 from staqraft.decision.eligibility import lease_over_ms, reasons_against
 from staqraft.decision.phases import SENTENCES, Phase
 from staqraft.decision.state import GroupState
-from staqraft.model import Admission
+from staqraft.model import Admission, NodeId
 from staqraft.wire.v1 import admin_pb2
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -63,19 +63,12 @@ def lease_over_since_ms(state: GroupState, now_ms: int) -> int:
 
 
 def _unserved(state: GroupState, over_ms: int, *, has_quorum: bool) -> str:
-    """That the active has let its lease run out, or may have without our knowing; "" otherwise."""
-    if not over_ms:
-        return ""
+    """That nobody serves, or that it is not known who does; "" otherwise."""
     me, active = state.settings.node, state.record.active
-    if not has_quorum:
-        return (
-            f"{me} does not know who serves, since it is not in touch with the Raft majority;"
-            f" when it last was, {active} was active"
-        )
-    return (
-        f"nobody serves: the lease of {active} ran out {over_ms / 1000:.0f} s ago; 'takeover' says"
-        f" why {me} does not"
-    )
+    if not over_ms or active is None:
+        return ""
+    text = unserved(me, active, over_ms, has_quorum=has_quorum)
+    return f"{text}; 'takeover' says why {me} does not" if has_quorum else text
 
 
 def summary(state: GroupState, worker: WorkerStatus, now_ms: int, *, has_quorum: bool) -> str:
@@ -106,11 +99,11 @@ def summary(state: GroupState, worker: WorkerStatus, now_ms: int, *, has_quorum:
             f"the loss of either host loses nothing that was acknowledged{unwell}"
         )
     missing = ", ".join(r for r in state.settings.replicas if r != record.active)
-    detail = _why_not_in_sync(worker) if state.mine else ""
+    detail = _why_not_in_sync(worker, me) if state.mine else ""
     return f"{record.active} is active ALONE: {missing} is not in sync{detail}{unwell}"
 
 
-def _why_not_in_sync(worker: WorkerStatus) -> str:
+def _why_not_in_sync(worker: WorkerStatus, me: NodeId) -> str:
     if worker.stream is None or not worker.stream.peers:
         return ""
     peer = worker.stream.peers[0]
@@ -121,9 +114,20 @@ def _why_not_in_sync(worker: WorkerStatus) -> str:
                 f"{peer.objects_total or 'an unknown number of'} objects{_left(peer.left_ms)}"
             )
         case pb.SESSION_STATE_CATCHING_UP | pb.SESSION_STATE_STREAMING:
+            if peer.settling and not peer.lag_records:
+                return f"; it settles: {_settling(peer, me)}"
             return f"; it catches up: {peer.lag_records} records to go"
         case _:
             return f"; {peer.problem}" if peer.problem else "; it does not answer"
+
+
+def _settling(peer: pb.PeerSession, me: NodeId) -> str:
+    """What a standby that has every record awaits before it could go on without us."""
+    if unapplied := peer.durable.seq - peer.applied.seq:
+        awaits = f"{unapplied:,} of them are to be applied yet"
+    else:
+        awaits = "what was in doubt after the comparison is looked at, or fetched anew"
+    return f"it has every record, and is not whole without {me} before {awaits}"
 
 
 def _service(state: GroupState, health: ServiceHealth, now_ms: int) -> admin_pb2.ServiceStatus:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from staqraft.daemon.workers import DataWorker, WorkerStatus
 from staqraft.decision import events as on
+from staqraft.decision.following import Following
 from staqraft.model import ORIGIN, Epoch, NodeId, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
@@ -22,7 +23,7 @@ _SILENT = (
     "the {} process does not answer: if its disk is well, see the log of staqraftd; it is started"
     " again by itself when it ends"
 )
-_FOLLOWING = frozenset({pb.SESSION_STATE_STREAMING, pb.SESSION_STATE_CATCHING_UP})
+_FLOWS = frozenset({pb.SESSION_STATE_STREAMING, pb.SESSION_STATE_CATCHING_UP})
 
 
 def blockers_of(status: WorkerStatus) -> tuple[str, ...]:
@@ -51,9 +52,13 @@ def last_position(status: WorkerStatus) -> Position:
     return max(places, default=ORIGIN)
 
 
-def follows(peer: pb.PeerSession) -> bool:
-    """Whether this standby may be counted on: records flow, and it could go on without us."""
-    return peer.state in _FOLLOWING and not peer.settling
+def following(peer: pb.PeerSession) -> Following:
+    """How far this standby is from being one that may be counted on."""
+    if peer.state == pb.SESSION_STATE_RECONCILING:
+        return Following.COMPARES
+    if peer.state not in _FLOWS:
+        return Following.LOST
+    return Following.SETTLES if peer.settling else Following.WHOLE
 
 
 class DataWatch:
@@ -98,7 +103,7 @@ class DataWatch:
                 on.PeerReported(
                     now_ms=now_ms,
                     peer=NodeId(peer.node),
-                    streaming=follows(peer),
+                    following=following(peer),
                     durable=Position(Epoch(peer.durable.epoch), peer.durable.seq),
                     silent_ms=peer.heard_ms_ago,
                 )

@@ -20,6 +20,7 @@ from staqraft.consensus.group import Group as RaftGroup
 from staqraft.daemon import raft_status
 from staqraft.daemon.changes import RaftChanges
 from staqraft.daemon.clearing import clear
+from staqraft.daemon.lease_watch import LeaseWatch
 from staqraft.daemon.maintaining import maintain
 from staqraft.errors import NotActive
 from staqraft.model import ClusterEvent, GroupId, GroupRecord
@@ -36,12 +37,15 @@ class WitnessAdmin:
         fingerprint: str,
         *,
         test_notifications: Callable[[str], Awaitable[list[tuple[str, str]]]],
+        now_ms: Callable[[], int],
     ) -> None:
+        """`now_ms`: CLOCK_BOOTTIME."""
         self._config = config
         self._test_notifications = test_notifications
         self._raft = raft
         self._fingerprint = fingerprint
         self._changes = RaftChanges(raft)
+        self._leases = LeaseWatch(config, raft, now_ms)
 
     async def status(self) -> admin_pb2.GetStatusResponse:
         """See `look`."""
@@ -59,7 +63,13 @@ class WitnessAdmin:
             ),
             raft=raft_status.raft_status(view),
             groups=[
-                raft_status.witness_group_status(self._config, group, self.group(group))
+                raft_status.witness_group_status(
+                    self._config,
+                    group,
+                    self.group(group),
+                    over_ms=self._leases.over_ms(group),
+                    has_quorum=view.has_quorum,
+                )
                 for group in sorted(self._config.groups)
             ],
         )

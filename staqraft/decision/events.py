@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from staqraft.decision.defects import Defect
+from staqraft.decision.following import Following
 from staqraft.model import (
     NO_EPOCH,
     ORIGIN,
@@ -109,13 +110,11 @@ class DataReported(_Event):
 class PeerReported(_Event):
     """How the stream to a standby is, by this node's stream process.
 
-    `streaming`: records flow and the standby's trees follow ours: no comparison is running, and
-    what the last one met while it ran is applied and settled, so that it could go on without us.
     `silent_ms`: since the standby was last heard.
     """
 
     peer: NodeId
-    streaming: bool
+    following: Following
     durable: Position
     silent_ms: int
 

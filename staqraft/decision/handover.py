@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from staqraft.decision import health, rest, standdown, takeover, watchdog
 from staqraft.decision.commands import DropVips, Flush, StopServices, TakeVips
 from staqraft.decision.defects import NodeHealth
+from staqraft.decision.following import Following, why_not
 from staqraft.decision.phases import Phase
+from staqraft.decision.state import PeerSync
 from staqraft.model import Admission, NodeId, Position
 from staqraft.words import because
 
@@ -36,10 +38,11 @@ def can_follow(state: GroupState, target: NodeId, now_ms: int) -> str | None:
         return f"{target} is not in sync"
     if barring := state.health.get(target, NodeHealth()).barring:
         return f"{target} is not fit to serve: {barring[0].text}"
-    sync = state.peers.get(target)
-    timeout = state.settings.timing.in_sync_timeout_ms
-    if sync is None or not sync.streaming or now_ms - sync.streaming_ms > timeout:
-        return f"{target} cannot be reached on the replication stream"
+    sync = state.peers.get(target, PeerSync())
+    silent = sync.whole and now_ms - sync.whole_ms > state.settings.timing.in_sync_timeout_ms
+    following = Following.LOST if silent else sync.following
+    if not_yet := why_not(following, target, state.settings.node):
+        return not_yet
     return None
 
 

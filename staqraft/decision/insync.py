@@ -8,8 +8,9 @@ and it is proposed only when it has acknowledged that position. Once proposed, o
 whether it is in, so it stays required until the record says so. (Kafka's ISR and PostgreSQL's
 synchronous_standby_names under Patroni are kept with the same care.)
 
-"Streaming" is the standby's own word, too: one whose trees need the active still, since what was
-written while they were compared is not all applied and settled, neither joins nor counts as heard.
+Being whole is the standby's own word, too (`following`): one whose trees need the active still,
+since what was written while they were compared is not all applied and settled, neither joins nor
+counts as heard.
 
 A standby leaves the set only by a committed command: a partitioned active cannot shrink the set,
 so its barriers fail instead of lying. Nor does an active whose own stream process says nothing (its
@@ -22,6 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from staqraft.decision.commands import JoinBarrier
+from staqraft.decision.following import Following, why_not
 from staqraft.decision.phases import CAPTURED
 from staqraft.decision.state import Joining, PeerSync
 from staqraft.model import SetInSync
@@ -41,17 +43,18 @@ def barrier_peers(state: GroupState) -> frozenset[NodeId]:
 
 def on_report(turn: Turn, event: PeerReported) -> None:
     """A report of the stream process."""
-    sync = turn.state.peers.get(event.peer, PeerSync(streaming_ms=turn.now_ms))
-    heard_ms = turn.now_ms - event.silent_ms if event.streaming else sync.streaming_ms
+    sync = turn.state.peers.get(event.peer, PeerSync(whole_ms=turn.now_ms))
+    whole = event.following is Following.WHOLE
+    whole_ms = turn.now_ms - event.silent_ms if whole else sync.whole_ms
     _put(
         turn,
         event.peer,
         replace(
             sync,
-            streaming=event.streaming,
+            following=event.following,
             durable=event.durable,
             told_ms=turn.now_ms,
-            streaming_ms=max(sync.streaming_ms, heard_ms),
+            whole_ms=max(sync.whole_ms, whole_ms),
         ),
     )
 
@@ -89,7 +92,7 @@ def settle(turn: Turn) -> None:
     for peer in turn.state.settings.peers:
         # A standby never heard of counts as silent from the first look on.
         if peer not in turn.state.peers:
-            _put(turn, peer, PeerSync(streaming_ms=turn.now_ms, told_ms=turn.now_ms))
+            _put(turn, peer, PeerSync(whole_ms=turn.now_ms, told_ms=turn.now_ms))
         if peer in turn.state.record.in_sync:
             _settle_member(turn, peer)
         else:
@@ -102,8 +105,8 @@ def _settle_member(turn: Turn, peer: NodeId) -> None:
     if sync.joining is not Joining.OUT:
         sync = replace(sync, joining=Joining.OUT, propose_again_ms=0)
         _put(turn, peer, sync)
-    silent_ms = turn.now_ms - sync.streaming_ms
-    if silent_ms <= timing.in_sync_timeout_ms or turn.now_ms < sync.propose_again_ms:
+    not_whole_ms = turn.now_ms - sync.whole_ms
+    if not_whole_ms <= timing.in_sync_timeout_ms or turn.now_ms < sync.propose_again_ms:
         return
     untold_ms = turn.now_ms - sync.told_ms
     if timing.report_ms < untold_ms <= timing.in_sync_timeout_ms + timing.own_silence_ms:
@@ -113,14 +116,20 @@ def _settle_member(turn: Turn, peer: NodeId) -> None:
         turn,
         peer,
         record.in_sync - {peer},
-        f"{peer} has not followed for {silent_ms} ms",
+        _why_it_leaves(sync, peer, turn.state.settings.node, not_whole_ms),
     )
+
+
+def _why_it_leaves(sync: PeerSync, peer: NodeId, me: NodeId, not_whole_ms: int) -> str:
+    if sync.whole:  # and it was not heard since
+        return f"{peer} has been silent for {not_whole_ms} ms"
+    return f"{why_not(sync.following, peer, me)}, for {not_whole_ms} ms now"
 
 
 def _settle_joiner(turn: Turn, peer: NodeId) -> None:
     sync = turn.state.peers[peer]
     timing = turn.state.settings.timing
-    alive = sync.streaming and turn.now_ms - sync.streaming_ms <= timing.in_sync_timeout_ms
+    alive = sync.whole and turn.now_ms - sync.whole_ms <= timing.in_sync_timeout_ms
     match sync.joining:
         case Joining.OUT if alive and turn.now_ms >= sync.propose_again_ms:
             token = turn.token()

@@ -7,6 +7,7 @@ from enum import Enum
 
 from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Better, NodeHealth
+from staqraft.decision.following import Following
 from staqraft.decision.lease import Lease, Timing
 from staqraft.decision.phases import ADDRESSED, ADDRESSED_BEHIND_GATE, Phase
 from staqraft.model import (
@@ -147,14 +148,19 @@ class Joining(Enum):
 class PeerSync:
     """A standby as the active sees it. Instants are this host's."""
 
-    streaming: bool = False
+    following: Following = Following.LOST
     durable: Position = ORIGIN
-    streaming_ms: int = 0  # when it was last heard while it followed
+    whole_ms: int = 0  # when it was last heard while it was whole
     told_ms: int = 0  # when our stream process last said anything of it
     joining: Joining = Joining.OUT
     target: Position = ORIGIN
     token: int = 0  # of the barrier or the proposal that is under way
     propose_again_ms: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """By the last report."""
+        return self.following is Following.WHOLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

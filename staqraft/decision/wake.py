@@ -57,6 +57,6 @@ def _of_active(state: GroupState) -> Iterator[int]:
     yield from planned.instants(state)
     yield from health.instants(state)
     for sync in state.peers.values():
-        yield sync.streaming_ms + timing.in_sync_timeout_ms + 1  # it is silent for too long
+        yield sync.whole_ms + timing.in_sync_timeout_ms + 1  # it is silent for too long
         yield sync.told_ms + timing.own_silence_ms + timing.in_sync_timeout_ms + 1
         yield sync.propose_again_ms

@@ -6,7 +6,8 @@ import asyncio
 
 from fakes.records import deliveries, positions, read_all
 from fakes.stream_pair import A, B, pair, until
-from staqraft.daemon.watch import follows
+from staqraft.daemon.watch import following
+from staqraft.decision.following import Following
 from staqraft.journal import segment
 from staqraft.journal.room import ROOM_BYTES
 from staqraft.model import Epoch, Position
@@ -75,12 +76,12 @@ async def test_a_standby_that_is_not_whole_without_the_active_is_not_counted_on(
         await until(had, "the standby has every record")
         await asyncio.wait([barrier], timeout=0.3)
         assert not barrier.done()
-        assert not follows(await both.a.session())
+        assert following(await both.a.session()) is Following.SETTLES
 
         both.b.trees.settling = False
         assert await barrier == last
 
         async def counts() -> bool:
-            return follows(await both.a.session())
+            return following(await both.a.session()) is Following.WHOLE
 
         await until(counts, "the standby is counted on")

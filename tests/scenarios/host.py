@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from staqraft.actions.gate import LATE_MS, timeout_ms
 from staqraft.decision import events as on
 from staqraft.decision.defects import Defect
+from staqraft.decision.following import Following
 from staqraft.decision.state import GroupState
 from staqraft.lifetimes import ends_within_ms, lasting_lifetime_s, whole_lifetime_s
 from staqraft.model import Admission, NodeId
@@ -47,6 +48,7 @@ class Host:
     inbox: list[on.Event] = field(default_factory=list)
     epoch_broken: bool = False
     silent: bool = False  # its stream process says nothing
+    following: Following = Following.WHOLE  # as a standby, while it is reached
     defects: dict[str, Defect] = field(default_factory=dict)
     seq: int = 100
     wake_ms: int = 0

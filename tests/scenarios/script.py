@@ -12,6 +12,7 @@ from staqraft.decision import fencing, services
 from staqraft.decision.conflict import OnConflict
 from staqraft.decision.defects import Defect
 from staqraft.decision.eligibility import reasons_against
+from staqraft.decision.following import Following
 from staqraft.decision.state import GroupState, ServicePolicy
 from staqraft.model import (
     ClearFailures,
@@ -123,6 +124,12 @@ def _cut_stream(_world: World, host: Host) -> None:
 @_of_host("heal-stream")
 def _heal_stream(_world: World, host: Host) -> None:
     host.stream = True
+
+
+@_of_host("follow")
+def _follow(_world: World, host: Host, how: str) -> None:
+    """As a standby it compares, settles, or is whole."""
+    host.following = Following[how.upper()]
 
 
 @_of_host("silent-worker")

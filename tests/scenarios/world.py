@@ -22,6 +22,7 @@ from staqraft.decision import commands as do
 from staqraft.decision import events as on
 from staqraft.decision.conflict import OnConflict
 from staqraft.decision.eligibility import refusals
+from staqraft.decision.following import Following
 from staqraft.decision.invariants import violations
 from staqraft.decision.phases import HOLDING, Phase
 from staqraft.decision.state import GroupState, ServicePolicy, Settings
@@ -225,7 +226,7 @@ class World:
             on.PeerReported(
                 now_ms=self.now,
                 peer=other.name,
-                streaming=linked,
+                following=other.following if linked else Following.LOST,
                 durable=Position(record.epoch, host.seq) if linked else Position(),
                 silent_ms=0 if linked else 100_000,
             ),

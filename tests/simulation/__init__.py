@@ -12,7 +12,8 @@ the seeds the log in its real file. Modelled: what lies outside (`network`, `mac
     aimed     faults that strike whoever leads, or at a moment (`moments`), not at an instant
     rests     a daemon that stops in order: it rests in maintenance, or says farewell
     phased    faults that strike in a phase of milliseconds
-    drills    sequences that a known hazard needs, and chance brings together too seldom
+    drills    sequences that a known hazard needs, and chance brings together too seldom;
+              `*_drills` have those of one subject
     upgrades  nodes of two releases, and one that is put back to the older
     world     puts the parts together, runs the plan, heals, and waits for peace
     checks    what must be true after every event; knows nothing of the workload
@@ -23,6 +24,7 @@ the seeds the log in its real file. Modelled: what lies outside (`network`, `mac
     groups    a second group on the same hosts, for a few seeds
     planned   scheduled switchovers, failback, and a third host that has the address
     configured  what a plan says to the decision core
+    trees     what is in a replica's journal, and at present not in its trees
     workload  applications that write, and ask for barriers; knows nothing of the checks
     pool      seeds over processes; one that dies or hangs is named with its seed
     runner    what many seeds came to, and a failing plan made smaller

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 Way = tuple[str, NodeId, NodeId]
+_ITS_WORKER: Final = 0.7  # below it that is struck
+_ITS_ACTIVE: Final = 0.4  # from here on this one is
 
 
 def ways_of(world: World, who: NodeId, *, out: bool, into: bool) -> list[Way]:
@@ -185,6 +187,26 @@ def _die_while_comparing(world: World, fault: Fault) -> None:
     world.moments.when(Moment.COMPARES, None, int(1000 * fault.size) * MS, compares)
 
 
+def _strike_settling(world: World, fault: Fault) -> None:
+    """A standby has compared its trees and needs the active still: its worker dies, or that does.
+
+    Or one after the other.
+    """
+
+    def settles(standby: NodeId) -> None:
+        if fault.size < _ITS_WORKER:
+            world.hosts[standby].kill_data()
+        if fault.size >= _ITS_ACTIVE:
+            later_us = int(3000 * fault.size) * MS if fault.size < _ITS_WORKER else 0
+            world.moments.later(later_us, lambda: dies(_other(world, standby)))
+
+    def dies(active: NodeId) -> None:
+        world.hosts[active].power_off()
+        world.schedule.after(fault.duration_us + 5 * S, world.hosts[active].power_on)
+
+    world.moments.when(Moment.SETTLES, None, int(300 * fault.size) * MS, settles)
+
+
 def _stop_active(world: World, fault: Fault) -> None:
     """Whoever is active is stopped, as by SIGSTOP, in the middle of whatever it does."""
     active = world.record(world.hosts[fault.who]).active
@@ -243,6 +265,7 @@ DRILLED: Final[dict[str, Callable[[World, Fault], None]]] = {
     "restart-late": _restart_late,
     "device-mood": _device_mood,
     "begin-anew": _begin_anew,
+    "strike-settling": _strike_settling,
 }
 APPLY: Final[dict[str, Callable[[World, Fault], None]]] = {
     "isolate-leader": _isolate_leader,

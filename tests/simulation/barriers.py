@@ -55,7 +55,7 @@ class Barrier:
         if self._asked_raft:
             return
         assert self._position is not None
-        if self._worker.peer.durable >= self._position:
+        if self._worker.acknowledged(self._position):
             self._confirmed |= frozenset(self._daemon.core.settings.peers)
         if not barrier.missing(self._daemon.core, self._confirmed):
             self._asked_raft = True

@@ -464,5 +464,8 @@ class Checks:
             text = f"in epoch {epoch} what was asked for after {max(newer)} had begun"
             raise Violation("4 nothing lost", f"{me} acknowledges {text}")
         self.acknowledgements += 1
+        daemon = self.hosts[me].daemon
+        if daemon is not None:
+            self.data.counted_on(me, daemon.core.record.in_sync, position)
         self.data.promised(numbers)
         self.say(f"{me}: barrier at {position} acknowledged")

@@ -228,7 +228,7 @@ class Daemon:
                 on.PeerReported(
                     now_ms=self.now_ms,
                     peer=self.core.settings.peers[0],
-                    streaming=worker.peer.streaming,
+                    following=worker.peer.following,
                     durable=worker.peer.durable,
                     silent_ms=(now - worker.peer.heard_us) // MS,
                 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from simulation.violation import Violation
-from staqraft.model import DataRole, Epoch, NodeId
+from staqraft.model import ORIGIN, DataRole, Epoch, NodeId, Position
 from staqraft.replication.plan import Offer
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class DataChecks:
         self._hosts = hosts
         self._note = note
         self._acknowledged: set[int] = set()
+        self._could_give: dict[NodeId, Position] = {}  # the newest up to which each once could
 
     def promised(self, numbers: Iterable[int]) -> None:
         """A barrier behind these was acknowledged."""
@@ -35,6 +36,22 @@ class DataChecks:
         for node in () if self.forced else sorted(members):
             if lost := self.lost_now(node):
                 text = f"{node} is counted in without {len(lost)} acknowledged records"
+                raise Violation("5 in-sync", text)
+
+    def looked_at(self, me: NodeId) -> None:
+        """Something was written, applied, compared or fetched there."""
+        journal = self._hosts[me].journal
+        if not journal.needs_reconcile and not journal.lost_without_the_active:
+            self._could_give[me] = max(self._could_give.get(me, ORIGIN), journal.durable)
+
+    def counted_on(self, me: NodeId, members: Iterable[NodeId], position: Position) -> None:
+        """`me` promised an application that what is before `position` survives the loss of a host.
+
+        Each member could have given all of it alone, at some instant since then.
+        """
+        for node in () if self.forced else sorted(members):
+            if node != me and self._could_give.get(node, ORIGIN) < position:
+                text = f"{me} counts on {node}, which could not have given {position} alone"
                 raise Violation("5 in-sync", text)
 
     def serves(self, me: NodeId) -> None:

@@ -90,7 +90,7 @@ class DataHands:
 
         def look(position: Position) -> None:
             worker = self._daemon.worker_of()
-            if worker is not None and worker.peer.durable >= position:
+            if worker is not None and worker.acknowledged(position):
                 finish(
                     on.ActionDone(
                         now_ms=self._daemon.now_ms, token=command.token, position=position

@@ -20,8 +20,9 @@ from simulation.moments import Moments
 from simulation.operators import asked
 from simulation.peace_checks import equal_journals
 from simulation.schedule import MS
+from simulation.trees import Journal
 from simulation.violation import Violation
-from simulation.worker import Journal, Worker
+from simulation.worker import Worker
 from simulation.workload import Workload
 from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.ready import Ready

@@ -22,8 +22,9 @@ from simulation.pair import Memory, PairDaemon, PairOff
 from simulation.raft import RaftNode
 from simulation.schedule import MS, Schedule
 from simulation.services import ServicePlan, Units
+from simulation.trees import Journal
 from simulation.upgrades import OLD, cannot_follow
-from simulation.worker import Journal, Worker
+from simulation.worker import Worker
 from staqraft.actions.fence_plan import Verdict
 from staqraft.actions.watchdog import Watchdog
 from staqraft.consensus.log_store import LogStore

@@ -34,6 +34,7 @@ MODELS: Final[dict[str, tuple[str, ...]]] = {
         "power-off-both",
         "power-off-all",
         "die-while-comparing",
+        "strike-settling",
     ),
     "disks: slow, full, torn at a crash": (
         "volume-slow",

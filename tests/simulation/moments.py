@@ -27,6 +27,7 @@ class Moment(Enum):
     ADMITS = "as the active it proposes that a standby be in sync"
     RESTS = "as the active it asks to leave its addresses to the kernel"
     COMPARES = "as a standby it begins to compare its trees"
+    SETTLES = "as a standby it has compared them, and they are not whole without the active"
 
 
 class Moments:

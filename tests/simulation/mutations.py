@@ -25,6 +25,7 @@ from simulation import (
     planned_mutations,
     rest_mutations,
     service_mutations,
+    settling_mutations,
     upgrade_mutations,
     worker,
 )
@@ -45,6 +46,7 @@ from staqraft.decision import (
 )
 from staqraft.decision import events as on
 from staqraft.decision.commands import AnswerFence
+from staqraft.decision.following import Following
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import GroupState, Joining
 from staqraft.model import ORIGIN, DataRole, FenceRung
@@ -167,7 +169,7 @@ def _barrier_waits_for_nobody() -> None:
 
 def _barrier_skips_the_silent() -> None:
     def must(state: GroupState) -> frozenset[Any]:
-        streaming = {peer for peer, sync in state.peers.items() if sync.streaming}
+        streaming = {peer for peer, sync in state.peers.items() if sync.whole}
         return insync.barrier_peers(state) & streaming
 
     put(barrier, "must_confirm", must)
@@ -185,7 +187,7 @@ def _proposed_before_its_barrier() -> None:
 
     def settle(turn: Any, peer: Any) -> None:
         sync = turn.state.peers[peer]
-        if sync.joining is Joining.OUT and sync.streaming:
+        if sync.joining is Joining.OUT and sync.whole:
             insync._put(turn, peer, replace(sync, joining=Joining.CATCHING_UP))
         real(turn, peer)
 
@@ -206,11 +208,14 @@ def _joins_without_catching_up() -> None:
 
 
 def _joins_while_silent() -> None:
-    """A standby counts as streaming although it is not."""
+    """A standby counts as one that follows although it does not."""
     real = insync.on_report
 
     def on_report(turn: Any, event: Any) -> None:
-        real(turn, replace(event, streaming=True, silent_ms=0, durable=turn.state.journal_last))
+        real(
+            turn,
+            replace(event, following=Following.WHOLE, silent_ms=0, durable=turn.state.journal_last),
+        )
 
     put(insync, "on_report", on_report)
 
@@ -418,6 +423,7 @@ MUTATIONS: Final = (
         for name, patch, why, kinds in (
             *pair_mutations.PATCHES,
             *rest_mutations.PATCHES,
+            *settling_mutations.PATCHES,
             *health.PATCHES,
         )
     ),

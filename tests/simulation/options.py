@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from simulation import hardware, upgrades
-from simulation.drills import STORM_S, Drill, drill_of
+from simulation.drilling import STORM_S
+from simulation.drills import Drill, drill_of
 from simulation.fault import NODES, REPLICAS, Fault, draw
 from simulation.faults import KINDS
 from simulation.hardware import Hardware, hardware_of

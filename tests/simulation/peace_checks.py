@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simulation.trees import Journal
 from simulation.violation import Violation
-from simulation.worker import Journal
 from staqraft.consensus.member import RaftMember
 
 
@@ -14,8 +14,11 @@ def equal_journals(one: Journal, other: Journal) -> None:
     if one.records != other.records:
         raise Violation("8 peace", "the replicas' journals differ")
     for journal in (one, other):
-        if journal.synced < len(journal.records) or journal.unsettled:
+        if journal.synced < len(journal.records):
             raise Violation("8 peace", f"not all of a journal is durable: {journal.synced}")
+        if journal.lacking or journal.settling_until is not None:
+            text = f"{len(journal.lacking)} objects are not in a replica's trees, which settle"
+            raise Violation("8 peace", f"{text} until {journal.settling_until}")
         if journal.needs_reconcile:
             raise Violation("8 peace", f"a replica has to compare: {journal.needs_reconcile}")
 

@@ -1,19 +1,23 @@
 """A group's data worker on one replica: a journal of positions, and the stream to the standby.
 
-The trees are what the journal says: a record is a change, and a change that was not captured does
-not exist. The plan of a session and the order of its records are judged by the real code.
+A record is a change, and a change that was not captured does not exist; `trees` has the journal and
+what is in the trees. The plan of a session and the order of its records are judged by the real
+code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from simulation.machine import Process
 from simulation.moments import Moment
 from simulation.network import Network, Session
 from simulation.schedule import MS
+from simulation.trees import Journal, Record, Trees
+from staqraft.decision.following import Following
 from staqraft.errors import ActionError
 from staqraft.model import NO_EPOCH, ORIGIN, DataRole, Epoch, EpochStart, GroupId, NodeId, Position
 from staqraft.replication.plan import Holding, Offer, Reconcile, Refuse, Resume, plan
@@ -27,43 +31,6 @@ _LOOK_US: Final = 200 * MS
 _CLUSTER: Final = "simulated"
 _BATCH: Final = 10  # records
 _WINDOW: Final = 40  # sent, and not known to be durable there
-_MOVED: Final = 0.05  # of the objects: where they were they are gone, where they go not yet there
-
-Record = tuple[int, int]  # epoch, and a number that no other record ever has
-
-
-@dataclass(slots=True)
-class Journal:
-    """What one replica has: record `seq` is at `seq - 1`. `synced` survive the loss of power."""
-
-    records: list[Record] = field(default_factory=list)
-    synced: int = 0
-    kept_from: int = 1  # older ones were trimmed: a standby that needs them is compared
-    epoch: int = 0  # the newest that ever wrote here
-    lost_epoch: int = 0
-    needs_reconcile: str = ""
-    unsettled: set[int] = field(default_factory=set)  # in the journal, at present not in the trees
-
-    @property
-    def last(self) -> Position:
-        seq = len(self.records)
-        return Position(Epoch(self.records[-1][0]), seq) if seq else ORIGIN
-
-    def sync(self) -> None:
-        self.synced = len(self.records)
-
-    def numbers(self) -> set[int]:
-        """Whose change the trees show."""
-        return {number for _, number in self.records} - self.unsettled
-
-    def power_off(self, keep: float) -> None:
-        """A part of what was not synced may be there all the same."""
-        if self.epoch and len(self.records) > self.synced:
-            left = self.synced + int(keep * (len(self.records) - self.synced + 1))
-            del self.records[left:]
-        if self.epoch:
-            self.lost_epoch = self.epoch
-        self.synced = len(self.records)
 
 
 @dataclass(slots=True)
@@ -71,8 +38,24 @@ class Peer:
     """The standby as the active's stream process sees it."""
 
     durable: Position = ORIGIN
+    settling: bool = False
     streaming: bool = False
     heard_us: int = 0
+
+    @property
+    def following(self) -> Following:
+        if not self.streaming:
+            return Following.LOST
+        return Following.SETTLES if self.settling else Following.WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a standby says of itself: an acknowledgement, or from where it is to be sent records."""
+
+    durable: Position
+    settling: bool
+    resumes: bool = False
 
 
 class Worker:
@@ -106,6 +89,8 @@ class Worker:
         self._peer_of = peer_of
         self._sync_us = sync_us
         self._order: ReceiveOrder | None = None
+        self._trees = Trees(journal, network.rng)
+        self._settling = True  # as far as the stream process was told by that of the trees
         self._sent = -1  # up to here; before the standby's answer nothing is sent
         process.after(int(network.rng.random() * _LOOK_US), self._look)
 
@@ -133,7 +118,7 @@ class Worker:
         journal = self.journal
         if journal.lost_epoch and epoch <= journal.lost_epoch:
             return False
-        journal.needs_reconcile = ""
+        self._trees.make_own()
         journal.lost_epoch = 0
         journal.epoch = epoch
         self.role, self.epoch, self.starts, self.active = DataRole.ACTIVE, epoch, starts, self.me
@@ -156,15 +141,20 @@ class Worker:
 
     def finish(self, *, accept_loss: bool) -> Position:
         """ActionError: the trees are not what the journal tells of."""
-        if self.role is not DataRole.ACTIVE and not accept_loss:
-            self.refuse_unfinished()
+        if self.role is not DataRole.ACTIVE:
+            self._trees.apply_the_rest()
+            if not accept_loss:
+                self.refuse_unfinished()
         self.idle()
         self.journal.sync()
         return self.journal.last
 
     def refuse_unfinished(self) -> None:
-        if self.journal.needs_reconcile:
-            raise ActionError(f"not all is there: {self.journal.needs_reconcile}")
+        journal = self.journal
+        if journal.needs_reconcile:
+            raise ActionError(f"not all is there: {journal.needs_reconcile}")
+        if journal.lacking:
+            raise ActionError(f"{len(journal.lacking)} objects are not what the journal says")
 
     def _leave(self) -> None:
         session, self.session = self.session, None
@@ -190,6 +180,10 @@ class Worker:
         self.journal.sync()
         return self.journal.last
 
+    def acknowledged(self, position: Position) -> bool:
+        """The standby has it, and could give it without this replica."""
+        return self.peer.durable >= position and not self.peer.settling
+
     def heard(self) -> None:
         if self.session is not None and self.session.open:
             other = self._peer_of()
@@ -197,9 +191,11 @@ class Worker:
                 self.peer.heard_us = self._network.schedule.now
 
     def _look(self) -> None:
-        """The active dials whenever it has no session."""
+        """The active dials whenever it has no session; the standby applies, and heals."""
         self.process.after(_LOOK_US, self._look)
         other = self._peer_of()
+        if self.role is DataRole.STANDBY and not self.journal.needs_reconcile:
+            self._apply(other)
         if self.role is not DataRole.ACTIVE or self.session is not None or other is None:
             return
         if other.process.stopped or not other.process.alive:
@@ -250,27 +246,24 @@ class Worker:
             self.session.send(self.me, (self._sent, batch))
             self._sent += len(batch)
 
-    def _on_answer(self, answer: Resume | Position | None) -> None:
+    def _on_answer(self, said: Said | None) -> None:
         if self.session is None or self.role is not DataRole.ACTIVE:
             return
-        match answer:
-            case Resume(after=after) if not self._has(after):
-                self.journal.kept_from = len(self.journal.records) + 1  # as SendSession does
-                self.session.end(self.me)
-            case Resume(after=after):
-                self._sent = after.seq
-                self.peer.durable = after
-                self.peer.heard_us = self._network.schedule.now
-                self.peer.streaming = True  # or catching up, which counts as well
-                self._send()
-                self._acknowledged()
-            case Position():
-                self.peer.durable = answer
-                self.peer.heard_us = self._network.schedule.now
-                self._send()
-                self._acknowledged()
-            case None:  # it compares, or refuses
-                self._sent = -1
+        if said is None:  # it compares
+            self._sent = -1
+            self.peer.durable = ORIGIN
+            return
+        if said.resumes and not self._has(said.durable):
+            self.journal.kept_from = len(self.journal.records) + 1  # as SendSession does
+            self.session.end(self.me)
+            return
+        if said.resumes:
+            self._sent = said.durable.seq
+            self.peer.streaming = True  # or catching up, which counts as well
+        self.peer.durable, self.peer.settling = said.durable, said.settling
+        self.peer.heard_us = self._network.schedule.now
+        self._send()
+        self._acknowledged()
 
     def _acknowledged(self) -> None:
         waiting, self.on_ack = self.on_ack, []
@@ -303,6 +296,8 @@ class Worker:
         )
 
     def _on_offer(self, session: Session, offer: Offer) -> None:
+        self.journal.sync()  # what the session before had brought
+        self._checks.data.looked_at(self.me)
         answer = plan(offer, self._holding())
         if self.role is not DataRole.STANDBY or isinstance(answer, Refuse):
             session.end(self.me, tell=False)
@@ -317,43 +312,68 @@ class Worker:
                 self._resume(session, offer, after)
             case Reconcile(reason=reason):
                 self._checks.note("reconcile")
-                self.journal.needs_reconcile = reason
                 self._order = None
-                self._unsettle()
+                self._trees.begin_to_compare(reason)
+                self._checks.moments.reached(Moment.COMPARES, self.me)
                 session.send(self.me, None)
                 took = int((0.2 + 2 * self._network.rng.random()) * 1000 * MS)
-                self.process.after(took, lambda: self._reconciled(session, offer))
+                part = int(took * self._network.rng.random())
+                begun = partial(self._compares, session, offer, took - part)
+                self.process.after(part, lambda: self._while_open(session, begun))
 
-    def _unsettle(self) -> None:
-        """While it compares, objects that moved meanwhile are at neither place."""
-        rng, journal = self._network.rng, self.journal
-        journal.unsettled = {n for _, n in journal.records if rng.random() < _MOVED}
-        self._checks.moments.reached(Moment.COMPARES, self.me)
-
-    def _resume(self, session: Session, offer: Offer, after: Position) -> None:
-        self._order = ReceiveOrder(epoch=offer.epoch, epoch_starts=offer.epoch_starts, after=after)
-        session.send(self.me, Resume(after))
-
-    def _reconciled(self, session: Session, offer: Offer) -> None:
-        """The trees are compared: they are the active's, at the end of its journal."""
+    def _while_open(self, session: Session, act: Callable[[Worker], None]) -> None:
+        """With the active's, as soon as the link is there; never if the session ends before."""
         other = self._peer_of()
         if self.session is not session or other is None:
             return
-        if not session.open:  # it waits for the link, or for the end of the session
-            self.process.after(_LOOK_US, lambda: self._reconciled(session, offer))
-            return
-        if other.session is not session or other.role is not DataRole.ACTIVE:
-            return
+        if not session.open:
+            self.process.after(_LOOK_US, lambda: self._while_open(session, act))
+        elif other.session is session and other.role is DataRole.ACTIVE:
+            act(other)
+
+    def _compares(self, session: Session, offer: Offer, left_us: int, other: Worker) -> None:
+        """Behind a barrier of the active, which goes on writing."""
         other.journal.sync()
-        journal = self.journal
-        self._checks.data.overwritten(self.me, journal.records, other.journal.records)
-        journal.records = list(other.journal.records)
-        journal.unsettled = set(other.journal.unsettled)
-        journal.sync()
+        ended = partial(self._compared, session, offer, other.journal.last)
+        self.process.after(left_us, lambda: self._while_open(session, ended))
+
+    def _compared(self, session: Session, offer: Offer, position: Position, other: Worker) -> None:
+        """The trees are the active's as of `position`, where its journal goes on."""
+        journal, theirs = self.journal, other.journal
+        theirs.sync()
+        old, new = journal.records, theirs.records[: position.seq]
+        self._checks.data.overwritten(self.me, old, new)
+        self._trees.compared(theirs, position, theirs.last)
         journal.epoch = max(journal.epoch, offer.epoch)
-        journal.lost_epoch = 0
-        journal.needs_reconcile = ""
+        self._checks.data.looked_at(self.me)
+        self._settling = True  # whatever they said before
+        if self._trees.settling.lasts:
+            self._checks.note("settles")
+            self._checks.moments.reached(Moment.SETTLES, self.me)
         self._resume(session, offer, journal.last)
+
+    def _resume(self, session: Session, offer: Offer, after: Position) -> None:
+        self._order = ReceiveOrder(epoch=offer.epoch, epoch_starts=offer.epoch_starts, after=after)
+        session.send(self.me, Said(after, self._settling, resumes=True))
+
+    def _apply(self, other: Worker | None) -> None:
+        """What has come since, and what is to be fetched anew; and how the trees are now."""
+        journal, trees, session = self.journal, self._trees, self.session
+        trees.apply(journal.durable)
+        follows = session is not None and self._order is not None
+        if follows and other is not None and self._can_ask(other):
+            trees.heal(other.journal)
+        self._checks.data.looked_at(self.me)
+        if trees.settling.lasts != self._settling:
+            self._settling = trees.settling.lasts
+            if session is not None and follows:
+                session.send(self.me, Said(journal.durable, self._settling))
+        trees.commit()
+
+    def _can_ask(self, active: Worker) -> bool:
+        session = self.session
+        there = session is not None and session.open and active.session is session
+        return there and active.role is DataRole.ACTIVE and active.process.runs
 
     def _on_batch(self, session: Session, after: int, batch: list[Record]) -> None:
         journal = self.journal
@@ -378,6 +398,7 @@ class Worker:
         def synced() -> None:
             if self.session is session:
                 journal.synced = max(journal.synced, min(position.seq, len(journal.records)))
-                session.send(self.me, position)
+                self._checks.data.looked_at(self.me)
+                session.send(self.me, Said(position, self._settling))
 
         self.process.after(self._sync_us(), synced)

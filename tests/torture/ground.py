@@ -24,8 +24,9 @@ from fakes.ports import free_port
 from fakes.records import LAB, MAIL
 from fakes.small_disk import fill
 from fakes.stream_pair import A, B
-from staqraft.daemon.watch import blockers_of, follows
+from staqraft.daemon.watch import blockers_of, following
 from staqraft.daemon.workers import WorkerStatus
+from staqraft.decision.following import Following
 from staqraft.model import NodeId, Position
 from staqraft.wire.v1 import data_worker_pb2 as pb
 from torture.process import set_clock
@@ -155,7 +156,7 @@ class Ground:
             trees.role == pb.WORKER_ROLE_STANDBY
             and not blockers_of(WorkerStatus(trees=trees, stream=stream))
             and bool(sessions)
-            and all(follows(session) for session in sessions)
+            and all(following(session) is Following.WHOLE for session in sessions)
         )
 
     async def settled(self) -> Position:

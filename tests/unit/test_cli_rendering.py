@@ -219,6 +219,19 @@ def test_a_reconcile_shows_how_far_it_is() -> None:
     assert f"{said}, 90.0 s left" in render_status(status)
 
 
+def test_a_standby_that_settles_says_what_it_awaits() -> None:
+    status = healthy_status()
+    trees = status.groups[0].trees
+    trees.role = data_worker_pb2.WORKER_ROLE_STANDBY
+    assert "settling" not in render_status(status)
+    trees.settling = True
+    assert "settling      not whole without the active yet: what was written" in render_status(
+        status
+    )
+    trees.unsettled = 1_200
+    assert "1,200 objects are in doubt" in " ".join(render_status(status).split())
+
+
 def test_a_barrier_says_where_it_is_durable() -> None:
     reached = admin_pb2.BarrierResponse(
         position=position(5, 77), replicas=["a", "b"], elapsed_us=12_345

@@ -43,7 +43,7 @@ def test_an_active_is_asked_when_it_is_to_renew_to_let_go_or_to_judge_its_standb
         settings=SETTINGS,
         phase=Phase.ACTIVE,
         lease=Lease(next_renew_ms=renew_ms, deadline_ms=deadline_ms),
-        peers={B: PeerSync(streaming_ms=heard_ms, propose_again_ms=again_ms)},
+        peers={B: PeerSync(whole_ms=heard_ms, propose_again_ms=again_ms)},
     )
     timing = SETTINGS.timing
     let_go_ms = deadline_ms - timing.let_go_ms

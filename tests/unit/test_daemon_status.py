@@ -13,6 +13,7 @@ from staqraft.decision.eligibility import lease_over_ms
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import GroupState
 from staqraft.model import Epoch, GroupRecord
+from staqraft.wire.v1 import data_worker_pb2 as pb
 
 RENEWED_MS = 1_000
 STANDBY = GroupState(
@@ -45,6 +46,25 @@ def test_a_standby_that_hears_nobody_does_not_call_the_pair_protected() -> None:
     told = said(OVER_MS + 22_000, has_quorum=False)
     assert told.startswith("b does not know who serves")
     assert told.endswith("when it last was, a was active")
+
+
+def test_a_standby_that_settles_is_told_from_one_that_catches_up() -> None:
+    active = replace(STANDBY, settings=settings(A), phase=Phase.ACTIVE)
+    session = pb.PeerSession(node="b", state=pb.SESSION_STATE_STREAMING, settling=True)
+    session.durable.seq, session.applied.seq = 1_500, 300
+
+    def of_active() -> str:
+        stream = pb.GetStreamStatusResponse(peers=[session])
+        return summary(active, WorkerStatus(stream=stream), RENEWED_MS, has_quorum=True)
+
+    alone = "a is active ALONE: b is not in sync; it"
+    whole = f"{alone} settles: it has every record, and is not whole without a before"
+    assert of_active() == f"{whole} 1,200 of them are to be applied yet"
+    session.applied.seq = 1_500
+    doubt = "what was in doubt after the comparison is looked at, or fetched anew"
+    assert of_active() == f"{whole} {doubt}"
+    session.lag_records = 40
+    assert of_active() == f"{alone} catches up: 40 records to go"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from staqraft.daemon.watch import DataWatch
 from staqraft.daemon.workers import DataWorker, WorkerStatus
 from staqraft.decision import events as on
+from staqraft.decision.following import Following
 from staqraft.wire.v1 import data_worker_pb2 as pb
 
 
@@ -41,10 +42,14 @@ async def told_of(standby: pb.PeerSession) -> on.PeerReported:
 async def test_a_standby_counts_when_it_follows_and_is_whole_without_the_active(
     state: pb.SessionState,
 ) -> None:
-    assert (await told_of(pb.PeerSession(node="b", state=state))).streaming
-    assert not (await told_of(pb.PeerSession(node="b", state=state, settling=True))).streaming
+    whole = await told_of(pb.PeerSession(node="b", state=state))
+    assert whole.following is Following.WHOLE
+    settles = await told_of(pb.PeerSession(node="b", state=state, settling=True))
+    assert settles.following is Following.SETTLES
 
 
-async def test_a_standby_that_compares_does_not_count() -> None:
-    session = pb.PeerSession(node="b", state=pb.SESSION_STATE_RECONCILING)
-    assert not (await told_of(session)).streaming
+async def test_a_standby_that_compares_or_is_gone_does_not_count() -> None:
+    session = pb.PeerSession(node="b", state=pb.SESSION_STATE_RECONCILING, settling=True)
+    assert (await told_of(session)).following is Following.COMPARES
+    session = pb.PeerSession(node="b", state=pb.SESSION_STATE_DISCONNECTED)
+    assert (await told_of(session)).following is Following.LOST

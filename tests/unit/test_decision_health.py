@@ -14,6 +14,7 @@ from staqraft.decision import health
 from staqraft.decision.defects import DISK, FULL, UPLINK, Defect
 from staqraft.decision.eligibility import Against, refusals
 from staqraft.decision.events import HealthReported, PeerReported, Tick
+from staqraft.decision.following import Following
 from staqraft.decision.lease import Lease
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import GroupState, PairState, PeerSync
@@ -60,7 +61,7 @@ def of_record(**changes: object) -> GroupState:
 def active() -> GroupState:
     """a, that serves, with b in sync."""
     deadline = Lease(epoch=Epoch(3), deadline_ms=NOW + 60_000, next_renew_ms=NOW + 60_000)
-    peer = PeerSync(streaming=True, streaming_ms=NOW, told_ms=NOW)
+    peer = PeerSync(following=Following.WHOLE, whole_ms=NOW, told_ms=NOW)
     return replace(
         standby(),
         settings=settings(A),
@@ -243,7 +244,7 @@ def test_a_standby_is_not_blamed_for_the_silence_of_our_own_stream_process() -> 
     assert not shrinks(active(), late)
     assert shrinks(active(), late + timing.own_silence_ms)
     report = PeerReported(
-        now_ms=late, peer=B, streaming=False, durable=Position(), silent_ms=100_000
+        now_ms=late, peer=B, following=Following.LOST, durable=Position(), silent_ms=100_000
     )
     state, commands = step(active(), report)
     assert any(isinstance(getattr(c, "proposal", None), SetInSync) for c in commands)
