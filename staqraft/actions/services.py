@@ -150,8 +150,8 @@ class ServiceManager:
             if problem := await self._start(service):
                 raise ServiceStartFailed(problem)
 
-    async def missing(self) -> tuple[str, ...]:
-        """What could not be started or stopped on this host now, a sentence each.
+    async def missing(self) -> tuple[tuple[str, str], ...]:
+        """What could not be started or stopped on this host now: the service, and a sentence.
 
         Nothing is done to it. A unit or a program may be installed, or be gone, at any time.
         """
@@ -159,15 +159,17 @@ class ServiceManager:
         for service in self._services.values():
             if service.unit:
                 if why := await self._units.why_unusable(service.unit, _ASKED_MS):
-                    found.append(f"service {service.name} cannot run here: {service.unit}: {why}")
+                    text = f"service {service.name} cannot run here: {service.unit}: {why}"
+                    found.append((service.name, text))
                 continue
             for what, argv in (("start", service.start), ("stop", service.stop)):
                 # Looked for on a disk that may hang, so not in the loop.
                 if argv and await asyncio.to_thread(shutil.which, argv[0]) is None:
-                    found.append(
+                    text = (
                         f"service {service.name} cannot run here: {argv[0]!r}, its {what!r}, is no"
                         " program on this host"
                     )
+                    found.append((service.name, text))
         return tuple(found)
 
     async def watch(

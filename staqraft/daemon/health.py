@@ -81,7 +81,9 @@ class Health:
 
     def _groups(self) -> Iterator[pb.GroupHealth]:
         for group, loop in self._loops.items():
-            defects = self.monitor.defects(group)
+            absences = loop.hands.absences
+            absent = absences.defects if absences is not None else ()
+            defects = (*self.monitor.defects(group), *absent)
             yield pb.GroupHealth(
                 group=group,
                 refusals=self._refusals(loop),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 DISK, FULL, UPLINK, WORKER, CONFIG = "disk", "full", "uplink", "worker", "config"
 LINK = "link"  # of an interface on which the virtual addresses are
 """The kinds of defects that there are; what compares is the kind, and any other word will do."""
+_SERVICE = "service "  # and its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,15 @@ class Defect:
     hangs: bool = False
 
 
+def absent_service(name: str, text: str, remedy: str) -> Defect:
+    """A service could not run on this replica: a program or a unit of it is not there.
+
+    It says where a group need not go because of a service, and nothing else: with a worse disk or
+    uplink here, some services there are better than none.
+    """
+    return Defect(kind=_SERVICE + name, text=text, remedy=remedy, sure=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeHealth:
     """What a replica said of itself last. `ready`: by its own word nothing is against it."""
@@ -44,8 +54,18 @@ class NodeHealth:
 
     @property
     def suspected(self) -> frozenset[str]:
-        """These, and those that it may have."""
-        return frozenset(defect.kind for defect in self.defects)
+        """These, and those that it may have; services that are not there are another matter."""
+        kinds = (defect.kind for defect in self.defects)
+        return frozenset(kind for kind in kinds if not kind.startswith(_SERVICE))
+
+    @property
+    def absent_services(self) -> dict[str, Defect]:
+        """Those that could not run there, by name."""
+        return {
+            defect.kind.removeprefix(_SERVICE): defect
+            for defect in self.defects
+            if defect.kind.startswith(_SERVICE)
+        }
 
     @property
     def barring(self) -> tuple[Defect, ...]:

@@ -6,7 +6,8 @@ standby that could take over now; else the group stays, and that is said as long
 A move is an ordinary switchover that the active itself asks for (`RequestSwitchover.service`), so
 it flushes first, loses nothing, and is given up when the standby does not answer after all. What
 differs: a service that cannot be stopped is no reason to stay. Then this node lets go at once and
-does not renew, and the other has it fenced (`stop_failed`).
+does not renew, and the other has it fenced (`stop_failed`). Where the standby says that the service
+could not run there, or another one that is well here (a package is not installed), the group stays.
 
 **Flapping.** A service that fails on both replicas would send the group to and fro. Each move is
 kept through Raft by the log index of its request; after so many within the window nobody moves the
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from staqraft.decision import handover, pair, standdown
 from staqraft.decision.commands import RestartService
+from staqraft.decision.defects import NodeHealth
 from staqraft.decision.phases import Phase
 from staqraft.decision.state import ServicePolicy, ServiceWatch
 from staqraft.model import ClearFailures, RequestSwitchover
@@ -93,13 +95,13 @@ def settle(turn: Turn) -> None:
     if state.record.maintenance:
         return
     for name, policy in state.settings.services.items():
-        watch = turn.state.services.get(name)
-        if watch is None or not watch.problem or watch.token:
+        watch = _watch(turn.state, name)
+        if not watch.problem or watch.token:
             continue
-        if len(recent(policy, watch, turn.now_ms)) < policy.restarts and not watch.stuck:
-            _restart(turn, name, policy)
-        else:
+        if _is_beyond_restarts(policy, watch, turn.now_ms):
             _move(turn, name, policy)
+        else:
+            _restart(turn, name, policy)
 
 
 def stop_failed(turn: Turn, detail: str) -> None:
@@ -151,6 +153,10 @@ def instants(state: GroupState) -> Iterator[int]:
 # --- one service ----------------------------------------------------------------------------------
 
 
+def _is_beyond_restarts(policy: ServicePolicy, watch: ServiceWatch, now_ms: int) -> bool:
+    return watch.stuck or len(recent(policy, watch, now_ms)) >= policy.restarts
+
+
 def _restart(turn: Turn, name: str, policy: ServicePolicy) -> None:
     watch = _watch(turn.state, name)
     restarts = (*recent(policy, watch, turn.now_ms), turn.now_ms)
@@ -170,7 +176,7 @@ def _move(turn: Turn, name: str, policy: ServicePolicy) -> None:
     state = turn.state
     if state.record.switchover is not None or state.shutting_down:
         return  # it leaves anyway
-    target, reason = _whereto(state, policy, turn.now_ms)
+    target, reason = _whereto(state, name, policy, turn.now_ms)
     watch = _watch(state, name)
     if target is None:
         _put(turn, name, replace(watch, stays=reason))
@@ -193,8 +199,10 @@ def _move(turn: Turn, name: str, policy: ServicePolicy) -> None:
     )
 
 
-def _whereto(state: GroupState, policy: ServicePolicy, now_ms: int) -> tuple[NodeId | None, str]:
-    """Which standby the group moves to; None: none, and why."""
+def _whereto(
+    state: GroupState, name: str, policy: ServicePolicy, now_ms: int
+) -> tuple[NodeId | None, str]:
+    """Which standby the group moves to because of this service; None: none, and why."""
     if not policy.failover:
         return None, "'failover: false' stands with it"
     if (moves := recent_moves(state, now_ms)) >= state.settings.moves_most:
@@ -206,10 +214,22 @@ def _whereto(state: GroupState, policy: ServicePolicy, now_ms: int) -> tuple[Nod
         )
     reasons = []
     for peer in state.settings.peers:
-        if (reason := handover.can_follow(state, peer, now_ms)) is None:
+        reason = handover.can_follow(state, peer, now_ms) or _no_help(state, name, peer, now_ms)
+        if reason is None:
             return peer, ""
         reasons.append(reason)
     return None, "; ".join(reasons) or "there is no other replica"
+
+
+def _no_help(state: GroupState, failed: str, peer: NodeId, now_ms: int) -> str | None:
+    """What could not run on `peer`, by its own word, and would have to; None: it may help."""
+    for name, defect in state.health.get(peer, NodeHealth()).absent_services.items():
+        policy, watch = state.settings.services.get(name), _watch(state, name)
+        lost = bool(watch.problem) and not watch.token and name != failed  # here, too
+        if policy is None or (lost and _is_beyond_restarts(policy, watch, now_ms)):
+            continue
+        return f"{defect.text}: {defect.remedy}"
+    return None
 
 
 def _stays_text(name: str, watch: ServiceWatch) -> str:

@@ -76,7 +76,7 @@ class Monitor:
             for node in config.replicas
             if node != config.node
         }
-        self.servicer = HealthServicer(config, self.partners, self._tell)
+        self.servicer = HealthServicer(config, self.partners, self.told_to)
         self._witnesses = tuple(n for n in config.nodes.values() if n.role is NodeRole.WITNESS)
         self._rings = {
             (node.id, ring.name): Pinger(ring.address, mine.address, now_ms=now_ms)
@@ -114,7 +114,7 @@ class Monitor:
                 for node, partner in self.partners.items():
                     for _, ring in _common(self._config.me.rings, partner.node.rings):
                         if me > node:
-                            caller = Caller(self._config, partner, ring, self._tell)
+                            caller = Caller(self._config, partner, ring, self.told_to)
                             tasks.create_task(caller.run())
                 while True:
                     self._ask()
@@ -351,7 +351,7 @@ class Monitor:
             if partner.said is not None and self._is_fresh(partner):
                 yield from (f for f in partner.said.findings if f.code not in BETWEEN)
 
-    def _tell(self, addressee: NodeId) -> pb.NodeHealth:
+    def told_to(self, addressee: NodeId) -> pb.NodeHealth:
         """What another replica is told."""
         partner = self.partners[addressee]
         said = partner.said

@@ -10,7 +10,7 @@ from fakes.fence_device import FakeDevice
 from staqraft.decision import events as on
 from staqraft.decision import fencing, services
 from staqraft.decision.conflict import OnConflict
-from staqraft.decision.defects import Defect
+from staqraft.decision.defects import Defect, absent_service
 from staqraft.decision.eligibility import reasons_against
 from staqraft.decision.following import Following
 from staqraft.decision.state import GroupState, ServicePolicy
@@ -258,6 +258,19 @@ def _broken(world: World, host: Host, service: str) -> None:
 @_of_host("repaired")
 def _repaired(_world: World, host: Host, service: str) -> None:
     host.broken.discard(service)
+
+
+@_of_host("absent")
+def _absent(_world: World, host: Host, service: str) -> None:
+    """Its program is not on this host, by its own word."""
+    text = f"on {host.name} service {service} cannot run here"
+    defect = absent_service(service, text, "install it there")
+    host.defects[defect.kind] = defect
+
+
+@_of_host("installed")
+def _installed(_world: World, host: Host, service: str) -> None:
+    del host.defects[absent_service(service, "", "").kind]
 
 
 @_of_host("defect")

@@ -25,6 +25,7 @@ from staqraft.config.services import (
     UnitCheck,
 )
 from staqraft.daemon.absences import Absences
+from staqraft.decision.defects import NodeHealth
 from staqraft.model import GroupId
 
 YES = Finished(code=0, output="")
@@ -327,14 +328,18 @@ async def test_what_could_not_run_here_is_named_and_left_alone() -> None:
     ghost = replace(service("ghost"), start=("/no/such/program", "run"), stop=("true",))
     services = manager(host, unit_service(), there, ghost, units=units)
     what = "cannot run here: '/no/such/program', its 'start', is no program on this host"
-    assert await services.missing() == (f"service ghost {what}",)
+    assert await services.missing() == (("ghost", f"service ghost {what}"),)
     units.unusable = "there is no such unit on this host"
     assert (await services.missing())[0] == (
-        "service web cannot run here: web.service: there is no such unit on this host"
+        "web",
+        "service web cannot run here: web.service: there is no such unit on this host",
     )
     absences = Absences("b", services.missing)
     await absences.look()
     assert absences.problems[1].startswith(f"on b service ghost {what}. Install it as on the other")
+    said = NodeHealth(defects=absences.defects)
+    assert said.absent_services["ghost"].text == f"on b service ghost {what}"
+    assert (said.suspected, said.kinds, said.barring) == (frozenset(), frozenset(), ())
     assert not host.calls
     assert not units.calls
 

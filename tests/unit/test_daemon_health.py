@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from fakes.configs import write_config
 from fakes.decision import GROUP, A, B, W, settings
 from staqraft.config.loader import read
 from staqraft.consensus.group import Group as RaftGroup
+from staqraft.daemon.absences import Absences
 from staqraft.daemon.health import Health
 from staqraft.daemon.workers import WorkerStatus
 from staqraft.decision.defects import Defect
@@ -33,11 +35,17 @@ class Watch:
 
 
 @dataclass
+class Hands:
+    absences: Absences | None = None
+
+
+@dataclass
 class Loop:
     """Of a group in which this node, a, is the standby of b and not in sync."""
 
     group: str = GROUP
     watch: Watch = field(default_factory=Watch)
+    hands: Hands = field(default_factory=Hands)
     told: list[tuple[NodeId, tuple[str, ...], bool, int]] = field(default_factory=list)
     state: GroupState = field(
         default_factory=lambda: GroupState(
@@ -127,6 +135,22 @@ def test_who_refuses_is_not_ready(known: Known) -> None:
     known.says(B, of_b(refusals=(refusal,)))
     known.health.monitor.look()
     assert known.loop.last_of(B) == ((), False, 0)
+
+
+def test_the_other_is_told_of_services_that_could_not_run_here(known: Known) -> None:
+    told = known.health.monitor.told_to(B).groups[0].defects
+    assert "service imap" not in {defect.kind for defect in told}
+    known.loop.hands.absences = Absences("a", _imap_is_missing)
+    asyncio.run(known.loop.hands.absences.look())
+    (defect,) = [
+        one for one in known.health.monitor.told_to(B).groups[0].defects if "imap" in one.kind
+    ]
+    assert (defect.kind, defect.sure, defect.bars) == ("service imap", False, False)
+    assert defect.text == "on a imapd is no program on this host"
+
+
+async def _imap_is_missing() -> tuple[tuple[str, str], ...]:
+    return (("imap", "imapd is no program on this host"),)
 
 
 def test_a_word_without_our_group_says_nothing(known: Known) -> None:
