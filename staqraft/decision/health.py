@@ -11,7 +11,9 @@ is a strict order, nothing that stands still can make a group go to and fro.
 **Time.** A defect is reported as `sure` when it has lasted (`staqraft.health`), before that as a
 doubt, which counts for nothing on the active and against a standby: of two that lose the same
 uplink, the one that notices later is not taken for the better one. Then the other has to stay
-better for `health_ms` by words that are not older than `health_fresh_ms`.
+better for `health_ms`, the last word of it said `health_word_ms` after it began: a replica looks at
+itself, and speaks, every other second, so an older one may be from before what hit both. On the way
+words count for `health_fresh_ms`.
 
 **How.** As in a switchover, so nothing is lost. If that fails, or cannot begin, and a defect of the
 active `bars` it from serving at all, it lets go at once and says so through Raft; if even that
@@ -93,7 +95,8 @@ def target(state: GroupState, now_ms: int) -> NodeId | None:
     better, timing = state.better, state.settings.timing
     if better is None or now_ms < max(better.since_ms + timing.health_ms, state.health_again_ms):
         return None
-    return better.node
+    last_ms = state.health[better.node].said_ms
+    return better.node if last_ms >= better.since_ms + timing.health_word_ms else None
 
 
 def reason(state: GroupState) -> str:

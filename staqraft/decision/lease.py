@@ -36,6 +36,7 @@ class Timing:
     other_waits_ms: int = 10_000
     rest_ms: int = 600_000  # in maintenance: for how long the addresses go on without the daemon
     health_ms: int = 3_000  # for so long another replica is better off before it takes over
+    health_word_ms: int = 2_000  # of that, before the word by which it still is
     health_fresh_ms: int = 5_000  # what a replica said of itself counts for so long
     health_again_ms: int = 30_000  # between attempts to hand over to who is better off
     own_silence_ms: int = 15_000  # our stream process is silent: a standby is not blamed before

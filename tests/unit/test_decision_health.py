@@ -95,8 +95,10 @@ CASES: dict[Against, Callable[[], GroupState]] = {
 }
 
 
-def said(state: GroupState, node: NodeId, *defects: Defect, ready: bool = True) -> GroupState:
-    event = HealthReported(now_ms=NOW, node=node, defects=defects, ready=ready)
+def said(
+    state: GroupState, node: NodeId, *defects: Defect, ready: bool = True, at_ms: int = NOW
+) -> GroupState:
+    event = HealthReported(now_ms=at_ms, node=node, defects=defects, ready=ready)
     return step(state, event)[0]
 
 
@@ -158,9 +160,15 @@ def test_handed_over_to_who_is_strictly_better_off(
     mine: tuple[Defect, ...], theirs: tuple[Defect, ...], moves: bool
 ) -> None:
     state = said(said(active(), A, *mine), B, *theirs)
-    later = NOW + settings().timing.health_ms
-    assert (health.target(state, later) == B) is moves
-    assert health.target(state, later - 1) is None
+    timing = settings().timing
+    later = NOW + timing.health_ms
+    word_ms = NOW + timing.health_word_ms
+    again = said(state, B, *theirs, at_ms=word_ms)
+    assert (health.target(again, later) == B) is moves
+    assert health.target(again, later - 1) is None
+    # What hits both, one may notice and say later than the other.
+    early = said(state, B, *theirs, at_ms=word_ms - 1)
+    assert health.target(early, later) is None
 
 
 def test_nobody_is_handed_over_to_where_that_is_not_wanted() -> None:
