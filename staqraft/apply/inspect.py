@@ -18,7 +18,7 @@ from typing import Final
 
 from staqraft.apply.localscan import Excluded
 from staqraft.apply.observe import identity_of, look, metadata_at
-from staqraft.apply.safety import MountedInside, TreeRoot
+from staqraft.apply.safety import MountedInside, TreeRoot, opened_anew
 from staqraft.index import Entry, FileIdentity, Index, content_hasher, is_reserved
 from staqraft.journal.record import Metadata, ObjectType
 
@@ -83,7 +83,8 @@ class Inspector:
         root = self._root(tree)
         try:
             number = root.directory(path)
-            names = sorted(os.fsencode(name) for name in os.listdir(number))  # noqa: PTH208 - of an open one
+            with opened_anew(number) as fresh:
+                names = sorted(os.fsencode(name) for name in os.listdir(fresh))  # noqa: PTH208 - of an open one
         except (FileNotFoundError, NotADirectoryError, MountedInside):
             return
         for name in names:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from staqraft.apply.observe import digest_at, identity_of, look, metadata_at, type_of
-from staqraft.apply.safety import TreeRoot
+from staqraft.apply.safety import TreeRoot, opened_anew
 from staqraft.apply.writer import Place
 from staqraft.index import UNRECORDED, Entry, Index, is_reserved
 from staqraft.journal.record import ObjectType
@@ -45,7 +45,7 @@ def unknown_files(root: TreeRoot, index: Index, path: bytes) -> list[bytes]:
     while pending:
         path = pending.pop()
         number = root.directory(path)
-        with os.scandir(number) as listing:
+        with opened_anew(number) as fresh, os.scandir(fresh) as listing:
             names = sorted(os.fsencode(entry.name) for entry in listing)
         for name in names:
             below = path + b"/" + name
@@ -73,7 +73,7 @@ def scanning(root: TreeRoot, index: Index, excluded: Excluded) -> Iterator[int]:
             yield _forget(index, root.name, path)
             continue
         try:
-            with os.scandir(here) as listing:
+            with opened_anew(here) as fresh, os.scandir(fresh) as listing:
                 names = sorted(os.fsencode(entry.name) for entry in listing)
             known = {entry.path: entry for entry in index.children(root.name, path)}
             prefix = path + b"/" if path else b""

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from staqraft.apply.matching import is_same
 from staqraft.apply.observe import look, type_of
-from staqraft.apply.safety import TreeRoot
+from staqraft.apply.safety import TreeRoot, opened_anew
 from staqraft.apply.writer import Place, TreeWriter
 from staqraft.index import STAGING_NAME, Entry, Index
 from staqraft.journal.record import Chunk, HardLinkTo, MovedFrom, ObjectType, Record, Remove, Upsert
@@ -249,7 +249,7 @@ class _Tree:
     def _children(self, path: bytes) -> list[tuple[bytes, int, bool]]:
         number = self.root.directory(path) if path else self.root.fd
         prefix = path + b"/" if path else b""
-        with os.scandir(number) as found:
+        with opened_anew(number) as fresh, os.scandir(fresh) as found:
             listed = [
                 (os.fsencode(entry.name), entry.inode(), entry.is_dir(follow_symlinks=False))
                 for entry in found

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -151,6 +152,16 @@ def walk_beneath(root: int, path: bytes) -> int:
             os.close(here)
         here = below
     return here
+
+
+@contextmanager
+def opened_anew(directory: int) -> Iterator[int]:
+    """To list it: an open directory lists on btrfs what it held when it was opened."""
+    number = os.open(b".", _DIRECTORY, dir_fd=directory)
+    try:
+        yield number
+    finally:
+        os.close(number)
 
 
 def directories_below(top: int, name: bytes) -> Iterator[int]:

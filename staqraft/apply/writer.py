@@ -25,7 +25,7 @@ from typing import Final
 from staqraft.apply import metadata as meta
 from staqraft.apply.flags import unprotect_with_children
 from staqraft.apply.observe import look
-from staqraft.apply.safety import TreeRoot, directories_below
+from staqraft.apply.safety import TreeRoot, directories_below, opened_anew
 from staqraft.journal.record import Metadata, ObjectType
 
 _NEW: Final = b"new-"
@@ -274,7 +274,7 @@ class TreeWriter:
 
     def _staged(self, prefix: bytes) -> list[bytes]:
         try:
-            with os.scandir(self.root.staging()) as found:
+            with opened_anew(self.root.staging()) as fresh, os.scandir(fresh) as found:
                 names = [os.fsencode(entry.name) for entry in found]
         except FileNotFoundError:
             return []  # the root's mark is gone, which `require_staging` tells
