@@ -234,6 +234,8 @@ class Worker:
         """Whether that record is in the journal, or was: what was trimmed cannot be compared."""
         if position.seq < self.journal.kept_from:
             return True
+        if position.seq > len(self.journal.records):
+            return False
         return self.journal.records[position.seq - 1][0] == position.epoch
 
     def _send(self) -> None:
