@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -290,7 +291,8 @@ class ActiveRole:
     def _syncs(self) -> list[Callable[[], None]]:
         devices: dict[int, Path] = {}
         for tree in self._common.group.trees:
-            devices.setdefault(tree.path.stat().st_dev, tree.path)
+            with suppress(FileNotFoundError):  # capture knows of it, and says so in its own words
+                devices.setdefault(tree.path.stat().st_dev, tree.path)
         return [partial(_sync, path) for path in devices.values()]
 
     async def begin_comparison(self) -> Position:

@@ -327,6 +327,20 @@ async def test_a_standby_whose_tree_is_not_mounted_says_so_and_loses_nothing() -
         await pair.settle(pair.a, pair.b)
 
 
+@needs_root
+async def test_a_barrier_is_refused_in_plain_words_while_a_root_is_gone() -> None:
+    async with data_pair() as pair:
+        some_files(pair.a.tree)
+        await pair.promote(pair.a)
+        pair.a.tree.rename(pair.a.tree.with_name("away"))
+        request = pb.CaptureBarrierRequest(complete=True)
+        with pytest.raises(grpc.aio.AioRpcError, match="nothing is removed") as refused:
+            await pair.a.trees.CaptureBarrier(request, timeout=60)
+        assert "Unexpected" not in (refused.value.details() or "")
+        pair.a.tree.with_name("away").rename(pair.a.tree)
+        await pair.a.barrier()
+
+
 async def test_the_roles_are_idempotent_and_refuse_what_is_not_theirs() -> None:
     async with data_pair() as pair:
         await pair.promote(pair.a, pair.b)
