@@ -63,7 +63,7 @@ def _durable(pool: Path, scale: float) -> tuple[list[Measured], list[float]]:
 
 
 def _syncs(path: Path) -> Spread:
-    """Seconds for 4 KiB more and an fdatasync: no acknowledgement can be faster."""
+    """Seconds for an fdatasync of a file that grew by 4 KiB; of one with room it takes less."""
     took = []
     with path.open("wb", buffering=0) as file:
         for _ in range(SYNCS):
