@@ -15,13 +15,11 @@ from typing import Final
 
 from staqraft.apply.inspect import Inspector, State, aspects
 from staqraft.apply.observe import identity_of, look
+from staqraft.apply.rate import OBJECT_BYTES
 from staqraft.apply.safety import TreeRoot
 from staqraft.index import Entry, Index
 from staqraft.journal.record import ObjectType
 
-# What looking at an object costs, in bytes of reading: a twentieth of a millisecond of processor
-# time, or a seek. A million small files would else take a third of a core for minutes.
-_OBJECT_BYTES: Final = 64 << 10
 _LOOK_S: Final = 1.0  # between two looks at what else goes on
 _SLEEP_S: Final = 0.02  # not for less
 _PAUSE_S: Final = (
@@ -157,7 +155,7 @@ def _paced(
     found: Iterator[tuple[bytes, State]], pace: Callable[[int], None]
 ) -> Iterator[tuple[bytes, State]]:
     for item in found:
-        pace(_OBJECT_BYTES)
+        pace(OBJECT_BYTES)
         yield item
 
 

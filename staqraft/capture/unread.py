@@ -6,6 +6,7 @@ forgotten.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Final
@@ -67,9 +68,13 @@ class Unread:
     def _say(self, what: _What, error: OSError | ObjectUnstable) -> None:
         tree, path, _ = what
         why = error.strerror if isinstance(error, OSError) else str(error)
+        what_to_do = "see to its filesystem"
+        if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+            why = "another program holds a lease on it, as Samba does for its clients"
+            what_to_do = "and the kernel ends the lease within /proc/sys/fs/lease-break-time"
         text = (
-            f"tree {tree}: {os.fsdecode(path)!r} cannot be read ({why}); it is tried again, see to"
-            " its filesystem"
+            f"tree {tree}: {os.fsdecode(path)!r} cannot be read ({why}); it is tried again,"
+            f" {what_to_do}"
         )
         self._known[what] = text
         self._report(_key(what), text)

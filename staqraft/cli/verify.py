@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 
-from staqraft.apply.rate import Rate, left_s
+from staqraft.apply.rate import Rate, left_s, work
 from staqraft.cli.commands import ATTENTION, OK, about, me, show, to_json
 from staqraft.cli.connection import connected
 from staqraft.cli.progress import Line, left_text
@@ -41,7 +41,7 @@ class Told:
     def __init__(self, options: Namespace) -> None:
         self.line = Line()
         self._options = options
-        self._objects, self._bytes = Rate(), Rate()
+        self._objects, self._bytes, self._work = Rate(), Rate(), Rate()
         self._findings = self._repaired = 0
         self._last = data_worker_pb2.VerifyTreesResponse()
         self._node = ""
@@ -63,13 +63,15 @@ class Told:
         now_s = time.monotonic()
         objects = self._objects.per_s(step.objects_done, now_s)
         parts = [f"{step.objects_done:,} of {step.objects_total:,} objects"]
-        left = [left_s(step.objects_done, step.objects_total, objects)]
+        left = left_s(step.objects_done, step.objects_total, objects)
         if self._options.deep:
             size = self._bytes.per_s(step.bytes_done, now_s)
             done, total = size_text(step.bytes_done), size_text(step.bytes_total)
             parts.append(f"{done} of {total}, {size_text(round(size))}/s")
-            left.append(left_s(step.bytes_done, step.bytes_total, size))
-        parts.append(left_text(*left))
+            done_so_far = work(step.objects_done, step.bytes_done)
+            pace = self._work.per_s(done_so_far, now_s)
+            left = left_s(done_so_far, work(step.objects_total, step.bytes_total), pace)
+        parts.append(left_text(left))
         if step.suspects:
             parts.append(f"{step.suspects:,} to be looked at again")
         return f"{safe(step.phase)}: {', '.join(parts)}"

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from staqraft.apply.applier import Applier
-from staqraft.apply.rate import Rate, left_s
+from staqraft.apply.rate import Rate, left_s, work
 from staqraft.apply.reconcile import PartlyUnreadable, Progress, Reconciler
 from staqraft.apply.safety import CannotWrite, RootMissing
 from staqraft.config.schema import Config, Group
@@ -405,16 +405,14 @@ class _Pace:
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms
-        self._objects, self._bytes = Rate(), Rate()
+        self._work, self._bytes = Rate(), Rate()
 
     def take(self, progress: Progress) -> None:
         """Puts it into the progress. Many small files and few large ones count alike."""
         now_s = self._clock_ms() / 1000
-        objects = self._objects.per_s(progress.fetched, now_s)
+        done = work(progress.fetched, progress.bytes)
+        pace = self._work.per_s(done, now_s)
         progress.bytes_per_s = self._bytes.per_s(progress.bytes, now_s)
-        left = (
-            left_s(progress.fetched, progress.to_fetch, objects),
-            left_s(progress.bytes, progress.bytes_to_fetch, progress.bytes_per_s),
-        )
-        known = min(left) >= 0 and progress.to_fetch > 0
-        progress.left_ms = round(max(left) * 1000) if known else -1
+        left = left_s(done, work(progress.to_fetch, progress.bytes_to_fetch), pace)
+        known = left >= 0 and progress.to_fetch > 0
+        progress.left_ms = round(left * 1000) if known else -1

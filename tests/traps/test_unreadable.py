@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fakes.capturing import capturing
+from fakes.capturing import Captured, capturing
 from fakes.grounds import mounted
+from fakes.patience import LONG_MS
 from fakes.spoilt import spoil
 from staqraft.capture.errors import Uncaptured
+from staqraft.capture.unread import AGAIN_MS
 from staqraft.capture.watcher import MakeSource
 
 
@@ -137,3 +141,24 @@ def test_a_directory_that_cannot_be_listed_holds_up_nothing_but_such_barriers(
         captured.capture.step(0)
         assert captured.capture.status().problems == ()
         captured.check()
+
+
+def test_a_file_on_which_somebody_holds_a_lease(captured: Captured, root: Path) -> None:
+    """Samba does, for a client that writes; it is read when the lease is given up."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # by which the kernel asks for it
+    number = os.open(root / "note", os.O_RDWR)
+    try:
+        try:
+            fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            pytest.skip(f"no lease can be had here: {error}")
+        os.write(number, b"by the client")
+        with pytest.raises(Uncaptured, match="holds a lease on it, as Samba does"):
+            captured.capture.barrier(LONG_MS, complete=True)
+        fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        captured.ahead_ms += 2 * AGAIN_MS
+        captured.check()
+        assert captured.capture.status().problems == ()
+    finally:
+        os.close(number)
+        signal.signal(signal.SIGIO, before)
