@@ -22,6 +22,7 @@ from staqraft.apply.safety import CannotWrite, RootMissing, TreeRoot, sync_files
 from staqraft.apply.watermark import Watermark
 from staqraft.daemon.settling import Settling
 from staqraft.daemon.trees_common import Common, close_roots
+from staqraft.daemon.troubles import TROUBLES
 from staqraft.errors import ApplyError, JournalCorrupt, JournalError
 from staqraft.index import IndexFull, SharedHistory
 from staqraft.journal import segment, state
@@ -36,7 +37,6 @@ _READ_BYTES: Final = 256 << 10
 _COMMIT_MS: Final = 250
 _FORESEEN: Final = 256  # records whose places are looked up together
 _NAMED: Final = 5  # objects that a refusal names
-TROUBLES: Final = ("root-missing", "apply-paused", "index-full")
 
 
 class JournalFollower:

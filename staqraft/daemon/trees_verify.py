@@ -14,11 +14,11 @@ from staqraft.apply.reconcile import PartlyUnreadable
 from staqraft.apply.safety import RootMissing
 from staqraft.apply.verify import Finding, Result, States, Verifier
 from staqraft.config.schema import Config, Group
-from staqraft.daemon.journal_follower import TROUBLES
 from staqraft.daemon.trees_client import RemoteTrees
 from staqraft.daemon.trees_common import Common
 from staqraft.daemon.trees_repair import repair_all
 from staqraft.daemon.trees_standby import StandbyRole
+from staqraft.daemon.troubles import TROUBLES
 from staqraft.errors import ActionError, NotActive, ReplicationError
 from staqraft.journal.record import ObjectType
 from staqraft.model import NodeId, Position

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from staqraft.daemon.troubles import TROUBLES
 from staqraft.daemon.workers import DataWorker, WorkerStatus
 from staqraft.decision import events as on
 from staqraft.decision.following import Following
@@ -37,6 +38,13 @@ def blockers_of(status: WorkerStatus) -> tuple[str, ...]:
             " it is done by itself as soon as the active is reached, and 'staqctl status' says how"
             " far it is"
         )
+    elif status.trees.role == pb.WORKER_ROLE_STANDBY:
+        # To acquire an epoch that it cannot serve would shut out the one that comes back.
+        found += [
+            f"what it has cannot be applied: {problem.text}"
+            for problem in status.trees.problems
+            if problem.code in TROUBLES
+        ]
     if status.stream is None:
         found.append(_SILENT.format("stream"))
     return tuple(found)

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from staqraft.daemon.watch import DataWatch
+from staqraft.daemon.watch import DataWatch, blockers_of
 from staqraft.daemon.workers import DataWorker, WorkerStatus
 from staqraft.decision import events as on
 from staqraft.decision.following import Following
@@ -53,3 +53,26 @@ async def test_a_standby_that_compares_or_is_gone_does_not_count() -> None:
     assert (await told_of(session)).following is Following.COMPARES
     session = pb.PeerSession(node="b", state=pb.SESSION_STATE_DISCONNECTED)
     assert (await told_of(session)).following is Following.LOST
+
+
+FULL = "tree www, 'x': No space left on device; applying pauses: free space on the volume of /srv"
+
+
+def of_trees(role: pb.WorkerRole, *problems: tuple[str, str]) -> tuple[str, ...]:
+    trees = pb.GetTreesStatusResponse(role=role)
+    for code, text in problems:
+        trees.problems.add(code=code, text=text)
+    return blockers_of(WorkerStatus(trees=trees, stream=pb.GetStreamStatusResponse()))
+
+
+@pytest.mark.parametrize("code", ["apply-paused", "index-full", "root-missing"])
+def test_a_standby_that_cannot_apply_what_it_has_does_not_take_over(code: str) -> None:
+    """Its epoch would serve nobody, and shut out the active that comes back."""
+    assert of_trees(pb.WORKER_ROLE_STANDBY, (code, FULL)) == (
+        f"what it has cannot be applied: {FULL}",
+    )
+
+
+def test_what_else_is_wrong_with_its_trees_is_no_bar() -> None:
+    assert of_trees(pb.WORKER_ROLE_STANDBY, ("unhealed", "3 objects wait")) == ()
+    assert of_trees(pb.WORKER_ROLE_ACTIVE, ("index-full", "of when it was the standby")) == ()
