@@ -487,13 +487,12 @@ class Applier:
         return True
 
     def _failed(self, record: Record, error: OSError) -> None:
-        where = f"tree {record.tree}, {record.path!r}"
         if (refused := refusal(self.roots[record.tree], record.path, error)) is not None:
             raise refused from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             self.roots[record.tree].require_staging()
         else:
-            logger.warning("%s: %s; the object will be fetched anew", where, error)
+            logger.warning("tree %s, %r: %s; it is fetched anew", record.tree, record.path, error)
             self.unsettled.refuse(record, error.strerror or str(error))
         self.unsettled.add(record)
 
